@@ -1,0 +1,68 @@
+# Every target sets up what it needs; the second time that is quick. `make help` lists them.
+PYTHON ?= python3
+VENV ?= .venv
+BIN := $(VENV)/bin
+PIP := $(BIN)/python -m pip install --quiet --disable-pip-version-check -c constraints.txt
+RUST_SOURCES := Cargo.toml Cargo.lock $(shell find rust -name '*.rs' -o -name Cargo.toml)
+
+.DEFAULT_GOAL := help
+.PHONY: help demo test lint format test-rust test-python bench fuzz wheel clean
+
+help:  ## Show this list
+	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 16
+
+demo: $(VENV)/.built  ## Train, prove, compile and predict on encrypted rows of real data
+	@$(BIN)/cipherfit demo
+
+test: lint test-rust test-python  ## Everything that must hold: lints, Rust and Python tests
+
+lint: $(VENV)/.dev  ## Formats, clippy, ruff, mypy, and the stubs against the module
+	cargo fmt --all --check
+	cargo clippy --workspace --all-targets --quiet -- -D warnings
+	$(BIN)/ruff check --quiet .
+	$(BIN)/ruff format --quiet --check .
+	$(BIN)/mypy
+	$(BIN)/python -m mypy.stubtest cipherfit._core
+
+format: $(VENV)/.dev  ## Rewrite the sources in the house format
+	cargo fmt --all
+	$(BIN)/ruff check --quiet --fix .
+	$(BIN)/ruff format --quiet .
+
+test-rust:  ## Rust tests: naive oracle, properties, exhaustive enumeration
+	cargo test --workspace --quiet
+
+test-python: $(VENV)/.dev  ## Python tests, with real keys on small circuits
+	$(BIN)/python -m pytest
+
+bench: $(VENV)/.dev  ## Accuracy, equality and latency end to end, then the core's benchmarks
+	$(BIN)/python benches/end_to_end.py
+	cargo bench --workspace --quiet
+
+fuzz: $(VENV)/.dev  ## The property tests with many more cases
+	PROPTEST_CASES=20000 cargo test --workspace --quiet --release
+	HYPOTHESIS_PROFILE=fuzz $(BIN)/python -m pytest -m "not fhe"
+
+wheel: $(VENV)/.python  ## Build a release wheel into dist/
+	$(PIP) maturin
+	$(BIN)/maturin build --release --out dist
+
+clean:  ## Remove all that was built or installed here
+	rm -rf $(VENV) target dist .pytest_cache .mypy_cache .ruff_cache .hypothesis demo-output
+	find python -name '*.so' -delete
+
+$(VENV)/.python:
+	@$(PYTHON) -c 'import sys; sys.exit(not (3, 10) <= sys.version_info < (3, 13))' \
+		|| { echo "cipherfit needs Python 3.10, 3.11 or 3.12: set PYTHON=python3.11, say"; exit 1; }
+	$(PYTHON) -m venv $(VENV)
+	@touch $@
+
+$(VENV)/.built: $(VENV)/.python pyproject.toml constraints.txt $(RUST_SOURCES)
+	@echo "Installing dependencies and building the Rust core (a few minutes the first time)"
+	@$(PIP) maturin
+	@$(PIP) --no-build-isolation --editable '.[plot]'
+	@touch $@
+
+$(VENV)/.dev: $(VENV)/.built
+	@$(PIP) --no-build-isolation --editable '.[dev]'
+	@touch $@

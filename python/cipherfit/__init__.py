@@ -1,0 +1,40 @@
+"""Quantized, pruned neural networks that are proven to fit, and run on encrypted data."""
+
+import warnings as _warnings
+
+with _warnings.catch_warnings():
+    # Concrete's namespace package announces its use of pkg_resources to every user of ours.
+    _warnings.filterwarnings("ignore", message="pkg_resources is deprecated")
+    from cipherfit import exceptions
+    from cipherfit._core import Certificate, IntegerGraph, accumulator_mask
+    from cipherfit.circuit import compile_graph, run_encrypted
+    from cipherfit.exceptions import CipherfitError
+    from cipherfit.lowering import lower
+    from cipherfit.qnn import (
+        MAXIMUM_TLU_BIT_WIDTH,
+        FixedTypeSkorchNeuralNet,
+        NeuralNetClassifier,
+        NeuralNetRegressor,
+        QuantizedSkorchEstimatorMixin,
+        SparseQuantNeuralNetImpl,
+    )
+
+__version__ = "0.1.0"
+
+__all__ = [
+    "MAXIMUM_TLU_BIT_WIDTH",
+    "Certificate",
+    "CipherfitError",
+    "FixedTypeSkorchNeuralNet",
+    "IntegerGraph",
+    "NeuralNetClassifier",
+    "NeuralNetRegressor",
+    "QuantizedSkorchEstimatorMixin",
+    "SparseQuantNeuralNetImpl",
+    "__version__",
+    "accumulator_mask",
+    "compile_graph",
+    "exceptions",
+    "lower",
+    "run_encrypted",
+]

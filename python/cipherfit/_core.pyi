@@ -1,0 +1,185 @@
+"""Integer graphs: what cipherfit computes, proves and simulates, in Rust."""
+
+from collections.abc import Callable, Iterable
+from typing import Any, final
+
+import numpy as np
+import numpy.typing as npt
+
+__all__ = ["Certificate", "IntegerGraph", "LayerCertificate", "accumulator_mask"]
+
+@final
+class IntegerGraph:
+    """What a model computes, in integers: quantizer, layers over codes, dequantizer.
+
+    Immutable, validated when it is built and cheap to copy. Two graphs are equal, and hash alike,
+    when their digests are. Built with :meth:`from_layers`.
+    """
+
+    @staticmethod
+    def from_layers(
+        input: dict[str, Any], layers: Iterable[dict[str, Any]], output: dict[str, Any]
+    ) -> IntegerGraph:
+        """Build a graph from its layers, and prove that everything fits.
+
+        Takes what :meth:`to_dict` returns. Raises GraphError, ProofError or InputTypeError.
+        """
+
+    @staticmethod
+    def from_bytes(data: bytes) -> IntegerGraph:
+        """Read a graph that :meth:`to_bytes` wrote, and validate it anew.
+
+        Raises SerializationError. The bytes are never executed.
+        """
+
+    def to_bytes(self) -> bytes:
+        """Return the graph as bytes; equal graphs give equal bytes."""
+
+    def to_dict(self) -> dict[str, Any]:
+        """Return ``input``, ``layers`` and ``output`` as :meth:`from_layers` takes them."""
+
+    def quantize(self, X: npt.ArrayLike) -> npt.NDArray[np.uint16]:
+        """Turn features (n_samples, n_features) into codes of the same shape.
+
+        Raises InvalidInputError on NaN, infinity or a wrong shape, InputTypeError on other types.
+        """
+
+    def simulate(
+        self,
+        codes: npt.ArrayLike,
+        *,
+        p_error: float = 0.0,
+        seed: int | None = None,
+        n_threads: int | None = None,
+    ) -> npt.NDArray[np.int64]:
+        """Compute output accumulators (n_samples, n_outputs) of codes (n_samples, n_features).
+
+        With ``p_error`` above 0 each lookup errs with that probability by one step of its index,
+        the same ones for the same ``seed``. Raises InvalidInputError, InputTypeError or
+        InvalidParameterError.
+        """
+
+    def dequantize(self, accumulators: npt.ArrayLike) -> npt.NDArray[np.float64]:
+        """Turn output accumulators (n_samples, n_outputs) into real values.
+
+        Raises InvalidInputError or InputTypeError.
+        """
+
+    def run(self, X: npt.ArrayLike, *, n_threads: int | None = None) -> npt.NDArray[np.float64]:
+        """Quantize, simulate exactly and dequantize rows: (n_samples, n_outputs) real values.
+
+        Raises InvalidInputError, InputTypeError or InvalidParameterError.
+        """
+
+    def prove(self, max_bits: int | None = None) -> Certificate:
+        """Prove the width of every accumulator, for every input that the quantizer can emit.
+
+        Raises ProofError if one needs more than ``max_bits``.
+        """
+
+    @property
+    def digest(self) -> str:
+        """SHA-256 of the graph's bytes, in hexadecimal."""
+
+    @property
+    def n_features(self) -> int:
+        """Number of input features."""
+
+    @property
+    def n_outputs(self) -> int:
+        """Number of outputs."""
+
+    @property
+    def n_bits(self) -> int:
+        """Bits of an input code."""
+
+    @property
+    def n_lookups(self) -> int:
+        """Table lookups, so programmable bootstrappings, per row."""
+
+    def __eq__(self, other: object, /) -> bool: ...
+    def __hash__(self) -> int: ...
+    def __copy__(self) -> IntegerGraph: ...
+    def __deepcopy__(self, _memo: object) -> IntegerGraph: ...
+    def __reduce__(self) -> tuple[Callable[[bytes], IntegerGraph], tuple[bytes]]: ...
+
+@final
+class Certificate:
+    """What is proven of a graph: each accumulator's interval, for every input.
+
+    Made by :meth:`IntegerGraph.prove`. Pickling stores the graph; loading proves it anew.
+    """
+
+    @property
+    def max_accumulator_bits(self) -> int:
+        """Bits of the graph's widest accumulator, counted from its minimum."""
+
+    @property
+    def digest(self) -> str:
+        """Digest of the graph that is proven."""
+
+    @property
+    def layers(self) -> list[LayerCertificate]:
+        """One LayerCertificate per linear layer, in order."""
+
+    def witnesses(self) -> tuple[npt.NDArray[np.uint16], npt.NDArray[np.uint16]]:
+        """Return input codes (n_neurons, n_features) that bring the first layer to its ends.
+
+        Row i of the first brings neuron i to its minimum, of the second to its maximum.
+        """
+
+    def to_dict(self) -> dict[str, Any]:
+        """Return the certificate as plain numbers, lists and dicts, ready for JSON."""
+
+    def __eq__(self, other: object, /) -> bool: ...
+    def __hash__(self) -> int: ...
+    def __reduce__(self) -> tuple[Callable[[], Certificate], tuple[()]]: ...
+
+@final
+class LayerCertificate:
+    """What is proven of one linear layer; arrays have shape (n_neurons,)."""
+
+    @property
+    def low(self) -> npt.NDArray[np.int64]:
+        """Proven minimum of each accumulator."""
+
+    @property
+    def high(self) -> npt.NDArray[np.int64]:
+        """Proven maximum of each accumulator."""
+
+    @property
+    def neuron_bits(self) -> npt.NDArray[np.int64]:
+        """Bits of ``high - low`` of each neuron; 0 where it is constant."""
+
+    @property
+    def headroom(self) -> npt.NDArray[np.int64]:
+        """What each neuron leaves of the layer's bits: ``2**bits - 1 - (high - low)``."""
+
+    @property
+    def nonzeros(self) -> npt.NDArray[np.int64]:
+        """Weights of each neuron that are not zero."""
+
+    @property
+    def bits(self) -> int:
+        """Bits of the layer's widest accumulator, counted from its minimum."""
+
+    @property
+    def lookup_bits(self) -> int | None:
+        """Bits of the largest index of the lookup that follows; None after the last layer."""
+
+def accumulator_mask(
+    weights: npt.ArrayLike,
+    low: npt.ArrayLike,
+    high: npt.ArrayLike,
+    n_accum_bits: int,
+    *,
+    importance: npt.ArrayLike | None = None,
+    reserve: int = 0,
+) -> npt.NDArray[np.bool_]:
+    """Choose which weights (n_out, n_in) to keep so that every accumulator is proven to fit.
+
+    Each neuron keeps the longest run of its weights, by descending ``importance`` (by default
+    magnitude), whose summed ``abs(weight) * (high - low)`` is at most
+    ``2**n_accum_bits - 1 - reserve``. Raises InvalidInputError, InputTypeError or
+    InvalidParameterError.
+    """

@@ -1,0 +1,270 @@
+"""The hand-off of an integer graph to Concrete, and its encrypted runs.
+
+The circuit is built directly: integer weights as constants, one table per neuron, and the widths
+that the graph's certificate proves as hints. Concrete would otherwise size its integers from
+sample rows, and inputs beyond them would wrap silently.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+from concrete import fhe
+from numpy.typing import NDArray
+from tqdm.auto import tqdm
+
+from cipherfit._core import IntegerGraph
+from cipherfit.exceptions import CompilationError, InvalidParameterError
+
+Int64 = NDArray[np.int64]
+
+#: Widest lookup that Concrete supports, in bits.
+MAXIMUM_TLU_BIT_WIDTH: int = fhe.MAXIMUM_TLU_BIT_WIDTH
+#: Probability that one lookup gives a neighbour's value, where the caller names none.
+DEFAULT_P_ERROR = 0.01
+
+
+@dataclass(frozen=True)
+class _Stage:
+    """One linear layer as Concrete gets it, with the widths (in bits) that the proof asks for."""
+
+    weights: Int64
+    offset: Int64
+    sum_bits: int
+    accumulator_bits: int
+    lsbs: int
+    exactness: fhe.Exactness
+    tables: list[Int64]
+
+
+def compile_graph(
+    graph: IntegerGraph,
+    *,
+    configuration: fhe.Configuration | None = None,
+    p_error: float | None = None,
+    artifacts: fhe.DebugArtifacts | None = None,
+    show_mlir: bool = False,
+    simulation_only: bool = False,
+) -> fhe.Circuit:
+    """Compile an integer graph to a Concrete circuit whose integers hold every proven value.
+
+    Parameters
+    ----------
+    graph : IntegerGraph
+        The network. Its certificate gives all widths: no calibration data are needed.
+    configuration : fhe.Configuration, optional
+        Concrete's options; `p_error` and `simulation_only` are set on a copy of it.
+    p_error : float in (0, 1), optional
+        Probability that one lookup errs. Default: the configuration's where it names one, else
+        0.01, which a network with quantized activations shrugs off.
+    artifacts : fhe.DebugArtifacts, optional
+        Where Concrete leaves its intermediate results.
+    show_mlir : bool, default=False
+        Print the MLIR that Concrete compiles.
+    simulation_only : bool, default=False
+        Compile for Concrete's simulation, without cryptography.
+
+    Returns
+    -------
+    fhe.Circuit
+        Takes codes of shape (n_features,), gives accumulators of shape (n_outputs,).
+
+    Raises
+    ------
+    CompilationError
+        If Concrete has no lookup or no crypto-parameters for the proven widths, or if the circuit
+        that it made is narrower than the proof.
+    """
+    stages = _stages(graph)
+    _check_supported(stages)
+    configuration = _configure(configuration, p_error, simulation_only)
+    compiler = fhe.Compiler(_network_function(stages), {"codes": "encrypted"})
+    try:
+        circuit = compiler.compile(
+            _extreme_inputs(graph),
+            configuration=configuration,
+            artifacts=artifacts,
+            show_mlir=show_mlir,
+        )
+    except RuntimeError as error:
+        widths = ", ".join(str(stage.accumulator_bits) for stage in stages)
+        raise CompilationError(
+            f"Concrete can't compile accumulators of {widths} bits (layer by layer) at "
+            f"p_error={configuration.p_error}: {error}. Narrower accumulators "
+            "(module__n_accum_bits) or lookups (module__n_lookup_bits), or a larger p_error, help"
+        ) from error
+    check_widths(circuit, graph)
+    return circuit
+
+
+def check_widths(circuit: fhe.Circuit, graph: IntegerGraph) -> None:
+    """Check that every integer of a compiled circuit is at least as wide as its proof asks.
+
+    Raises
+    ------
+    CompilationError
+        Naming the layer, the width that the circuit has and the one that is proven to be needed.
+    """
+    needed = {"input": graph.n_bits}
+    for index, stage in enumerate(_stages(graph)):
+        needed[f"layer{index}"] = stage.accumulator_bits
+    found: dict[str, int] = {}
+    for node in circuit.graph.graph.nodes:
+        if node.operation == fhe.Operation.Constant:
+            continue
+        tag = "input" if node.operation == fhe.Operation.Input else node.tag
+        dtype = node.output.dtype
+        if tag in needed and (tag == "input" or node.properties.get("name") == "add"):
+            found[tag] = dtype.bit_width - (1 if dtype.is_signed else 0)
+    for place, bits in needed.items():
+        if found.get(place, 0) < bits:
+            raise CompilationError(
+                f"the compiled circuit has {found.get(place, 0)} bits at {place}, where the proof "
+                f"asks for {bits}; encrypted results could wrap, so the circuit is refused"
+            )
+
+
+def run_encrypted(
+    circuit: fhe.Circuit, codes: NDArray[np.uint16], *, progress: bool | None = None
+) -> Int64:
+    """Encrypt, run and decrypt codes, one row at a time.
+
+    Parameters
+    ----------
+    circuit : fhe.Circuit
+        A circuit of `compile_graph`; keys are made at the first run.
+    codes : ndarray of shape (n_samples, n_features)
+        Quantized inputs.
+    progress : bool, optional
+        Whether to show a progress bar on standard error. Default: on a terminal only.
+
+    Returns
+    -------
+    ndarray of shape (n_samples, n_outputs), int64
+        The decrypted accumulators.
+    """
+    rows = tqdm(
+        codes, desc="encrypted rows", unit="row", disable=None if progress is None else not progress
+    )
+    # Concrete takes a one-dimensional row of signed or unsigned integers, and returns the same.
+    results = [circuit.encrypt_run_decrypt(row.astype(np.int64)) for row in rows]
+    n_outputs = circuit.graph.output_nodes[0].output.shape[0]
+    return np.array(results, dtype=np.int64).reshape(len(codes), n_outputs)
+
+
+def _stages(graph: IntegerGraph) -> list[_Stage]:
+    layers = graph.to_dict()["layers"]
+    proofs = graph.prove().layers
+    linears = layers[::2]
+    lookups: list[dict[str, Any] | None] = [*layers[1::2], None]
+    stages = []
+    for linear, lookup, proof in zip(linears, lookups, proofs, strict=True):
+        low = np.asarray(proof.low)
+        offset = linear["offset"]
+        if lookup is not None:
+            offset = offset - low  # a lookup's index starts at 0
+            low = np.zeros_like(low)
+        high = low + (np.asarray(proof.high) - np.asarray(proof.low))
+        lsbs = 0 if lookup is None else int(lookup["lsbs"])
+        tables = [] if lookup is None else list(lookup["tables"])
+        # Rounding up may carry past the accumulator's own top.
+        top = max([int(high.max()), *((len(table) - 1) << lsbs for table in tables)])
+        exact = lookup is None or bool(lookup["exact"])
+        before = [int((low - offset).min()), int((high - offset).max())]
+        stages.append(
+            _Stage(
+                weights=linear["weights"],
+                offset=offset,
+                sum_bits=_width(*before),
+                accumulator_bits=_width(int(low.min()), top),
+                lsbs=lsbs,
+                exactness=fhe.Exactness.EXACT if exact else fhe.Exactness.APPROXIMATE,
+                tables=tables,
+            )
+        )
+    return stages
+
+
+def _width(low: int, high: int) -> int:
+    """Return the bits of an integer type that holds an interval, at least 1."""
+    if low < 0:
+        return max((-low - 1).bit_length(), high.bit_length()) + 1
+    return max(1, high.bit_length())
+
+
+def _check_supported(stages: list[_Stage]) -> None:
+    for index, stage in enumerate(stages):
+        if stage.accumulator_bits > MAXIMUM_TLU_BIT_WIDTH:
+            raise CompilationError(
+                f"layer {index} has accumulators of {stage.accumulator_bits} bits, and Concrete "
+                f"handles at most {MAXIMUM_TLU_BIT_WIDTH}: train with module__n_accum_bits at most "
+                f"{MAXIMUM_TLU_BIT_WIDTH} (8 or fewer are fast), which fits at 3-bit weights and "
+                "activations"
+            )
+
+
+def _configure(
+    configuration: fhe.Configuration | None, p_error: float | None, simulation_only: bool
+) -> fhe.Configuration:
+    if p_error is not None and not 0.0 < p_error < 1.0:
+        raise InvalidParameterError(f"p_error={p_error!r} must lie strictly between 0 and 1")
+    options: dict[str, Any] = {}
+    if simulation_only:
+        options.update(fhe_simulation=True, fhe_execution=False)
+    named = configuration is not None and (
+        configuration.p_error is not None or configuration.global_p_error is not None
+    )
+    if p_error is not None or not named:
+        options.update(p_error=DEFAULT_P_ERROR if p_error is None else float(p_error))
+    base = configuration if configuration is not None else fhe.Configuration()
+    return base.fork(**options)
+
+
+def _network_function(stages: list[_Stage]) -> Callable[[Any], Any]:
+    lookups = [_lookup_table(stage) for stage in stages]
+
+    def network(codes: Any) -> Any:
+        for index, (stage, table) in enumerate(zip(stages, lookups, strict=True)):
+            with fhe.tag(f"layer{index}"):
+                sums = fhe.hint(codes @ stage.weights.T, bit_width=stage.sum_bits)
+                codes = fhe.hint(sums + stage.offset, bit_width=stage.accumulator_bits)
+                if table is None:
+                    continue
+                if stage.lsbs:
+                    codes = fhe.round_bit_pattern(
+                        codes,
+                        lsbs_to_remove=stage.lsbs,
+                        overflow_protection=False,  # the hinted width holds the rounded top
+                        exactness=stage.exactness,
+                    )
+                    codes = fhe.hint(codes, bit_width=stage.accumulator_bits)
+                codes = table[codes]
+        return codes
+
+    return network
+
+
+def _lookup_table(stage: _Stage) -> fhe.LookupTable | None:
+    """Write a layer's tables as Concrete reads them: one entry per accumulator value."""
+    if not stage.tables:
+        return None
+    n_entries = 1 << (stage.accumulator_bits - stage.lsbs)
+    rows = []
+    for table in stage.tables:
+        # Beyond its proven top a table repeats its last entry, so that an error upwards there
+        # stays harmless.
+        padded = np.pad(table, (0, n_entries - len(table)), mode="edge")
+        rows.append(fhe.LookupTable(np.repeat(padded, 1 << stage.lsbs)))
+    return fhe.LookupTable(rows)
+
+
+def _extreme_inputs(graph: IntegerGraph) -> list[Int64]:
+    """Return the inputs that give Concrete the types: the smallest, the largest, the witnesses."""
+    at_low, at_high = graph.prove().witnesses()
+    rows = np.concatenate([at_low, at_high]).astype(np.int64)
+    smallest = np.zeros(graph.n_features, dtype=np.int64)
+    largest = np.full(graph.n_features, 2**graph.n_bits - 1, dtype=np.int64)
+    return [smallest, largest, *rows]

@@ -1,0 +1,108 @@
+"""What cipherfit raises: each error also is the standard kind that it is."""
+
+from __future__ import annotations
+
+from sklearn import exceptions as sklearn_exceptions
+
+__all__ = [
+    "CipherfitError",
+    "CipherfitWarning",
+    "CompilationError",
+    "GraphError",
+    "InputTypeError",
+    "InvalidInputError",
+    "InvalidParameterError",
+    "NotCompiledError",
+    "NotFittedError",
+    "ProofError",
+    "SerializationError",
+    "UnsupportedModuleError",
+]
+
+
+class CipherfitError(Exception):
+    """Base of every error that cipherfit raises on purpose."""
+
+
+class CipherfitWarning(UserWarning):
+    """Base of every warning that cipherfit gives: something works, but likely not as meant."""
+
+
+class InvalidParameterError(CipherfitError, ValueError):
+    """An option has a value that it can't have, such as a bit-width out of range."""
+
+
+class InvalidInputError(CipherfitError, ValueError):
+    """Data has the wrong shape, or values that can't be used: NaN, infinity, codes out of range."""
+
+
+class InputTypeError(CipherfitError, TypeError):
+    """Data has a type that can't be used: text, objects, complex numbers, floats as codes."""
+
+
+class GraphError(CipherfitError, ValueError):
+    """Layers don't form an integer graph; the message names the part that is wrong."""
+
+
+class ProofError(CipherfitError, ValueError):
+    """An accumulator or a lookup index can't be proven to fit.
+
+    Parameters
+    ----------
+    message : str
+        What does not fit, in words.
+    layer, neuron : int or None, default=None
+        Position of the Linear layer in the graph's list of layers, and its neuron.
+    low, high : int or None, default=None
+        Proven interval of the neuron's accumulator.
+    bits_needed, bits_allowed : int or None, default=None
+        Bits that the interval needs, and those that it may take.
+
+    Attributes
+    ----------
+    layer, neuron, low, high, bits_needed, bits_allowed : int or None
+        As given.
+    """
+
+    def __init__(
+        self,
+        message: str,
+        layer: int | None = None,
+        neuron: int | None = None,
+        low: int | None = None,
+        high: int | None = None,
+        bits_needed: int | None = None,
+        bits_allowed: int | None = None,
+    ) -> None:
+        # All of them are args, since it is args that pickle hands to a new exception.
+        super().__init__(message, layer, neuron, low, high, bits_needed, bits_allowed)
+        self.layer = layer
+        self.neuron = neuron
+        self.low = low
+        self.high = high
+        self.bits_needed = bits_needed
+        self.bits_allowed = bits_allowed
+
+    def __str__(self) -> str:
+        """Return the message alone."""
+        return str(self.args[0])
+
+
+class SerializationError(CipherfitError, ValueError):
+    """Bytes are not a stored graph, or not one that this version reads."""
+
+
+class NotFittedError(CipherfitError, sklearn_exceptions.NotFittedError):  # type: ignore[misc]
+    """An estimator is asked for something that it has only after ``fit``."""
+
+
+class NotCompiledError(CipherfitError, ValueError):
+    """An estimator is asked for something that it has only after ``compile``."""
+
+
+class CompilationError(CipherfitError, RuntimeError):
+    """The compiled circuit is missing, or isn't what the certificate says it must be."""
+
+
+class UnsupportedModuleError(CipherfitError, ValueError):
+    """A torch module has no counterpart in an integer graph."""

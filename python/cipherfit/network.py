@@ -1,0 +1,294 @@
+"""The quantized, pruned multi-layer perceptron, as a torch module."""
+
+from __future__ import annotations
+
+import itertools
+import numbers
+from collections.abc import Sequence
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+
+from cipherfit.activations import build_activation
+from cipherfit.exceptions import InvalidParameterError
+from cipherfit.linear import QuantLinear
+from cipherfit.quantizers import ActivationQuantizer, InputQuantizer
+
+#: Exact lookups are cheap in Concrete up to this width, and dear above it.
+MAX_EXACT_LOOKUP_BITS = 6
+#: What an approximately rounded lookup reads where the activations need no more.
+ROUNDED_LOOKUP_BITS = 6
+MAX_LOOKUP_BITS = 16
+MAX_CODE_BITS = 16
+MAX_ACCUM_BITS = 48
+
+
+class BatchNorm(nn.BatchNorm1d):
+    """Batch normalization that also trains on a batch of one row, by its running statistics."""
+
+    def forward(self, x: Tensor) -> Tensor:
+        """Normalize `x` (n_samples, n_features)."""
+        if self.training and len(x) == 1:
+            return nn.functional.batch_norm(
+                x, self.running_mean, self.running_var, self.weight, self.bias, False, 0.0, self.eps
+            )
+        return super().forward(x)
+
+
+class SparseQuantNeuralNetImpl(nn.Module):
+    """Sparse quantized multi-layer perceptron that is compatible with FHE constraints.
+
+    Weights and activations are quantized to few bits while training (QAT), and pruning in every
+    forward keeps each accumulator within `n_accum_bits`, for *every* input that the quantizer can
+    emit.
+
+    Parameters
+    ----------
+    input_dim : int
+        Number of input features, at least 1.
+    n_layers : int
+        Number of linear layers, at least 1.
+    n_outputs : int
+        Number of classes or regression targets, at least 1.
+    n_hidden_neurons_multiplier : int or float, default=4
+        Hidden layers have ``n_hidden_neurons_multiplier * max_active_neurons()`` neurons.
+    n_w_bits : int, default=3
+        Bits of a weight, in [1, 16].
+    n_a_bits : int, default=3
+        Bits of an input and of an activation, in [1, 16].
+    n_accum_bits : int, default=8
+        Bits that every accumulator fits, in [1, 48].
+    activation_function : type, default=nn.ReLU
+        Elementwise torch activation class, built without arguments.
+    n_hidden_neurons : int or sequence of int, optional
+        Neurons of every hidden layer, or of each; replaces the multiplier.
+    n_lookup_bits : int, optional
+        Top bits of a hidden accumulator that its lookup reads, in [1, 16]. Default: all of them up
+        to 6, else 6 or one more than the activations have: cheap in FHE, and fine enough.
+    rounding : {"approximate", "exact"}, default="approximate"
+        How the circuit rounds away the bits that a lookup does not read. Approximate rounding is
+        several times faster, and may move a value next to a rounding threshold to its neighbour.
+
+    Attributes
+    ----------
+    features : nn.Sequential
+        The layers: codes flow into every linear layer, real values out of it.
+    pruned_layers : set of QuantLinear
+        Layers whose pruning is not permanent yet.
+
+    Raises
+    ------
+    ValueError
+        If a parameter is invalid, or no neuron could be active within the accumulator's bits.
+    """
+
+    n_accum_bits: int
+    output_scale: Tensor
+    output_mean: Tensor
+
+    def __init__(
+        self,
+        input_dim: int,
+        n_layers: int,
+        n_outputs: int,
+        n_hidden_neurons_multiplier: float = 4,
+        n_w_bits: int = 3,
+        n_a_bits: int = 3,
+        n_accum_bits: int = 8,
+        activation_function: type[nn.Module] = nn.ReLU,
+        *,
+        n_hidden_neurons: int | Sequence[int] | None = None,
+        n_lookup_bits: int | None = None,
+        rounding: str = "approximate",
+    ) -> None:
+        super().__init__()
+        self.input_dim = _integer("input_dim", input_dim, 1, what="number of input dimensions")
+        self.n_layers = _integer("n_layers", n_layers, 1, what="number of layers")
+        self.n_outputs = _integer("n_outputs", n_outputs, 1, what="number of outputs")
+        self.n_w_bits = _integer("n_w_bits", n_w_bits, 1, MAX_CODE_BITS, "quantization bitwidth")
+        self.n_a_bits = _integer("n_a_bits", n_a_bits, 1, MAX_CODE_BITS, "quantization bitwidth")
+        self.n_accum_bits = _integer(
+            "n_accum_bits", n_accum_bits, 1, MAX_ACCUM_BITS, "accumulator bitwidth"
+        )
+        if self.max_active_neurons() == 0:
+            raise InvalidParameterError(
+                f"Invalid accumulator bitwidth: n_accum_bits={n_accum_bits} can't hold the product "
+                f"of one {n_w_bits}-bit weight and one {n_a_bits}-bit activation; at least "
+                f"{n_w_bits + n_a_bits} bits are needed"
+            )
+        self.n_hidden_neurons_multiplier = n_hidden_neurons_multiplier
+        self.activation_function = activation_function
+        if n_lookup_bits is not None:
+            n_lookup_bits = _integer(
+                "n_lookup_bits", n_lookup_bits, 1, MAX_LOOKUP_BITS, "lookup bitwidth"
+            )
+        self.n_lookup_bits = n_lookup_bits or default_lookup_bits(self.n_accum_bits, self.n_a_bits)
+        if rounding not in ("approximate", "exact"):
+            raise InvalidParameterError(
+                f"Invalid rounding: {rounding!r} is neither 'approximate' nor 'exact'"
+            )
+        self.rounding = rounding
+        self.hidden_widths = self._widths(n_hidden_neurons)
+        self.features = self._build()
+        self.register_buffer("output_scale", torch.ones(self.n_outputs, dtype=torch.float64))
+        self.register_buffer("output_mean", torch.zeros(self.n_outputs, dtype=torch.float64))
+        self.pruned_layers: set[QuantLinear] = set()
+        self.enable_pruning()
+
+    @property
+    def input_quantizer(self) -> InputQuantizer:
+        """The quantizer of the inputs, which in FHE runs on the client."""
+        quantizer = self.features[0]
+        assert isinstance(quantizer, InputQuantizer)
+        return quantizer
+
+    @property
+    def linear_layers(self) -> list[QuantLinear]:
+        """The linear layers, first to last."""
+        return [layer for layer in self.features if isinstance(layer, QuantLinear)]
+
+    def max_active_neurons(self) -> int:
+        """Return how many non-zero weights a neuron may have in the worst case.
+
+        ``floor((2**n_accum_bits - 1) / ((2**n_w_bits - 1) * (2**n_a_bits - 1)))``: as many fit when
+        every weight and activation is at its maximum. The mask that runs in training uses the
+        exact bound, which lets more and smaller weights stay.
+
+        Returns
+        -------
+        n : int
+            Maximum number of active (non-zero weight) neurons.
+        """
+        worst = (2**self.n_w_bits - 1) * (2**self.n_a_bits - 1)
+        return int((2**self.n_accum_bits - 1) // worst)
+
+    def enable_pruning(self) -> None:
+        """Enable pruning; it must be made permanent to write its zeros into the weights."""
+        self.pruned_layers = set(self.linear_layers)
+
+    def make_pruning_permanent(self) -> None:
+        """Write the learned pruning into the weights, as exact zeros."""
+        with torch.no_grad():
+            for layer in self.pruned_layers:
+                layer.weight.mul_(layer.mask())
+        self.pruned_layers = set()
+
+    def on_train_end(self) -> None:
+        """Make the pruning permanent when training has ended."""
+        self.make_pruning_permanent()
+
+    def calibrate(self, x: Tensor, y: Tensor | None = None) -> None:
+        """Choose the input quantizer, and the outputs' unit, from data.
+
+        Parameters
+        ----------
+        x : torch.Tensor of shape (n_samples, input_dim)
+            Inputs, finite. Without this call the first training batch serves.
+        y : torch.Tensor of shape (n_samples, n_outputs), optional
+            Regression targets: their mean and standard deviation become the origin and the unit
+            of the outputs.
+        """
+        self.input_quantizer.calibrate(x)
+        if y is not None:
+            y = y.detach().to(torch.float64)
+            spread = y.std(dim=0, unbiased=False)
+            self.output_mean.copy_(y.mean(dim=0))
+            self.output_scale.copy_(torch.where(spread > 0, spread, torch.ones_like(spread)))
+
+    def forward(self, x: Tensor) -> Tensor:
+        """Forward pass.
+
+        In training it runs in the inputs' precision; in evaluation in double precision, where it
+        equals the integer graph to the last code.
+
+        Parameters
+        ----------
+        x : torch.Tensor of shape (n_samples, input_dim)
+            Network input.
+
+        Returns
+        -------
+        x : torch.Tensor of shape (n_samples, n_outputs)
+            Network prediction, of the type of `x`.
+        """
+        if self.training:
+            return self._scale_outputs(self.features(x))
+        exact = torch.func.functional_call(self.features, double_state(self.features), x.double())
+        return self._scale_outputs(exact).to(x.dtype)
+
+    def _scale_outputs(self, x: Tensor) -> Tensor:
+        return x * self.output_scale.to(x.dtype) + self.output_mean.to(x.dtype)
+
+    def _widths(self, n_hidden_neurons: int | Sequence[int] | None) -> list[int]:
+        n_hidden = self.n_layers - 1
+        if n_hidden_neurons is None:
+            width = int(self.n_hidden_neurons_multiplier * self.max_active_neurons())
+            if width < 1 and n_hidden:
+                raise InvalidParameterError(
+                    "Invalid n_hidden_neurons_multiplier: "
+                    f"{self.n_hidden_neurons_multiplier} gives hidden layers of no neuron"
+                )
+            return [width] * n_hidden
+        if isinstance(n_hidden_neurons, Sequence):
+            given: Sequence[Any] = n_hidden_neurons
+        else:
+            given = [n_hidden_neurons] * n_hidden
+        widths = [
+            _integer("n_hidden_neurons", width, 1, what="number of hidden neurons")
+            for width in given
+        ]
+        if len(widths) != n_hidden:
+            raise InvalidParameterError(
+                f"Invalid number of hidden neurons: n_hidden_neurons={n_hidden_neurons!r} gives "
+                f"{len(widths)} widths, but n_layers={self.n_layers} has {n_hidden} hidden layers"
+            )
+        return widths
+
+    def _build(self) -> nn.Sequential:
+        sizes = [self.input_dim, *self.hidden_widths, self.n_outputs]
+        layers: list[nn.Module] = [InputQuantizer(self.input_dim, self.n_a_bits)]
+        for index, (fan_in, fan_out) in enumerate(itertools.pairwise(sizes)):
+            last = index == self.n_layers - 1
+            layers.append(
+                QuantLinear(
+                    fan_in,
+                    fan_out,
+                    n_w_bits=self.n_w_bits,
+                    n_in_bits=self.n_a_bits,
+                    n_accum_bits=self.n_accum_bits,
+                    n_lookup_bits=None if last else self.n_lookup_bits,
+                    bias=last,
+                )
+            )
+            if not last:
+                activation = build_activation(self.activation_function)
+                quantizer = ActivationQuantizer(fan_out, self.n_a_bits, activation)
+                layers += [BatchNorm(fan_out), activation, quantizer]
+        return nn.Sequential(*layers)
+
+
+def default_lookup_bits(n_accum_bits: int, n_a_bits: int) -> int:
+    """Return how many top bits of an accumulator a lookup reads by default."""
+    if n_accum_bits <= MAX_EXACT_LOOKUP_BITS:
+        return n_accum_bits
+    return min(n_accum_bits, MAX_LOOKUP_BITS, max(ROUNDED_LOOKUP_BITS, n_a_bits + 1))
+
+
+def double_state(module: nn.Module) -> dict[str, Tensor]:
+    """Return a module's parameters and floating-point buffers in double precision."""
+    state: dict[str, Tensor] = {**dict(module.named_parameters()), **dict(module.named_buffers())}
+    return {
+        name: value.double() if value.is_floating_point() else value
+        for name, value in state.items()
+    }
+
+
+def _integer(name: str, value: Any, low: int, high: int | None = None, what: str = "") -> int:
+    allowed = f"at least {low}" if high is None else f"in [{low}, {high}]"
+    integral = isinstance(value, numbers.Integral) and not isinstance(value, bool)
+    if not integral or value < low or (high is not None and value > high):
+        raise InvalidParameterError(
+            f"Invalid {what}: {name}={value!r} must be an integer {allowed}"
+        )
+    return int(value)

@@ -1,0 +1,64 @@
+"""The learning-rate schedule that estimators train with by default."""
+
+from __future__ import annotations
+
+import math
+from typing import Any
+
+from skorch.callbacks import Callback
+
+
+class OneCycle(Callback):  # type: ignore[misc]
+    """Warm the learning rate up, then anneal it to zero along a cosine, batch by batch.
+
+    The estimator's `lr` is the peak. Weights that end on the border between two codes would
+    flicker at a constant rate; at a vanishing one they settle. After Smith and Topin (2019),
+    arXiv:1708.07120. Turn it off with ``callbacks__lr_schedule=None``.
+
+    Parameters
+    ----------
+    warmup : float in [0, 1), default=0.2
+        Fraction of the training during which the rate rises.
+    start : float in (0, 1], default=0.04
+        First rate, as a fraction of the peak.
+    """
+
+    def __init__(self, warmup: float = 0.2, start: float = 0.04) -> None:
+        self.warmup = warmup
+        self.start = start
+
+    def on_train_begin(self, net: Any, **kwargs: Any) -> None:
+        """Note the peak rates, and at which epoch this training starts."""
+        self.peaks_ = [group["lr"] for group in net.optimizer_.param_groups]
+        self.first_epoch_ = len(net.history)
+        self.batch_ = 0
+
+    def on_epoch_begin(self, net: Any, dataset_train: Any = None, **kwargs: Any) -> None:
+        """Note how many batches an epoch has."""
+        self.batch_ = 0
+        self.n_batches_ = max(1, math.ceil(len(dataset_train) / max(1, net.batch_size)))
+        if net.batch_size == -1:
+            self.n_batches_ = 1
+
+    def on_batch_begin(self, net: Any, training: bool = False, **kwargs: Any) -> None:
+        """Set the rate of the next step."""
+        if not training:
+            return
+        epoch = len(net.history) - 1 - self.first_epoch_
+        done = (epoch + self.batch_ / self.n_batches_) / max(1, net.max_epochs)
+        factor = self.factor(min(done, 1.0))
+        for group, peak in zip(net.optimizer_.param_groups, self.peaks_, strict=True):
+            group["lr"] = peak * factor
+        self.batch_ += 1
+
+    def on_train_end(self, net: Any, **kwargs: Any) -> None:
+        """Give the optimizer its peak rates back, so that a later training can start anew."""
+        for group, peak in zip(net.optimizer_.param_groups, self.peaks_, strict=True):
+            group["lr"] = peak
+
+    def factor(self, done: float) -> float:
+        """Return the rate's fraction of the peak when a fraction `done` of training is over."""
+        if done < self.warmup:
+            rise = (1 - math.cos(math.pi * done / self.warmup)) / 2
+            return self.start + (1 - self.start) * rise
+        return (1 + math.cos(math.pi * (done - self.warmup) / (1 - self.warmup))) / 2

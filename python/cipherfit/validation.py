@@ -1,0 +1,135 @@
+"""What estimators accept as data, and the errors that say what they don't."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+from sklearn.base import BaseEstimator
+from sklearn.utils.validation import check_array, column_or_1d, validate_data
+
+from cipherfit.exceptions import InvalidInputError
+
+Float32 = NDArray[np.float32]
+
+
+def check_features(estimator: BaseEstimator, X: Any, *, reset: bool) -> Float32:
+    """Return features as float32, or say which value can't be one.
+
+    Parameters
+    ----------
+    estimator : BaseEstimator
+        Whose `n_features_in_` and `feature_names_in_` are set (`reset`) or compared.
+    X : array-like of shape (n_samples, n_features)
+        Numbers: floats, integers or booleans, in an array, a tensor, a list or a data frame.
+    reset : bool
+        True in `fit`, False in prediction.
+
+    Returns
+    -------
+    ndarray of shape (n_samples, n_features), float32, C-contiguous
+
+    Raises
+    ------
+    ValueError
+        If X is empty, not two-dimensional, complex, not numeric or not finite, if it has another
+        number of features than in `fit`, or if an integer can't be held exactly.
+    """
+    checked = validate_data(
+        estimator, X, reset=reset, dtype="numeric", ensure_all_finite=False, order="C"
+    )
+    _check_finite(checked, "X")
+    with np.errstate(over="ignore"):
+        features = np.ascontiguousarray(checked, dtype=np.float32)
+    _check_lossless(checked, features)
+    return features
+
+
+def check_targets(y: Any, n_samples: int) -> tuple[Float32, bool]:
+    """Return regression targets as a float32 matrix, and whether they were one-dimensional.
+
+    Raises
+    ------
+    ValueError
+        If y is None, not numeric, not finite, or has another number of rows than X.
+    """
+    if y is None:
+        raise InvalidInputError(
+            "requires y to be passed, but the target y is None; give one target per row of X"
+        )
+    checked = check_array(
+        y, ensure_2d=False, dtype="numeric", ensure_all_finite=False, input_name="y"
+    )
+    flat = checked.ndim == 1
+    matrix = checked.reshape(-1, 1) if flat else checked
+    if matrix.ndim != 2:
+        raise InvalidInputError(f"y has shape {checked.shape}; expected (n_samples,) or 2-D")
+    _check_finite(matrix, "y")
+    _check_rows(len(matrix), n_samples)
+    with np.errstate(over="ignore"):
+        targets = matrix.astype(np.float32)
+    _check_finite(targets, "y")
+    return targets, flat
+
+
+def check_labels(y: Any, n_samples: int) -> NDArray[Any]:
+    """Return class labels of any kind as a 1-D array.
+
+    Raises
+    ------
+    ValueError
+        If y is None, not one-dimensional, holds NaN or values that are no classes, or has another
+        number of rows than X.
+    """
+    if y is None:
+        raise InvalidInputError(
+            "requires y to be passed, but the target y is None; give one label per row of X"
+        )
+    labels: NDArray[Any] = column_or_1d(y, warn=True)
+    if labels.dtype.kind == "f":
+        _check_finite(labels.reshape(-1, 1), "y")
+        broken = np.flatnonzero(labels != np.round(labels))
+        if len(broken):
+            row = int(broken[0])
+            raise InvalidInputError(
+                f"Unknown label type: y[{row}] = {labels[row]} is continuous, not a class; for "
+                "real-valued targets use NeuralNetRegressor"
+            )
+    _check_rows(len(labels), n_samples)
+    return labels
+
+
+def _check_rows(n_targets: int, n_samples: int) -> None:
+    if n_targets != n_samples:
+        raise InvalidInputError(
+            f"Found input variables with inconsistent numbers of samples: X has {n_samples} rows "
+            f"and y has {n_targets}"
+        )
+
+
+def _check_finite(values: NDArray[Any], name: str) -> None:
+    if values.dtype.kind != "f" or np.isfinite(values).all():
+        return
+    row, column = (int(i) for i in np.argwhere(~np.isfinite(values))[0])
+    kind = "NaN" if np.isnan(values[row, column]) else "infinity"
+    advice = (
+        "impute missing values first, for instance with sklearn.impute.SimpleImputer"
+        if kind == "NaN"
+        else "only finite values can be quantized"
+    )
+    raise InvalidInputError(f"Input {name} contains {kind} at row {row}, column {column}; {advice}")
+
+
+def _check_lossless(values: NDArray[Any], features: Float32) -> None:
+    """Refuse what float32 can't hold: overflow, and integers that it would round."""
+    lost = np.isinf(features)
+    if values.dtype.kind in "iu":
+        # Compared in double precision where exact, so that no cast back can overflow.
+        lost |= features.astype(np.longdouble) != values.astype(np.longdouble)
+    if lost.any():
+        row, column = (int(i) for i in np.argwhere(lost)[0])
+        raise InvalidInputError(
+            f"X[{row}, {column}] = {values[row, column]} can't be held in float32 without loss; "
+            "rescale this feature first"
+        )

@@ -1,0 +1,176 @@
+//! The client's quantizer: real features to codes.
+
+use crate::error::{GraphDefect, GraphError, InputError, Part};
+use crate::units::BitWidth;
+
+/// Beyond this zero point an `f64` no longer resolves half steps of `x / scale`, so rounding half
+/// to even would lose its meaning.
+pub const MAX_ZERO_POINT: i64 = 1 << 50;
+
+/// Adding this to an `f64` in `(-2^51, 2^51)` rounds it half to even and leaves the integer, modulo
+/// 2^16, in the sum's low 16 bits: a rounding that vectorizes on every x86-64.
+const ROUNDING: f64 = 6_755_399_441_055_744.0; // 1.5 * 2^52
+
+/// A real number that a feature may be given as.
+pub trait Real: Copy + Into<f64> + Send + Sync {}
+impl Real for f32 {}
+impl Real for f64 {}
+
+/// Per-feature affine quantizer:
+/// `code = clamp(round_half_even(x / scale) + zero_point, 0, 2^n_bits - 1)`.
+#[derive(Debug, Clone, PartialEq)]
+pub struct Input {
+    scale: Vec<f64>,
+    zero_point: Vec<i64>,
+    n_bits: BitWidth,
+    /// `-zero_point`, the step of code 0.
+    lowest_step: Vec<f64>,
+    /// `2^n_bits - 1 - zero_point`, the step of the largest code.
+    highest_step: Vec<f64>,
+}
+
+impl Input {
+    /// A quantizer of `scale.len()` features to `n_bits`-bit codes.
+    ///
+    /// # Errors
+    /// If there are no features, lengths differ, a scale is not finite and positive, a zero point is
+    /// beyond [`MAX_ZERO_POINT`], or `n_bits` is not in `[1, 16]`.
+    pub fn new(scale: Vec<f64>, zero_point: Vec<i64>, n_bits: i64) -> Result<Self, GraphError> {
+        let fail = |defect: GraphDefect| Err(defect.of(Part::Input));
+        let bits = match u8::try_from(n_bits) {
+            Ok(bits @ 1..=16) => BitWidth::new(bits),
+            _ => {
+                return fail(GraphDefect::IntegerRange {
+                    name: "n_bits",
+                    value: n_bits,
+                    low: 1,
+                    high: 16,
+                });
+            }
+        };
+        if scale.is_empty() {
+            return fail(GraphDefect::Empty { name: "scale" });
+        }
+        if scale.len() != zero_point.len() {
+            let (expected, got) = (scale.len(), zero_point.len());
+            return fail(GraphDefect::Length { name: "zero_point", expected, got });
+        }
+        for (index, &value) in scale.iter().enumerate() {
+            if !(value.is_finite() && value > 0.0) {
+                let allowed = "finite and positive";
+                return fail(GraphDefect::Real { name: "scale", index, value, allowed });
+            }
+        }
+        for (index, &value) in zero_point.iter().enumerate() {
+            let (low, high) = (-MAX_ZERO_POINT, MAX_ZERO_POINT);
+            if !(low..=high).contains(&value) {
+                return fail(GraphDefect::EntryRange {
+                    name: "zero_point",
+                    index,
+                    value,
+                    low,
+                    high,
+                });
+            }
+        }
+        let step = |code: i64| {
+            #[expect(clippy::cast_precision_loss, reason = "exact: below 2^51")]
+            zero_point.iter().map(|&zero| (code - zero) as f64).collect()
+        };
+        let max_code = (1 << bits.get()) - 1;
+        let (lowest_step, highest_step) = (step(0), step(max_code));
+        Ok(Self { scale, zero_point, n_bits: bits, lowest_step, highest_step })
+    }
+
+    /// Real value of one step of each feature.
+    #[must_use]
+    pub fn scale(&self) -> &[f64] {
+        &self.scale
+    }
+
+    /// Code of the real value 0 of each feature, before clamping.
+    #[must_use]
+    pub fn zero_point(&self) -> &[i64] {
+        &self.zero_point
+    }
+
+    /// Bits of a code.
+    #[must_use]
+    pub const fn n_bits(&self) -> BitWidth {
+        self.n_bits
+    }
+
+    /// The largest code, `2^n_bits - 1`.
+    #[must_use]
+    pub const fn max_code(&self) -> u16 {
+        #[expect(clippy::cast_possible_truncation, reason = "n_bits is at most 16")]
+        let code = self.n_bits.max_value() as u16;
+        code
+    }
+
+    /// Number of features.
+    #[must_use]
+    pub const fn n_features(&self) -> usize {
+        self.scale.len()
+    }
+
+    /// Narrows integers, row by row, to codes.
+    ///
+    /// # Errors
+    /// If one is outside `[0, 2^n_bits - 1]`.
+    pub fn codes_from(&self, values: &[i64]) -> Result<Vec<u16>, InputError> {
+        let max = self.max_code();
+        let narrow = |(at, &value): (usize, &i64)| match u16::try_from(value) {
+            Ok(code) if code <= max => Ok(code),
+            _ => {
+                let (row, column) = (at / self.n_features(), at % self.n_features());
+                Err(InputError::CodeOutOfRange { row, column, value, max })
+            }
+        };
+        values.iter().enumerate().map(narrow).collect()
+    }
+
+    /// Quantizes `values`, the row with number `row`, into `codes`.
+    ///
+    /// The quotient is clamped before it is rounded. Both ends are integers, so the result is the
+    /// same, and a quotient that overflows to infinity ends at the last code.
+    pub(crate) fn quantize_row<T: Real>(
+        &self,
+        row: usize,
+        values: &[T],
+        codes: &mut [u16],
+    ) -> Result<(), InputError> {
+        let steps = self.lowest_step.iter().zip(&self.highest_step);
+        let affine = self.scale.iter().zip(&self.zero_point).zip(steps);
+        let mut all_finite = true;
+        for ((code, &value), ((&scale, &zero_point), (&lowest, &highest))) in
+            codes.iter_mut().zip(values).zip(affine)
+        {
+            let value: f64 = value.into();
+            all_finite &= value.is_finite();
+            let step = (value / scale).max(lowest).min(highest);
+            #[expect(
+                clippy::cast_possible_truncation,
+                clippy::cast_sign_loss,
+                reason = "modulo 2^16"
+            )]
+            let rounded = ((step + ROUNDING).to_bits() as u16).wrapping_add(zero_point as u16);
+            *code = rounded;
+        }
+        if all_finite {
+            return Ok(());
+        }
+        Err(first_not_finite(row, values))
+    }
+}
+
+#[cold]
+fn first_not_finite<T: Real>(row: usize, values: &[T]) -> InputError {
+    let (column, value) = values
+        .iter()
+        .map(|&value| value.into())
+        .enumerate()
+        .find(|(_, value): &(usize, f64)| !value.is_finite())
+        .unwrap_or((0, f64::NAN));
+    InputError::NotFinite { name: "X", row, column, value }
+}

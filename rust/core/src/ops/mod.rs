@@ -1,0 +1,17 @@
+//! The two kinds of layer. A new kind gets a file here, its interval in [`crate::bounds`], its
+//! kernel in [`crate::simulate`], and its stored form in [`crate::serialize`].
+
+mod linear;
+mod lookup;
+
+pub use linear::{Linear, MAX_WEIGHTS};
+pub use lookup::{Lookup, LookupSpec};
+
+/// A layer as the caller describes it.
+#[derive(Debug, Clone, PartialEq)]
+pub enum LayerSpec {
+    /// `acc = weights @ codes + offset`.
+    Linear(Linear),
+    /// `code = table[(acc - low + half) >> lsbs]`.
+    Lookup(LookupSpec),
+}

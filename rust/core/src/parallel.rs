@@ -1,0 +1,123 @@
+//! Rows spread over threads.
+//!
+//! Threads are started per call and joined before it returns. A pool that outlives the call would be
+//! quicker to wake, but its threads don't survive `fork`, and a forked child (a `DataLoader` worker,
+//! a `joblib` process) would then wait for them forever.
+
+use std::num::NonZeroUsize;
+use std::sync::{Mutex, MutexGuard, OnceLock, PoisonError};
+use std::thread;
+
+/// Elementary steps (a multiply-add, a table read) that outweigh starting a thread, several times.
+const WORK_PER_THREAD: usize = 1 << 20;
+
+/// How many threads to use for `work` elementary steps: as many as asked for, else as many as there
+/// are cores and enough work for.
+pub(crate) fn threads_for(requested: Option<NonZeroUsize>, work: usize) -> usize {
+    match requested {
+        Some(threads) => threads.get(),
+        None if work < 2 * WORK_PER_THREAD => 1,
+        None => cores().min(work / WORK_PER_THREAD),
+    }
+}
+
+/// Asking the system reads files, which takes longer than a small batch does.
+fn cores() -> usize {
+    static CORES: OnceLock<usize> = OnceLock::new();
+    *CORES.get_or_init(|| thread::available_parallelism().map_or(1, NonZeroUsize::get))
+}
+
+/// Runs `task(index, chunk, scratch)` on every chunk of `chunk_len` items of `out`.
+///
+/// Chunks are handed out in order, and a failure keeps those after it from starting; so the error
+/// returned is that of the first chunk that fails, whatever the number of threads.
+pub(crate) fn for_each_chunk<O: Send, S, E: Send>(
+    out: &mut [O],
+    chunk_len: usize,
+    n_threads: usize,
+    scratch: impl Fn() -> S + Sync,
+    task: impl Fn(usize, &mut [O], &mut S) -> Result<(), E> + Sync,
+) -> Result<(), E> {
+    let n_chunks = out.len().div_ceil(chunk_len);
+    let queue = Mutex::new(out.chunks_mut(chunk_len).enumerate());
+    let failure: Mutex<Option<(usize, E)>> = Mutex::new(None);
+    let work = || {
+        let mut scratch = scratch();
+        loop {
+            let next = lock(&queue).next();
+            let Some((index, chunk)) = next else { return };
+            if let Err(error) = task(index, chunk, &mut scratch) {
+                lock(&queue).by_ref().for_each(drop);
+                let mut failure = lock(&failure);
+                if failure.as_ref().is_none_or(|(first, _)| index < *first) {
+                    *failure = Some((index, error));
+                }
+                return;
+            }
+        }
+    };
+    let helpers = n_threads.min(n_chunks).saturating_sub(1);
+    if helpers == 0 {
+        work();
+    } else {
+        thread::scope(|scope| {
+            for _ in 0..helpers {
+                // A thread that can't be started is no failure: the others take its chunks.
+                if thread::Builder::new().spawn_scoped(scope, work).is_err() {
+                    break;
+                }
+            }
+            work();
+        });
+    }
+    match failure.into_inner().unwrap_or_else(PoisonError::into_inner) {
+        Some((_, error)) => Err(error),
+        None => Ok(()),
+    }
+}
+
+/// Nothing panics while holding these locks, so poisoning carries no meaning.
+fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
+    mutex.lock().unwrap_or_else(PoisonError::into_inner)
+}
+
+#[cfg(test)]
+mod tests {
+    use std::sync::atomic::{AtomicBool, Ordering};
+    use std::time::Duration;
+
+    use super::for_each_chunk;
+
+    #[test]
+    fn the_first_chunk_that_fails_is_reported_even_if_it_fails_last() {
+        let later_failed = AtomicBool::new(false);
+        let task = |index, _: &mut [u8], (): &mut ()| {
+            if index == 1 {
+                later_failed.store(true, Ordering::SeqCst);
+            } else {
+                while !later_failed.load(Ordering::SeqCst) {
+                    std::thread::sleep(Duration::from_millis(1));
+                }
+                // Time for the other thread to report its failure.
+                std::thread::sleep(Duration::from_millis(50));
+            }
+            Err(index)
+        };
+        assert_eq!(for_each_chunk(&mut [0; 2], 1, 2, || (), task), Err(0));
+    }
+
+    #[test]
+    fn every_chunk_is_done_once_whatever_the_threads() {
+        for n_threads in 0..5 {
+            let mut counts = [0_u8; 103];
+            let task = |index: usize, chunk: &mut [u8], (): &mut ()| -> Result<(), ()> {
+                for (at, count) in (index * 10..).zip(chunk) {
+                    *count += u8::try_from(at).unwrap_or(0) + 1;
+                }
+                Ok(())
+            };
+            assert_eq!(for_each_chunk(&mut counts, 10, n_threads, || (), task), Ok(()));
+            assert!(counts.iter().zip(1..).all(|(&count, at)| count == at));
+        }
+    }
+}

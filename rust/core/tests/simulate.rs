@@ -1,0 +1,114 @@
+//! The fast simulation against the naive graph.
+
+mod common;
+
+use cipherfit_core::Input;
+use cipherfit_core::error::InputError;
+use cipherfit_core::simulate::Options;
+use common::random::{cases, recipes};
+use common::simulate;
+use proptest::prelude::*;
+
+const BATCHES: [usize; 9] = [0, 1, 2, 63, 64, 65, 129, 513, 1000];
+
+proptest! {
+    #![proptest_config(cases(2000))]
+
+    #[test]
+    fn the_fast_path_gives_the_same_integers_as_the_naive_graph(
+        recipe in recipes(),
+        rows in prop::sample::select(&BATCHES[..]),
+        threads in 1..=3_usize,
+    ) {
+        let naive = recipe.graph();
+        let codes = recipe.codes(rows);
+        prop_assert_eq!(simulate(&naive.build(), &codes, None, threads), naive.simulate(&codes));
+    }
+
+    #[test]
+    fn running_is_quantizing_then_simulating_then_dequantizing(
+        recipe in recipes(),
+        rows in prop::sample::select(&BATCHES[..6]),
+        threads in 1..=3_usize,
+    ) {
+        let graph = recipe.graph().build();
+        // Half steps around code 0 and beyond both ends.
+        let x: Vec<f32> =
+            recipe.codes(rows).iter().map(|&code| f32::from(code).mul_add(0.375, -2.0)).collect();
+        let threads = threads.try_into().ok();
+        let mut codes = vec![0; x.len()];
+        graph.quantize_into(&x, &mut codes, threads).unwrap();
+        let accumulators = simulate(&graph, &codes, None, 1);
+        let mut values = vec![0.0; accumulators.len()];
+        graph.dequantize_into(&accumulators, &mut values).unwrap();
+        let mut fused = vec![0.0; accumulators.len()];
+        graph.run_into(&x, &mut fused, threads).unwrap();
+        prop_assert_eq!(fused, values);
+    }
+
+    #[test]
+    fn codes_are_rounded_half_to_even_then_clamped(
+        x in prop::collection::vec(prop_oneof![
+            -1e3..1e3_f64,
+            (-2000..2000_i32).prop_map(|half_steps| f64::from(half_steps) * 0.5),
+            prop::num::f64::NORMAL,
+        ], 1..20),
+        scale in prop_oneof![Just(1.0), Just(0.5), Just(f64::MIN_POSITIVE), 1e-3..1e3_f64],
+        zero_point in prop_oneof![-300..300_i64, Just(1 << 50), Just(-(1 << 50))],
+        n_bits in 1..=16_i64,
+    ) {
+        let n = x.len();
+        let input = Input::new(vec![scale; n], vec![zero_point; n], n_bits).unwrap();
+        let graph = one_neuron(input);
+        let mut codes = vec![0; n];
+        graph.quantize_into(&x, &mut codes, None).unwrap();
+        for (&x, &code) in x.iter().zip(&codes) {
+            #[expect(clippy::cast_precision_loss, reason = "2^50 is exact")]
+            let shifted = (x / scale).round_ties_even() + zero_point as f64;
+            let expected = shifted.clamp(0.0, f64::from((1 << n_bits) - 1));
+            prop_assert_eq!(f64::from(code).to_bits(), (expected + 0.0).to_bits(), "x = {}", x);
+        }
+    }
+}
+
+fn one_neuron(input: Input) -> cipherfit_core::IntegerGraph {
+    use cipherfit_core::{IntegerGraph, LayerSpec, Linear, Output};
+    let n = input.n_features();
+    let linear = Linear::from_dense(n, &vec![1; n], vec![0]).unwrap();
+    let output = Output::new(vec![1.0], vec![0.0]).unwrap();
+    IntegerGraph::from_layers(input, vec![LayerSpec::Linear(linear)], output).unwrap()
+}
+
+#[test]
+fn the_first_bad_value_is_named_whatever_the_threads() {
+    let graph = one_neuron(Input::new(vec![1.0; 3], vec![0; 3], 4).unwrap());
+    let mut codes = vec![0_u16; 3 * 5000];
+    let mut x = vec![0.0_f32; 3 * 5000];
+    for row in [4999, 2222, 1001] {
+        codes[row * 3 + 1] = 16;
+        x[row * 3 + 2] = f32::NEG_INFINITY;
+    }
+    for threads in 1..=4 {
+        let n_threads = threads.try_into().ok();
+        let error = graph
+            .simulate_into(&codes, &mut vec![0; 5000], Options { noise: None, n_threads })
+            .unwrap_err();
+        let expected = InputError::CodeOutOfRange { row: 1001, column: 1, value: 16, max: 15 };
+        assert_eq!(error, expected);
+        let value = f64::NEG_INFINITY;
+        let expected = InputError::NotFinite { name: "X", row: 1001, column: 2, value };
+        assert_eq!(graph.run_into(&x, &mut vec![0.0; 5000], n_threads), Err(expected.clone()));
+        assert_eq!(graph.quantize_into(&x, &mut vec![0; 15000], n_threads), Err(expected));
+    }
+}
+
+#[test]
+fn single_precision_is_widened_before_it_is_divided() {
+    // 0.1 as f32 is above 0.1, so with scale 0.1 / 1.5 the quotient is above a half step.
+    let graph = one_neuron(Input::new(vec![0.1_f64 / 1.5], vec![0], 4).unwrap());
+    let mut code = [0];
+    graph.quantize_into(&[0.1_f32], &mut code, None).unwrap();
+    assert_eq!(code, [2]);
+    graph.quantize_into(&[0.1_f64 - 1e-12], &mut code, None).unwrap();
+    assert_eq!(code, [1]);
+}

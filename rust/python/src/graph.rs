@@ -1,0 +1,406 @@
+//! `IntegerGraph` in Python.
+
+use std::hash::{Hash, Hasher};
+
+use cipherfit_core::input::Real;
+use cipherfit_core::simulate::{Noise, Options};
+use cipherfit_core::{IntegerGraph, Linear};
+use numpy::{PyArray2, PyArrayMethods};
+use pyo3::prelude::*;
+use pyo3::types::{PyBytes, PyDict};
+
+use crate::arrays::{self, Reals, as_integers, as_reals, empty, rows_of};
+use crate::certificate::PyCertificate;
+use crate::error::to_python;
+use crate::{layers, options};
+
+/// What a model computes, in integers: quantizer, layers over codes, dequantizer.
+///
+/// Immutable, validated when it is built and cheap to copy. Two graphs are equal, and hash alike,
+/// when their digests are. Built with :meth:`from_layers`.
+///
+/// Notes
+/// -----
+/// ``code = clamp(round_half_even(x / scale) + zero_point, 0, 2**n_bits - 1)``; then layers
+/// alternate, beginning and ending with a linear one: ``acc = weights @ codes + offset``, and
+/// ``code = table[(acc - low + half) >> lsbs]`` with ``half = 2**lsbs >> 1`` and a table of its own
+/// for each neuron; at the end ``value = acc * scale + offset``.
+#[pyclass(name = "IntegerGraph", module = "cipherfit._core", frozen, eq, hash)]
+pub struct PyIntegerGraph(pub IntegerGraph);
+
+impl PartialEq for PyIntegerGraph {
+    fn eq(&self, other: &Self) -> bool {
+        self.0 == other.0
+    }
+}
+
+impl Hash for PyIntegerGraph {
+    fn hash<H: Hasher>(&self, state: &mut H) {
+        self.0.digest().hash(state);
+    }
+}
+
+#[pymethods]
+impl PyIntegerGraph {
+    /// Build a graph from its layers, and prove that everything fits.
+    ///
+    /// Takes what :meth:`to_dict` returns: ``IntegerGraph.from_layers(**graph.to_dict())`` is equal
+    /// to ``graph``. Integer arrays may have any integer type.
+    ///
+    /// Parameters
+    /// ----------
+    /// input : dict
+    ///     ``scale`` of shape (n_features,), finite and positive; ``zero_point`` of shape
+    ///     (n_features,), integers in [-2**50, 2**50]; ``n_bits``, int in [1, 16].
+    /// layers : list of dict
+    ///     Beginning and ending with a linear layer, a lookup between any two.
+    ///     A linear one is ``{"kind": "linear", "weights": (n_out, n_in), "offset": (n_out,)}``. A
+    ///     lookup is ``{"kind": "lookup", "low": (n,), "lsbs": int, "exact": bool, "tables": list of
+    ///     n arrays}``: ``low`` is each accumulator's proven minimum, and may be left out or None;
+    ///     ``lsbs`` in [0, 62] low bits are rounded away, exactly or approximately; tables hold
+    ///     codes in [0, 65535], one entry for every index that the proven interval can give.
+    /// output : dict
+    ///     ``scale`` of shape (n_outputs,), finite and positive, and ``offset`` of the same shape,
+    ///     finite.
+    ///
+    /// Returns
+    /// -------
+    /// IntegerGraph
+    ///
+    /// Raises
+    /// ------
+    /// GraphError
+    ///     If the parts don't form a graph.
+    /// ProofError
+    ///     If a lookup index needs more than 16 bits, or an accumulator could leave
+    ///     [-2**61, 2**61].
+    /// InputTypeError
+    ///     If an integer array doesn't hold integers.
+    #[staticmethod]
+    fn from_layers(
+        input: &Bound<'_, PyDict>,
+        layers: &Bound<'_, PyAny>,
+        output: &Bound<'_, PyDict>,
+    ) -> PyResult<Self> {
+        let input = layers::input(input)?;
+        let specs = layers.try_iter()?.enumerate();
+        let specs: Vec<_> = specs
+            .map(|(position, part)| layers::layer(position, &part?))
+            .collect::<PyResult<_>>()?;
+        let output = layers::output(output)?;
+        IntegerGraph::from_layers(input, specs, output).map(Self).map_err(to_python)
+    }
+
+    /// Read a graph that :meth:`to_bytes` wrote, and validate it anew.
+    ///
+    /// Parameters
+    /// ----------
+    /// data : bytes
+    ///     What :meth:`to_bytes` returned. It is never executed.
+    ///
+    /// Returns
+    /// -------
+    /// IntegerGraph
+    ///
+    /// Raises
+    /// ------
+    /// SerializationError
+    ///     If the bytes are no stored graph, are damaged, or hold a graph that is not valid.
+    #[staticmethod]
+    fn from_bytes(data: &[u8]) -> PyResult<Self> {
+        IntegerGraph::from_bytes(data).map(Self).map_err(to_python)
+    }
+
+    /// Return the graph as bytes; equal graphs give equal bytes.
+    ///
+    /// Returns
+    /// -------
+    /// bytes
+    fn to_bytes<'py>(&self, py: Python<'py>) -> Bound<'py, PyBytes> {
+        PyBytes::new(py, &self.0.to_bytes())
+    }
+
+    /// Return the graph's parts as numpy arrays, as :meth:`from_layers` takes them.
+    ///
+    /// Returns
+    /// -------
+    /// dict
+    ///     With ``input``, ``layers`` and ``output``.
+    fn to_dict<'py>(&self, py: Python<'py>) -> PyResult<Bound<'py, PyDict>> {
+        layers::to_dict(py, &self.0)
+    }
+
+    /// Turn real features into codes: the client's quantizer.
+    ///
+    /// Parameters
+    /// ----------
+    /// X : array-like of shape (n_samples, n_features)
+    ///     Finite numbers. ``float32`` and ``float64`` in C order are read in place.
+    ///
+    /// Returns
+    /// -------
+    /// ndarray of shape (n_samples, n_features), dtype uint16
+    ///
+    /// Raises
+    /// ------
+    /// InvalidInputError
+    ///     If the shape is wrong or a value is NaN or infinite.
+    /// InputTypeError
+    ///     If the values are not real numbers.
+    #[pyo3(name = "quantize", text_signature = "($self, X)")]
+    fn quantize<'py>(
+        &self,
+        py: Python<'py>,
+        x: &Bound<'py, PyAny>,
+    ) -> PyResult<Bound<'py, PyArray2<u16>>> {
+        match as_reals("X", x)? {
+            Reals::Single(x) => self.quantize_rows(py, &x),
+            Reals::Double(x) => self.quantize_rows(py, &x),
+        }
+    }
+
+    /// Compute the output accumulators of rows of codes.
+    ///
+    /// Parameters
+    /// ----------
+    /// codes : array-like of shape (n_samples, n_features), integers
+    ///     In [0, 2**n_bits - 1]. ``uint16`` in C order is read in place.
+    /// p_error : float in [0, 1], default=0.0
+    ///     Probability that a lookup errs, each independently, by reading the entry beside the right
+    ///     one: one step up or down with equal chance. Beyond the table's end it reads the end.
+    ///     With 0, results are exact.
+    /// seed : int in [0, 2**64 - 1] or None, default=None
+    ///     Decides which lookups err. The same seed gives the same result whatever the number of
+    ///     threads; None takes a fresh one from the system.
+    /// n_threads : int or None, default=None
+    ///     Threads to use, at least 1; None takes as many as there are cores and enough rows for.
+    ///
+    /// Returns
+    /// -------
+    /// ndarray of shape (n_samples, n_outputs), dtype int64
+    ///
+    /// Raises
+    /// ------
+    /// InvalidInputError
+    ///     If the shape is wrong or a code is out of range.
+    /// InputTypeError
+    ///     If the codes are not integers.
+    /// InvalidParameterError
+    ///     If an option is out of range.
+    #[pyo3(signature = (codes, *, p_error = 0.0, seed = None, n_threads = None))]
+    fn simulate<'py>(
+        &self,
+        py: Python<'py>,
+        codes: &Bound<'py, PyAny>,
+        p_error: f64,
+        seed: Option<&Bound<'py, PyAny>>,
+        n_threads: Option<&Bound<'py, PyAny>>,
+    ) -> PyResult<Bound<'py, PyArray2<i64>>> {
+        let noise = Noise::new(p_error, options::seed(seed)?).map_err(to_python)?;
+        let options = Options { noise: Some(noise), n_threads: options::threads(n_threads)? };
+        let array = arrays::as_array("codes", codes)?;
+        if arrays::is_type::<u16>(&array) {
+            let codes = arrays::as_type::<u16>(&array)?;
+            let rows = rows_of("codes", codes.shape(), self.0.n_features())?;
+            return self.simulate_rows(py, codes.as_slice()?, rows, options);
+        }
+        let codes = as_integers("codes", &array)?;
+        let rows = rows_of("codes", codes.shape(), self.0.n_features())?;
+        let codes = self.0.input().codes_from(codes.as_slice()?).map_err(to_python)?;
+        self.simulate_rows(py, &codes, rows, options)
+    }
+
+    /// Turn output accumulators into real values.
+    ///
+    /// Parameters
+    /// ----------
+    /// accumulators : array-like of shape (n_samples, n_outputs), integers
+    ///
+    /// Returns
+    /// -------
+    /// ndarray of shape (n_samples, n_outputs), dtype float64
+    ///
+    /// Raises
+    /// ------
+    /// InvalidInputError
+    ///     If the shape is wrong.
+    /// InputTypeError
+    ///     If the accumulators are not integers.
+    fn dequantize<'py>(
+        &self,
+        py: Python<'py>,
+        accumulators: &Bound<'py, PyAny>,
+    ) -> PyResult<Bound<'py, PyArray2<f64>>> {
+        let accumulators = as_integers("accumulators", accumulators)?;
+        let rows = rows_of("accumulators", accumulators.shape(), self.0.n_outputs())?;
+        let accumulators = accumulators.as_slice()?;
+        fill(py, rows, self.0.n_outputs(), |out| self.0.dequantize_into(accumulators, out))
+    }
+
+    /// Quantize, simulate exactly and dequantize in one go, without storing codes.
+    ///
+    /// Parameters
+    /// ----------
+    /// X : array-like of shape (n_samples, n_features)
+    ///     Finite numbers. ``float32`` and ``float64`` in C order are read in place.
+    /// n_threads : int or None, default=None
+    ///     Threads to use, at least 1; None takes as many as there are cores and enough rows for.
+    ///
+    /// Returns
+    /// -------
+    /// ndarray of shape (n_samples, n_outputs), dtype float64
+    ///
+    /// Raises
+    /// ------
+    /// InvalidInputError
+    ///     If the shape is wrong or a value is NaN or infinite.
+    /// InputTypeError
+    ///     If the values are not real numbers.
+    /// InvalidParameterError
+    ///     If an option is out of range.
+    #[pyo3(signature = (x, *, n_threads = None), text_signature = "($self, X, *, n_threads=None)")]
+    fn run<'py>(
+        &self,
+        py: Python<'py>,
+        x: &Bound<'py, PyAny>,
+        n_threads: Option<&Bound<'py, PyAny>>,
+    ) -> PyResult<Bound<'py, PyArray2<f64>>> {
+        let options = Options { noise: None, n_threads: options::threads(n_threads)? };
+        match as_reals("X", x)? {
+            Reals::Single(x) => self.run_rows(py, &x, options),
+            Reals::Double(x) => self.run_rows(py, &x, options),
+        }
+    }
+
+    /// Prove the width of every accumulator, for every input that the quantizer can emit.
+    ///
+    /// Parameters
+    /// ----------
+    /// max_bits : int in [1, 63] or None, default=None
+    ///     Bits that every accumulator must fit, counted from its minimum.
+    ///
+    /// Returns
+    /// -------
+    /// Certificate
+    ///
+    /// Raises
+    /// ------
+    /// ProofError
+    ///     If an accumulator needs more; it names the widest neuron of the first layer that does.
+    /// InvalidParameterError
+    ///     If ``max_bits`` is out of range.
+    #[pyo3(signature = (max_bits = None))]
+    fn prove(&self, max_bits: Option<&Bound<'_, PyAny>>) -> PyResult<PyCertificate> {
+        let max_bits = max_bits.map(|bits| options::integer("max_bits", bits)).transpose()?;
+        self.0.prove(max_bits).map(PyCertificate).map_err(to_python)
+    }
+
+    /// SHA-256 of the graph's bytes, in hexadecimal.
+    #[getter]
+    fn digest(&self) -> &str {
+        self.0.digest()
+    }
+
+    /// Number of input features.
+    #[getter]
+    fn n_features(&self) -> usize {
+        self.0.n_features()
+    }
+
+    /// Number of outputs.
+    #[getter]
+    fn n_outputs(&self) -> usize {
+        self.0.n_outputs()
+    }
+
+    /// Bits of an input code.
+    #[getter]
+    fn n_bits(&self) -> u8 {
+        self.0.input().n_bits().get()
+    }
+
+    /// Table lookups, so programmable bootstrappings, per row.
+    #[getter]
+    fn n_lookups(&self) -> usize {
+        self.0.n_lookups()
+    }
+
+    fn __repr__(&self) -> PyResult<String> {
+        let graph = &self.0;
+        let sizes = graph.linears().map(Linear::n_outputs);
+        let sizes: Vec<_> = [graph.n_features()].into_iter().chain(sizes).collect();
+        let sizes: Vec<_> = sizes.iter().map(usize::to_string).collect();
+        let bits = graph.prove(None).map_err(to_python)?.max_accumulator_bits();
+        Ok(format!(
+            "IntegerGraph({}, {}-bit inputs, {} lookups, accumulators of {bits} bits, {})",
+            sizes.join(" -> "),
+            self.n_bits(),
+            self.n_lookups(),
+            &self.digest()[..8],
+        ))
+    }
+
+    fn __reduce__<'py>(
+        &self,
+        py: Python<'py>,
+    ) -> PyResult<(Bound<'py, PyAny>, (Bound<'py, PyBytes>,))> {
+        Ok((py.get_type::<Self>().getattr("from_bytes")?, (self.to_bytes(py),)))
+    }
+
+    fn __copy__(slf: Bound<'_, Self>) -> Bound<'_, Self> {
+        slf
+    }
+
+    fn __deepcopy__<'py>(slf: Bound<'py, Self>, _memo: &Bound<'py, PyAny>) -> Bound<'py, Self> {
+        slf
+    }
+}
+
+impl PyIntegerGraph {
+    fn quantize_rows<'py, T: Real + numpy::Element>(
+        &self,
+        py: Python<'py>,
+        x: &arrays::Borrowed<'py, T>,
+    ) -> PyResult<Bound<'py, PyArray2<u16>>> {
+        let rows = rows_of("X", x.shape(), self.0.n_features())?;
+        let x = x.as_slice()?;
+        fill(py, rows, self.0.n_features(), |out| self.0.quantize_into(x, out, None))
+    }
+
+    fn simulate_rows<'py>(
+        &self,
+        py: Python<'py>,
+        codes: &[u16],
+        rows: usize,
+        options: Options,
+    ) -> PyResult<Bound<'py, PyArray2<i64>>> {
+        fill(py, rows, self.0.n_outputs(), |out| self.0.simulate_into(codes, out, options))
+    }
+
+    fn run_rows<'py, T: Real + numpy::Element>(
+        &self,
+        py: Python<'py>,
+        x: &arrays::Borrowed<'py, T>,
+        options: Options,
+    ) -> PyResult<Bound<'py, PyArray2<f64>>> {
+        let rows = rows_of("X", x.shape(), self.0.n_features())?;
+        let x = x.as_slice()?;
+        fill(py, rows, self.0.n_outputs(), |out| self.0.run_into(x, out, options.n_threads))
+    }
+}
+
+/// A new array that `compute` fills while the GIL is released.
+fn fill<T: numpy::Element, E: Into<cipherfit_core::Error> + Send>(
+    py: Python<'_>,
+    rows: usize,
+    columns: usize,
+    compute: impl FnOnce(&mut [T]) -> Result<(), E> + Send,
+) -> PyResult<Bound<'_, PyArray2<T>>> {
+    let array = empty::<T>(py, rows, columns)?;
+    {
+        let mut out = array.try_readwrite()?;
+        let out = out.as_slice_mut()?;
+        py.detach(|| compute(out)).map_err(to_python)?;
+    }
+    Ok(array)
+}

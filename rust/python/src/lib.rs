@@ -1,0 +1,25 @@
+//! Python bindings of `cipherfit-core`: they convert and delegate, nothing else.
+
+#![allow(
+    clippy::doc_markdown,
+    reason = "docstrings are numpydoc, where names go without backticks"
+)]
+
+mod arrays;
+mod certificate;
+mod error;
+mod graph;
+mod layers;
+mod mask;
+mod options;
+
+/// Integer graphs: what cipherfit computes, proves and simulates, in Rust.
+#[pyo3::pymodule]
+mod _core {
+    #[pymodule_export]
+    use super::certificate::{PyCertificate, PyLayerCertificate};
+    #[pymodule_export]
+    use super::graph::PyIntegerGraph;
+    #[pymodule_export]
+    use super::mask::accumulator_mask;
+}

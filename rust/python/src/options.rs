@@ -1,0 +1,53 @@
+//! Options as Python gives them: integers of any size, checked to be what the core takes.
+
+use std::num::NonZeroUsize;
+
+use cipherfit_core::error::ParameterError;
+use pyo3::exceptions::PyOverflowError;
+use pyo3::prelude::*;
+
+use crate::error::{InvalidParameterError, to_python};
+
+/// `value` as a 64-bit integer.
+pub fn integer(name: &str, value: &Bound<'_, PyAny>) -> PyResult<i64> {
+    value.extract().map_err(|error: PyErr| too_large(name, value, error))
+}
+
+/// `value` as a number of threads.
+pub fn threads(value: Option<&Bound<'_, PyAny>>) -> PyResult<Option<NonZeroUsize>> {
+    let name = "n_threads";
+    let Some(value) = value else { return Ok(None) };
+    let threads = integer(name, value)?;
+    match usize::try_from(threads).ok().and_then(NonZeroUsize::new) {
+        Some(threads) => Ok(Some(threads)),
+        None => Err(to_python(ParameterError::OutOfRange {
+            name,
+            value: threads.into(),
+            low: 1,
+            high: i64::MAX.into(),
+        })),
+    }
+}
+
+/// `value` as a seed; a fresh one from the system where there is none.
+pub fn seed(value: Option<&Bound<'_, PyAny>>) -> PyResult<u64> {
+    let name = "seed";
+    let Some(value) = value else {
+        return getrandom::u64().map_err(|error| {
+            InvalidParameterError::new_err(format!("the system gives no random seed: {error}"))
+        });
+    };
+    let seed: i128 = value.extract().map_err(|error: PyErr| too_large(name, value, error))?;
+    u64::try_from(seed).map_err(|_| {
+        let (low, high) = (0, u64::MAX.into());
+        to_python(ParameterError::OutOfRange { name, value: seed, low, high })
+    })
+}
+
+fn too_large(name: &str, value: &Bound<'_, PyAny>, error: PyErr) -> PyErr {
+    if error.is_instance_of::<PyOverflowError>(value.py()) {
+        InvalidParameterError::new_err(format!("{name} is out of range: {value}"))
+    } else {
+        error
+    }
+}
