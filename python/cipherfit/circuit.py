@@ -25,6 +25,8 @@ Int64 = NDArray[np.int64]
 MAXIMUM_TLU_BIT_WIDTH: int = fhe.MAXIMUM_TLU_BIT_WIDTH
 #: Probability that one lookup gives a neighbour's value, where the caller names none.
 DEFAULT_P_ERROR = 0.01
+#: Random inputs that show Concrete which outputs can be negative.
+_ROWS_FOR_SIGNS = 64
 
 
 @dataclass(frozen=True)
@@ -35,6 +37,7 @@ class _Stage:
     offset: Int64
     sum_bits: int
     accumulator_bits: int
+    signed: bool
     lsbs: int
     exactness: fhe.Exactness
     tables: list[Int64]
@@ -108,22 +111,28 @@ def check_widths(circuit: fhe.Circuit, graph: IntegerGraph) -> None:
     CompilationError
         Naming the layer, the width that the circuit has and the one that is proven to be needed.
     """
-    needed = {"input": graph.n_bits}
+    needed = {"input": (graph.n_bits, False)}
     for index, stage in enumerate(_stages(graph)):
-        needed[f"layer{index}"] = stage.accumulator_bits
-    found: dict[str, int] = {}
+        needed[f"layer{index}"] = (stage.accumulator_bits, stage.signed)
+    found: dict[str, tuple[int, bool]] = {}
     for node in circuit.graph.graph.nodes:
         if node.operation == fhe.Operation.Constant:
             continue
         tag = "input" if node.operation == fhe.Operation.Input else node.tag
         dtype = node.output.dtype
         if tag in needed and (tag == "input" or node.properties.get("name") == "add"):
-            found[tag] = dtype.bit_width - (1 if dtype.is_signed else 0)
-    for place, bits in needed.items():
-        if found.get(place, 0) < bits:
+            found[tag] = (dtype.bit_width, dtype.is_signed)
+    for place, (bits, signed) in needed.items():
+        has_bits, has_sign = found.get(place, (0, False))
+        if signed and not has_sign:
             raise CompilationError(
-                f"the compiled circuit has {found.get(place, 0)} bits at {place}, where the proof "
-                f"asks for {bits}; encrypted results could wrap, so the circuit is refused"
+                f"the compiled circuit has unsigned integers at {place}, where the proof allows "
+                "negative ones; shift its accumulators to start at 0 by their offset"
+            )
+        if has_bits - (has_sign and not signed) < bits:
+            raise CompilationError(
+                f"the compiled circuit has {has_bits} bits at {place}, where the proof asks for "
+                f"{bits}; encrypted results could wrap, so the circuit is refused"
             )
 
 
@@ -180,6 +189,7 @@ def _stages(graph: IntegerGraph) -> list[_Stage]:
                 offset=offset,
                 sum_bits=_width(*before),
                 accumulator_bits=_width(int(low.min()), top),
+                signed=bool(low.min() < 0),
                 lsbs=lsbs,
                 exactness=fhe.Exactness.EXACT if exact else fhe.Exactness.APPROXIMATE,
                 tables=tables,
@@ -262,9 +272,14 @@ def _lookup_table(stage: _Stage) -> fhe.LookupTable | None:
 
 
 def _extreme_inputs(graph: IntegerGraph) -> list[Int64]:
-    """Return the inputs that give Concrete the types: the smallest, the largest, the witnesses."""
+    """Return the inputs that give Concrete the types: the smallest, the largest, the witnesses.
+
+    Random rows show it the sign of outputs, where a graph has negative ones.
+    """
     at_low, at_high = graph.prove().witnesses()
-    rows = np.concatenate([at_low, at_high]).astype(np.int64)
+    shape = (_ROWS_FOR_SIGNS, graph.n_features)
+    random = np.random.default_rng(0).integers(0, 2**graph.n_bits, shape)
+    rows = np.concatenate([at_low, at_high, random]).astype(np.int64)
     smallest = np.zeros(graph.n_features, dtype=np.int64)
     largest = np.full(graph.n_features, 2**graph.n_bits - 1, dtype=np.int64)
     return [smallest, largest, *rows]

@@ -43,7 +43,8 @@ class NeuralNetClassifier(
         Parameters of skorch's classifier, and of the network as ``module__...``: see
         `SparseQuantNeuralNetImpl`. `module__input_dim` and `module__n_outputs` are taken from the
         data. Defaults that differ from skorch's: ``lr=0.005``, ``max_epochs=100``,
-        ``batch_size=64``, ``train_split=None`` and ``verbose=0``.
+        ``batch_size=64``, ``iterator_train__shuffle=True``, ``train_split=None`` and
+        ``verbose=0``.
 
     Attributes
     ----------

@@ -13,7 +13,7 @@ from numpy.typing import NDArray
 from torch import nn
 
 from cipherfit._core import IntegerGraph
-from cipherfit.circuit import DEFAULT_P_ERROR, compile_graph, run_encrypted
+from cipherfit.circuit import compile_graph, run_encrypted
 from cipherfit.exceptions import InvalidParameterError, NotCompiledError, NotFittedError
 from cipherfit.lowering import lower
 from cipherfit.network import SparseQuantNeuralNetImpl
@@ -54,6 +54,12 @@ class QuantizedSkorchEstimatorMixin:
                 )
             return
         super().__setattr__(name, value)
+
+    def __getstate__(self) -> dict[str, Any]:
+        """Return the state to pickle or copy: all but the circuit, which holds native handles."""
+        state: dict[str, Any] = super().__getstate__()  # type: ignore[misc]
+        state.pop("circuit_", None)
+        return state
 
     def torch_compile(self, module: nn.Module, name: str) -> nn.Module:
         """Return the module as it is: torch.compile isn't supported."""
@@ -254,18 +260,13 @@ class QuantizedSkorchEstimatorMixin:
             X = np.asarray(X).reshape(1, -1)
         codes = self.graph_.quantize(self._features(X))
         if mode == "simulate":
-            return self.graph_.dequantize(self.graph_.simulate(codes, p_error=_p_error(circuit)))
+            return self.graph_.dequantize(self.graph_.simulate(codes, p_error=float(circuit.p_error)))
         if not circuit.configuration.fhe_execution:
             raise NotCompiledError(
                 f"this {type(self).__name__} is not yet compiled for encrypted execution, only for "
                 "simulation: call compile() without use_virtual_lib"
             )
         return self.graph_.dequantize(run_encrypted(circuit, codes))
-
-
-def _p_error(circuit: fhe.Circuit) -> float:
-    configured = circuit.configuration.p_error
-    return float(configured) if configured is not None else DEFAULT_P_ERROR
 
 
 def _fhe_mode(execute_in_fhe: bool, mode: str | None) -> str:

@@ -13,6 +13,7 @@ TRAINING_DEFAULTS: dict[str, Any] = {
     "lr": 0.005,
     "max_epochs": 100,
     "batch_size": 64,
+    "iterator_train__shuffle": True,  # rows sorted by class would train one class at a time
     "train_split": None,
     "verbose": 0,
 }

@@ -87,6 +87,8 @@ def check_labels(y: Any, n_samples: int) -> NDArray[Any]:
             "requires y to be passed, but the target y is None; give one label per row of X"
         )
     labels: NDArray[Any] = column_or_1d(y, warn=True)
+    if labels.dtype.kind == "O":
+        labels = _one_kind(labels)
     if labels.dtype.kind == "f":
         _check_finite(labels.reshape(-1, 1), "y")
         broken = np.flatnonzero(labels != np.round(labels))
@@ -98,6 +100,20 @@ def check_labels(y: Any, n_samples: int) -> NDArray[Any]:
             )
     _check_rows(len(labels), n_samples)
     return labels
+
+
+def _one_kind(labels: NDArray[Any]) -> NDArray[Any]:
+    """Return labels held as objects, where they all are strings, or all are numbers."""
+    if all(isinstance(label, str) for label in labels):
+        return labels
+    kinds = sorted({type(label).__name__ for label in labels})
+    held = np.array(labels.tolist()) if "str" not in kinds else labels
+    if held.dtype.kind not in "biuf":
+        raise InvalidInputError(
+            f"Unknown label type: y mixes {', '.join(kinds)}; labels must be strings, booleans or "
+            "whole numbers"
+        )
+    return held
 
 
 def _check_rows(n_targets: int, n_samples: int) -> None:

@@ -62,18 +62,22 @@ fn prove(criterion: &mut Criterion) {
     criterion.bench_function("prove", |bencher| bencher.iter(|| black_box(&graph).prove(Some(10))));
 }
 
+#[expect(clippy::cast_precision_loss, reason = "any spread will do")]
 fn mask(criterion: &mut Criterion) {
     let weights: Vec<_> = (0..784 * 128).map(|at| weight(at, 0)).collect();
     let (low, high) = (vec![0; 784], vec![7; 784]);
     let mut mask = vec![false; weights.len()];
     let mut group = criterion.benchmark_group("mask of 128 x 784");
-    for (name, n_accum_bits) in [("all fit", 16), ("pruned", 8)] {
+    let floats: Vec<f32> = (0..weights.len()).map(|at| (at as f32 * 0.618).fract()).collect();
+    let cases =
+        [("all fit", 16, None), ("pruned", 8, None), ("by importance", 8, Some(&floats[..]))];
+    for (name, n_accum_bits, importance) in cases {
         let request = MaskRequest {
             weights: &weights,
             low: &low,
             high: &high,
             n_accum_bits,
-            importance: None,
+            importance,
             reserve: 0,
         };
         group.bench_function(name, |bencher| {

@@ -7,7 +7,7 @@
 //! is the common case once training has settled, it costs one pass over the weights; else expected
 //! linear time, by partition instead of by sorting.
 
-use std::cmp::{Ordering, Reverse};
+use std::cmp::Reverse;
 
 use crate::error::{Error, InputError, ParameterError};
 use crate::parallel::{for_each_chunk, threads_for};
@@ -52,24 +52,29 @@ pub fn accumulator_mask(request: &MaskRequest<'_>, mask: &mut [bool]) -> Result<
     }
     let threads = threads_for(None, request.weights.len());
     let rows_per_chunk = (mask.len() / width).div_ceil(4 * threads).max(1);
-    for_each_chunk(mask, rows_per_chunk * width, threads, Vec::new, |chunk, mask, candidates| {
-        let start = chunk * rows_per_chunk * width;
-        for (row, mask) in mask.chunks_exact_mut(width).enumerate() {
-            let row = start + row * width..start + (row + 1) * width;
-            let weights = &request.weights[row.clone()];
-            if total(weights.iter().zip(&ranges).map(|(&weight, &range)| cost(weight, range)))
-                <= budget
-            {
-                mask.fill(true);
-                continue;
+    for_each_chunk(
+        mask,
+        rows_per_chunk * width,
+        threads,
+        Scratch::default,
+        |chunk, mask, scratch| {
+            let start = chunk * rows_per_chunk * width;
+            for (row, mask) in mask.chunks_exact_mut(width).enumerate() {
+                let row = start + row * width..start + (row + 1) * width;
+                let neuron = Neuron {
+                    weights: &request.weights[row.clone()],
+                    ranges: &ranges,
+                    importance: request.importance.map(|importance| &importance[row]),
+                };
+                if total((0..width).map(|column| neuron.cost(column))) <= budget {
+                    mask.fill(true);
+                } else {
+                    neuron.keep_what_fits(budget, scratch, mask);
+                }
             }
-            let importance = request.importance.map(|importance| &importance[row]);
-            rank(candidates, weights, &ranges, importance);
-            mask.fill(false);
-            keep_prefix(candidates, budget, mask);
-        }
-        Ok(())
-    })
+            Ok(())
+        },
+    )
 }
 
 impl MaskRequest<'_> {
@@ -129,63 +134,100 @@ impl MaskRequest<'_> {
     }
 }
 
-/// A weight as the order of a row sees it.
-struct Candidate {
-    importance: u64,
-    cost: u64,
-    column: usize,
+/// One row of weights, with what decides on them.
+struct Neuron<'a> {
+    weights: &'a [i64],
+    ranges: &'a [u64],
+    importance: Option<&'a [f32]>,
 }
 
-impl Candidate {
-    fn order(&self, other: &Self) -> Ordering {
-        let key =
-            |candidate: &Self| (Reverse(candidate.importance), candidate.cost, candidate.column);
-        key(self).cmp(&key(other))
+/// Memory that rows share.
+#[derive(Default)]
+struct Scratch {
+    keys: Vec<u64>,
+    ties: Vec<(Reverse<u64>, u64, usize)>,
+}
+
+impl Neuron<'_> {
+    /// Saturates at `u64::MAX`, which is above every budget, as is what saturates.
+    fn cost(&self, column: usize) -> u64 {
+        self.weights[column].unsigned_abs().saturating_mul(self.ranges[column])
     }
-}
 
-fn rank(
-    candidates: &mut Vec<Candidate>,
-    weights: &[i64],
-    ranges: &[u64],
-    importance: Option<&[f32]>,
-) {
-    candidates.clear();
-    let ranked = weights.iter().zip(ranges).enumerate().map(|(column, (&weight, &range))| {
-        let importance = match importance {
+    fn importance(&self, column: usize) -> u64 {
+        match self.importance {
             Some(importance) => ordered_bits(importance[column]).into(),
-            None => weight.unsigned_abs(),
-        };
-        Candidate { importance, cost: cost(weight, range), column }
-    });
-    candidates.extend(ranked);
-}
+            None => self.weights[column].unsigned_abs(),
+        }
+    }
 
-/// Marks the longest run that fits of `candidates` in their order.
-///
-/// Costs are not negative, so whether a prefix fits is monotone in its length, and the longest can
-/// be found by bisection: partition at the middle, then go on in the half where it ends.
-fn keep_prefix(mut candidates: &mut [Candidate], mut budget: u64, mask: &mut [bool]) {
-    while !candidates.is_empty() {
-        let middle = candidates.len() / 2;
-        candidates.select_nth_unstable_by(middle, Candidate::order);
-        let (first, second) = candidates.split_at_mut(middle + 1);
-        match budget.checked_sub(total(first.iter().map(|candidate| candidate.cost))) {
-            Some(left) => {
-                for candidate in first {
-                    mask[candidate.column] = true;
-                }
-                budget = left;
-                candidates = second;
+    /// Marks the longest prefix that fits, for a row that doesn't fit as a whole.
+    ///
+    /// Comparing three numbers per weight is slow; so a first search goes by the importance's leading
+    /// 32 bits alone, which makes keys of one machine word, and only the weights that share those
+    /// bits with the first one that doesn't fit are then put in their full order.
+    fn keep_what_fits(&self, mut budget: u64, scratch: &mut Scratch, mask: &mut [bool]) {
+        let highest = (0..mask.len()).map(|column| self.importance(column)).max().unwrap_or(0);
+        let shift = 32_u32.saturating_sub(highest.leading_zeros());
+        let level = |column| self.importance(column) >> shift;
+        // Levels are below 2^32, as are columns; the complement puts high levels first.
+        scratch.keys.clear();
+        scratch.keys.extend(
+            (0..mask.len())
+                .map(|column| (u64::from(u32::MAX) - level(column)) << 32 | column as u64),
+        );
+        #[expect(clippy::cast_possible_truncation, reason = "the low half is a column")]
+        let first_dropped =
+            longest_prefix(&mut scratch.keys, budget, |key| self.cost(key as u32 as usize));
+        let last_level = first_dropped.map_or(0, |key| u64::from(u32::MAX) - (key >> 32));
+        scratch.ties.clear();
+        for (column, kept) in mask.iter_mut().enumerate() {
+            let level = level(column);
+            *kept = level > last_level;
+            if *kept {
+                // Fits: all levels above the last one do.
+                budget = budget.saturating_sub(self.cost(column));
+            } else if level == last_level {
+                let importance = Reverse(self.importance(column));
+                scratch.ties.push((importance, self.cost(column), column));
             }
-            None => candidates = &mut first[..middle],
+        }
+        let first_dropped = longest_prefix(&mut scratch.ties, budget, |tie| tie.1);
+        for &tie in &scratch.ties {
+            mask[tie.2] = first_dropped.is_none_or(|first| tie < first);
         }
     }
 }
 
-/// Saturates at `u64::MAX`, which is above every budget, as is what saturates.
-fn cost(weight: i64, range: u64) -> u64 {
-    weight.unsigned_abs().saturating_mul(range)
+/// The first of `items`, in ascending order, whose cost together with all before it is beyond
+/// `budget`; none if all fit.
+///
+/// Costs are not negative, so whether a prefix fits is monotone in its length, and the longest can
+/// be found by bisection: partition at the middle, then go on in the part where it ends. The first
+/// partition is where the prefix would end if all costs were the same. Expected time is linear.
+fn longest_prefix<T: Ord + Copy>(
+    mut items: &mut [T],
+    mut budget: u64,
+    cost: impl Fn(T) -> u64,
+) -> Option<T> {
+    let mut first_beyond = None;
+    let all = total(items.iter().map(|&item| cost(item))).max(1);
+    let share = u128::from(budget) * items.len() as u128 / u128::from(all);
+    let mut middle = usize::try_from(share).unwrap_or(usize::MAX);
+    while !items.is_empty() {
+        middle = middle.min(items.len() - 1);
+        items.select_nth_unstable(middle);
+        let (first, second) = items.split_at_mut(middle + 1);
+        if let Some(left) = budget.checked_sub(total(first.iter().map(|&item| cost(item)))) {
+            budget = left;
+            items = second;
+        } else {
+            first_beyond = Some(first[middle]);
+            items = &mut first[..middle];
+        }
+        middle = items.len() / 2;
+    }
+    first_beyond
 }
 
 fn total(costs: impl Iterator<Item = u64>) -> u64 {

@@ -129,3 +129,20 @@ fn large_layers_are_masked_the_same_by_several_threads() {
     };
     assert!(layer.mask() == layer.naive_mask());
 }
+
+#[test]
+fn weights_that_share_their_leading_bits_are_kept_by_their_trailing_ones() {
+    let mut random = SplitMix(5);
+    for _ in 0..200 {
+        let columns = 12;
+        let layer = Layer {
+            weights: (0..columns).map(|_| (1 << 40) + random.between(0, 9)).collect(),
+            low: vec![0; columns],
+            high: (0..columns).map(|_| random.between(1, 2)).collect(),
+            importance: None,
+            n_accum_bits: random.between(41, 44),
+            reserve: 0,
+        };
+        assert_eq!(layer.mask(), layer.naive_mask());
+    }
+}

@@ -9,7 +9,7 @@ use pyo3::prelude::*;
 use pyo3::sync::PyOnceLock;
 use pyo3::types::IntoPyDict;
 
-use crate::error::{InputTypeError, InvalidInputError};
+use crate::error::{InputTypeError, InvalidInputError, to_python};
 
 /// A C-contiguous array whose memory can be read as a slice.
 pub struct Borrowed<'py, T: Element>(PyReadonlyArrayDyn<'py, T>);
@@ -134,14 +134,22 @@ pub fn show_shape(shape: &[usize]) -> String {
     format!("({}{trailing_comma})", sizes.join(", "))
 }
 
-/// A new array whose values are whatever was in memory; Python's `MemoryError` where there is none.
-pub fn empty<T: Element>(
+/// A new array that `compute` fills while the GIL is released; Python's `MemoryError` where there is
+/// no room for it.
+pub fn fill<T: Element, E: Into<cipherfit_core::Error> + Send>(
     py: Python<'_>,
     rows: usize,
     columns: usize,
+    compute: impl FnOnce(&mut [T]) -> Result<(), E> + Send,
 ) -> PyResult<Bound<'_, PyArray2<T>>> {
     let array = numpy_function(py, "empty")?.call1(((rows, columns), dtype::<T>(py)))?;
-    Ok(array.cast_into()?)
+    let array = array.cast_into::<PyArray2<T>>()?;
+    {
+        let mut out = array.try_readwrite()?;
+        let out = out.as_slice_mut()?;
+        py.detach(|| compute(out)).map_err(to_python)?;
+    }
+    Ok(array)
 }
 
 fn wrong_type(name: &str, expected: &str, array: &Bound<'_, PyUntypedArray>) -> PyErr {

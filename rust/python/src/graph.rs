@@ -5,11 +5,11 @@ use std::hash::{Hash, Hasher};
 use cipherfit_core::input::Real;
 use cipherfit_core::simulate::{Noise, Options};
 use cipherfit_core::{IntegerGraph, Linear};
-use numpy::{PyArray2, PyArrayMethods};
+use numpy::PyArray2;
 use pyo3::prelude::*;
 use pyo3::types::{PyBytes, PyDict};
 
-use crate::arrays::{self, Reals, as_integers, as_reals, empty, rows_of};
+use crate::arrays::{self, Reals, as_integers, as_reals, fill, rows_of};
 use crate::certificate::PyCertificate;
 use crate::error::to_python;
 use crate::{layers, options};
@@ -387,20 +387,4 @@ impl PyIntegerGraph {
         let x = x.as_slice()?;
         fill(py, rows, self.0.n_outputs(), |out| self.0.run_into(x, out, options.n_threads))
     }
-}
-
-/// A new array that `compute` fills while the GIL is released.
-fn fill<T: numpy::Element, E: Into<cipherfit_core::Error> + Send>(
-    py: Python<'_>,
-    rows: usize,
-    columns: usize,
-    compute: impl FnOnce(&mut [T]) -> Result<(), E> + Send,
-) -> PyResult<Bound<'_, PyArray2<T>>> {
-    let array = empty::<T>(py, rows, columns)?;
-    {
-        let mut out = array.try_readwrite()?;
-        let out = out.as_slice_mut()?;
-        py.detach(|| compute(out)).map_err(to_python)?;
-    }
-    Ok(array)
 }

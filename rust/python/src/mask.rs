@@ -1,11 +1,11 @@
 //! `accumulator_mask` in Python.
 
 use cipherfit_core::prune::{self, MaskRequest};
-use numpy::{PyArray2, PyArrayMethods};
+use numpy::PyArray2;
 use pyo3::prelude::*;
 
-use crate::arrays::{as_integers, as_real, empty, show_shape};
-use crate::error::{InvalidInputError, to_python};
+use crate::arrays::{as_integers, as_real, fill, show_shape};
+use crate::error::InvalidInputError;
 use crate::options::integer;
 
 /// Choose which weights to keep so that every accumulator is proven to fit.
@@ -72,13 +72,7 @@ pub fn accumulator_mask<'py>(
         importance: importance.as_ref().map(|values| values.as_slice()).transpose()?,
         reserve: reserve.map_or(Ok(0), |reserve| integer("reserve", reserve))?,
     };
-    let mask = empty::<bool>(py, rows, columns)?;
-    {
-        let mut out = mask.try_readwrite()?;
-        let out = out.as_slice_mut()?;
-        py.detach(|| prune::accumulator_mask(&request, out)).map_err(to_python)?;
-    }
-    Ok(mask)
+    fill(py, rows, columns, |mask| prune::accumulator_mask(&request, mask))
 }
 
 /// One end of the code intervals: an array, or one integer for all columns.

@@ -1,7 +1,7 @@
 //! Evaluation of a graph on batches: exact, or with TFHE's own errors.
 //!
-//! Rows are cut into chunks that threads share ([`crate::parallel`]) and chunks into blocks, which
-//! [`block`] evaluates. Its pass over a Linear is the one place where a kernel is chosen.
+//! Rows are cut into chunks that threads share (`parallel`) and chunks into blocks, which `block`
+//! evaluates. Its `evaluate` is the one place where a kernel is chosen.
 
 mod block;
 mod lane;

@@ -1,0 +1,41 @@
+"""What all tests share: seeds, hypothesis profiles, and data sets by name."""
+
+from __future__ import annotations
+
+import os
+
+import numpy as np
+import pytest
+import torch
+from hypothesis import HealthCheck, settings
+from samples import load
+
+SLOW = [HealthCheck.too_slow, HealthCheck.data_too_large, HealthCheck.function_scoped_fixture]
+settings.register_profile("quick", max_examples=25, deadline=None, suppress_health_check=SLOW)
+settings.register_profile("fuzz", max_examples=5000, deadline=None, suppress_health_check=SLOW)
+settings.load_profile(os.environ.get("HYPOTHESIS_PROFILE", "quick"))
+
+# The networks are so small that threads cost more than they bring.
+torch.set_num_threads(1)
+
+
+@pytest.fixture(autouse=True)
+def _seeded():
+    """Start every test from the same random state."""
+    torch.manual_seed(0)
+    np.random.seed(0)  # noqa: NPY002 - skorch and scikit-learn draw from it
+
+
+@pytest.fixture
+def iris():
+    return load("iris")
+
+
+@pytest.fixture
+def digits():
+    return load("digits")
+
+
+@pytest.fixture
+def diabetes():
+    return load("diabetes")

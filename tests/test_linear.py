@@ -1,0 +1,141 @@
+"""Linear layers: no accumulator leaves its budget, and rounding is the circuit's."""
+
+from __future__ import annotations
+
+import numpy as np
+import pytest
+import torch
+from hypothesis import given
+from hypothesis import strategies as st
+
+from cipherfit.linear import QuantLinear
+
+
+def layer(fan_in=6, fan_out=4, **options):
+    defaults = {"n_w_bits": 3, "n_in_bits": 3, "n_accum_bits": 8, "n_lookup_bits": 6}
+    return QuantLinear(fan_in, fan_out, **{**defaults, **options})
+
+
+def worst_widths(codes, max_in_code):
+    """Return max(acc) - min(acc) of each neuron over all input codes, in exact integers."""
+    return [sum(abs(int(w)) * max_in_code for w in row) for row in codes.numpy()]
+
+
+@st.composite
+def extreme_layers(draw):
+    made = layer(
+        draw(st.integers(1, 40)),
+        draw(st.integers(1, 5)),
+        n_w_bits=draw(st.integers(1, 8)),
+        n_in_bits=draw(st.integers(1, 6)),
+        n_accum_bits=draw(st.integers(1, 16)),
+        n_lookup_bits=draw(st.none() | st.integers(1, 16)),
+    )
+    generator = torch.Generator().manual_seed(draw(st.integers(0, 2**32)))
+    spread = 10.0 ** draw(st.integers(-6, 30))
+    with torch.no_grad():
+        made.weight.copy_(spread * torch.randn(made.weight.shape, generator=generator))
+        made.log_scale.copy_(
+            draw(st.integers(0, 40)) * torch.randn(made.log_scale.shape, generator=generator)
+        )
+    return made
+
+
+@given(made=extreme_layers())
+def test_no_weights_are_extreme_enough_to_leave_the_accumulator_budget(made):
+    codes = made.weight_codes().detach()
+    assert torch.equal(codes, codes.round())
+    assert codes.abs().max() <= max(1, 2 ** (made.n_w_bits - 1) - 1)
+    budget = 2**made.n_accum_bits - 1
+    # What rounding half up can add must fit as well.
+    reserve = 2 ** (made.lsbs - 1) if made.lsbs else 0
+    for width in worst_widths(codes, 2**made.n_in_bits - 1):
+        assert width == 0 or width + reserve <= budget
+
+
+@given(made=extreme_layers())
+def test_the_mask_keeps_the_largest_weights_and_stops_only_at_the_budget(made):
+    mask = made.mask().numpy()
+    scaled = np.abs(made._scaled_weight().detach().numpy())
+    unpruned = made._round(made._scaled_weight()).numpy().astype(int)
+    budget = 2**made.n_accum_bits - 1 - (2 ** (made.lsbs - 1) if made.lsbs else 0)
+    for magnitudes, codes, kept in zip(scaled, unpruned, mask, strict=True):
+        dropped = ~kept & (codes != 0)
+        if not dropped.any():
+            continue
+        cost = np.abs(codes) * (2**made.n_in_bits - 1)
+        first = magnitudes[dropped].max()
+        assert (magnitudes[kept & (codes != 0)] >= first).all()
+        largest_dropped = cost[dropped & (magnitudes == first)].max()
+        assert cost[kept].sum() + largest_dropped > budget
+
+
+def test_wide_layers_keep_more_weights_than_the_documented_worst_case():
+    made = layer(64, 8)
+    kept = (made.weight_codes() != 0).sum(dim=1)
+    assert (kept > 255 // (7 * 7)).all()
+
+
+@pytest.mark.parametrize("n_w_bits", [1, 2, 3, 6])
+@pytest.mark.parametrize("training", [True, False])
+def test_forward_without_a_lookup_is_a_plain_affine_map_of_the_codes(n_w_bits, training):
+    made = layer(n_w_bits=n_w_bits, n_lookup_bits=None).double().train(training)
+    torch.nn.init.normal_(made.bias)
+    x = torch.randint(0, 8, (50, 6)).double()
+    codes, scale = made.weight_codes(), made.log_scale.exp()
+    centred = 2 * x / 7 - 1
+    expected = centred @ (codes * scale[:, None]).T + made.bias
+    torch.testing.assert_close(made(x), expected, rtol=1e-12, atol=1e-12)
+
+
+@pytest.mark.parametrize("n_lookup_bits", [2, 4, 6])
+def test_forward_rounds_accumulators_half_up_on_the_grid_of_their_minimum(n_lookup_bits):
+    made = layer(40, 5, n_lookup_bits=n_lookup_bits).double().train()
+    x = torch.randint(0, 8, (200, 40)).double()
+    codes = made.weight_codes().detach().numpy().astype(int)
+    lsbs = 8 - n_lookup_bits
+    low = 7 * np.minimum(codes, 0).sum(axis=1)
+    accumulators = x.numpy().astype(int) @ codes.T
+    rounded = low + (((accumulators - low + 2 ** (lsbs - 1)) >> lsbs) << lsbs)
+    centre = 3.5 * codes.sum(axis=1)
+    scale = made.log_scale.exp().detach().numpy() * 2 / 7
+    expected = (rounded - centre) * scale + made.bias.detach().numpy()
+    np.testing.assert_allclose(made(x).detach().numpy(), expected, rtol=1e-12, atol=1e-12)
+
+
+def test_small_layers_whose_accumulators_fit_their_lookup_are_not_rounded():
+    assert layer(1, 3, n_lookup_bits=6).lsbs == 0
+    assert layer(64, 3, n_lookup_bits=6).lsbs == 2
+    assert layer(64, 3, n_lookup_bits=None).lsbs == 0
+
+
+def test_gradients_reach_kept_weights_and_scales_and_no_masked_weight():
+    made = layer(64, 8)
+    made(torch.randint(0, 8, (32, 64)).float()).pow(2).sum().backward()
+    mask = made.mask()
+    saturated = made._scaled_weight().abs() >= made.max_weight_code
+    assert torch.isfinite(made.weight.grad).all()
+    assert (made.weight.grad[~mask] == 0).all()
+    assert (made.weight.grad[mask & ~saturated] != 0).all()
+    assert (made.log_scale.grad != 0).all()
+    assert (made.bias.grad != 0).all()
+
+
+def test_a_masked_weight_returns_when_the_others_shrink():
+    made = layer(12, 1, n_accum_bits=6)
+    with torch.no_grad():
+        made.log_scale.zero_()
+        made.weight.fill_(3.0)
+        made.weight[0, 0] = 2.6
+    assert not made.mask()[0, 0]
+    with torch.no_grad():
+        made.weight[0, 1:] = 1.0
+    assert made.mask()[0, 0]
+
+
+@pytest.mark.parametrize("fan_in", [1, 3, 200])
+def test_fresh_layers_use_the_weight_range_without_wasting_it(fan_in):
+    torch.manual_seed(0)
+    codes = layer(fan_in, 20, n_w_bits=4, n_accum_bits=16).weight_codes()
+    assert 0 < codes.abs().max() <= 7
+    assert (codes != 0).any(dim=1).all()

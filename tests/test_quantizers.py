@@ -1,0 +1,137 @@
+"""Quantizers: codes stay in range for every input, and round as the integer graph does."""
+
+from __future__ import annotations
+
+import numpy as np
+import pytest
+import torch
+from hypothesis import given
+from hypothesis import strategies as st
+from hypothesis.extra import numpy as npst
+from torch import nn
+
+from cipherfit import exceptions
+from cipherfit.quantizers import ActivationQuantizer, InputQuantizer, round_ste, straight_through
+
+FINITE = st.floats(-(2.0**100), 2.0**100, width=32)
+
+
+def calibrated(data, n_bits=3, **options):
+    x = torch.as_tensor(np.asarray(data, dtype=np.float32))
+    quantizer = InputQuantizer(x.shape[1], n_bits)
+    quantizer.calibrate(x, **options)
+    return quantizer.eval()
+
+
+def test_straight_through_gives_the_hard_value_exactly_and_the_soft_gradient():
+    soft = torch.tensor([0.1, 1e-3, -7.77], requires_grad=True)
+    hard = torch.tensor([3.0, -2.0, 65535.0])
+    result = straight_through(hard, soft)
+    result.sum().backward()
+    assert torch.equal(result, hard)
+    assert torch.equal(soft.grad, torch.ones(3))
+
+
+def test_rounding_takes_halves_to_even():
+    x = torch.tensor([-1.5, -0.5, 0.5, 1.5, 2.5])
+    assert round_ste(x).tolist() == [-2.0, 0.0, 0.0, 2.0, 2.0]
+
+
+@given(
+    train=npst.arrays(np.float32, st.tuples(st.integers(1, 20), st.just(3)), elements=FINITE),
+    unseen=npst.arrays(np.float32, (8, 3), elements=FINITE),
+    n_bits=st.integers(1, 16),
+)
+def test_every_finite_input_becomes_a_code_in_range_seen_or_not(train, unseen, n_bits):
+    quantizer = calibrated(train, n_bits)
+    codes = quantizer(torch.as_tensor(unseen)).double().numpy()
+    assert np.array_equal(codes, np.round(codes))
+    assert codes.min() >= 0
+    assert codes.max() <= 2**n_bits - 1
+
+
+@given(
+    train=npst.arrays(np.float32, (12, 2), elements=st.floats(-100, 100, width=32)),
+    n_bits=st.integers(1, 10),
+)
+def test_codes_follow_the_normative_formula(train, n_bits):
+    quantizer = calibrated(train, n_bits)
+    steps = np.rint(train.astype(np.float64) / quantizer.scale.numpy())
+    expected = np.clip(steps + quantizer.zero_point.numpy(), 0, 2**n_bits - 1)
+    assert np.array_equal(quantizer(torch.as_tensor(train)).numpy(), expected)
+
+
+@given(
+    low=st.floats(-1000, 1000, width=32),
+    span=st.floats(0.125, 1000, width=32),
+    n_bits=st.integers(2, 8),
+)
+def test_calibration_spans_the_data(low, span, n_bits):
+    column = np.linspace(low, low + span, 50, dtype=np.float32)[:, None]
+    quantizer = calibrated(column, n_bits, tail=0.0)
+    codes = quantizer(torch.as_tensor(column)).numpy()
+    # The grid contains 0, which costs at most one code at an end.
+    assert codes.min() <= 1
+    assert codes.max() >= 2**n_bits - 2
+    assert np.all(np.diff(codes[:, 0]) >= 0)
+
+
+def test_outliers_do_not_stretch_the_grid():
+    column = np.concatenate([np.linspace(0, 1, 998), [1e6, -1e6]])[:, None]
+    codes = calibrated(column, 4)(torch.as_tensor(column, dtype=torch.float32)).numpy()
+    assert len(np.unique(codes)) == 16
+
+
+def test_rare_values_of_a_mostly_constant_feature_still_get_codes_of_their_own():
+    column = np.zeros((1000, 1))
+    column[:5] = 1.0
+    codes = calibrated(column)(torch.tensor([[0.0], [1.0]])).numpy()
+    assert codes[0] != codes[1]
+
+
+@pytest.mark.parametrize("value", [0.0, 1.0, -3.5, 1e20, 1e-20])
+def test_a_constant_feature_calibrates_to_one_code(value):
+    quantizer = calibrated(np.full((10, 1), value))
+    codes = quantizer(torch.full((4, 1), value)).numpy()
+    assert np.isfinite(quantizer.scale.numpy()).all()
+    assert len(np.unique(codes)) == 1
+
+
+@pytest.mark.parametrize("value", [np.nan, np.inf, -np.inf])
+def test_calibration_refuses_values_that_are_not_finite(value):
+    with pytest.raises(exceptions.InvalidInputError, match="NaN or infinity"):
+        calibrated([[0.0], [value]])
+
+
+def test_the_first_training_batch_calibrates_where_nobody_did():
+    quantizer = InputQuantizer(2, 3).train()
+    x = torch.randn(30, 2)
+    codes = quantizer(x)
+    assert bool(quantizer.calibrated)
+    assert codes.max() == 7
+    scale = quantizer.scale.clone()
+    quantizer(100 * x)
+    assert torch.equal(quantizer.scale, scale), "a later batch moved the grid"
+
+
+@pytest.mark.parametrize("activation", [nn.ReLU(), nn.Sigmoid(), nn.Tanh(), nn.GELU(), nn.ReLU6()])
+@pytest.mark.parametrize("n_bits", [1, 2, 4, 8])
+def test_activation_codes_start_out_using_their_whole_range(activation, n_bits):
+    quantizer = ActivationQuantizer(3, n_bits, activation)
+    codes = quantizer(activation(3 * torch.randn(2000, 3))).detach()
+    assert torch.equal(codes, codes.round())
+    assert codes.min() == 0
+    assert codes.max() == 2**n_bits - 1
+
+
+def test_an_activation_that_is_constant_still_gives_finite_codes():
+    quantizer = ActivationQuantizer(2, 3, lambda x: torch.full_like(x, 0.7))
+    assert torch.isfinite(quantizer(torch.full((5, 2), 0.7))).all()
+
+
+def test_step_and_offset_learn():
+    quantizer = ActivationQuantizer(4, 3, nn.ReLU())
+    quantizer(torch.rand(50, 4) * 2).pow(2).sum().backward()
+    for parameter in (quantizer.log_step, quantizer.offset):
+        assert torch.isfinite(parameter.grad).all()
+        assert (parameter.grad != 0).all()
