@@ -260,7 +260,9 @@ class QuantizedSkorchEstimatorMixin:
             X = np.asarray(X).reshape(1, -1)
         codes = self.graph_.quantize(self._features(X))
         if mode == "simulate":
-            return self.graph_.dequantize(self.graph_.simulate(codes, p_error=float(circuit.p_error)))
+            return self.graph_.dequantize(
+                self.graph_.simulate(codes, p_error=float(circuit.p_error))
+            )
         if not circuit.configuration.fhe_execution:
             raise NotCompiledError(
                 f"this {type(self).__name__} is not yet compiled for encrypted execution, only for "

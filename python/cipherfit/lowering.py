@@ -15,7 +15,7 @@ from torch import Tensor, nn
 from cipherfit._core import IntegerGraph
 from cipherfit.exceptions import NotFittedError
 from cipherfit.linear import QuantLinear
-from cipherfit.network import SparseQuantNeuralNetImpl, double_state
+from cipherfit.network import QuantNetwork, double_state
 
 Int64 = NDArray[np.int64]
 
@@ -23,7 +23,7 @@ Int64 = NDArray[np.int64]
 _ENTRIES_AT_ONCE = 1 << 21
 
 
-def lower(network: SparseQuantNeuralNetImpl) -> IntegerGraph:
+def lower(network: QuantNetwork) -> IntegerGraph:
     """Lower a quantized network to its integer graph.
 
     Everything between two linear layers (dequantization, bias, batch normalization, activation,
@@ -36,7 +36,7 @@ def lower(network: SparseQuantNeuralNetImpl) -> IntegerGraph:
 
     Parameters
     ----------
-    network : SparseQuantNeuralNetImpl
+    network : QuantNetwork
         A trained (or at least calibrated) network.
 
     Returns
@@ -94,7 +94,7 @@ class _Layer:
 
 
 @torch.no_grad()
-def _lower_linear_layers(network: SparseQuantNeuralNetImpl) -> list[_Layer]:
+def _lower_linear_layers(network: QuantNetwork) -> list[_Layer]:
     modules = list(network.features)
     starts = [i for i, module in enumerate(modules) if isinstance(module, QuantLinear)]
     stack = []
@@ -147,7 +147,7 @@ def _write_intervals(tables: list[Int64], following: QuantLinear) -> None:
 
 
 @torch.no_grad()
-def _output(network: SparseQuantNeuralNetImpl, origin: Int64) -> dict[str, NDArray[np.float64]]:
+def _output(network: QuantNetwork, origin: Int64) -> dict[str, NDArray[np.float64]]:
     """Return scale and offset to real values of accumulators counted from `origin`."""
     last = copy.deepcopy(network.linear_layers[-1]).double()
     scale = last.log_scale.exp() * last.input_step * network.output_scale

@@ -36,7 +36,72 @@ class BatchNorm(nn.BatchNorm1d):
         return super().forward(x)
 
 
-class SparseQuantNeuralNetImpl(nn.Module):
+class QuantNetwork(nn.Module):
+    """A chain of quantized layers: what can be lowered to an integer graph.
+
+    Parameters
+    ----------
+    features : nn.Sequential
+        An `InputQuantizer`, then `QuantLinear` layers; between two of them whatever turns real
+        values into codes elementwise, ending with an `ActivationQuantizer`.
+    n_outputs : int
+        Number of outputs of the last linear layer.
+    rounding : {"approximate", "exact"}
+        How the circuit rounds away the bits that a lookup does not read.
+    """
+
+    output_scale: Tensor
+    output_mean: Tensor
+
+    def __init__(self, features: nn.Sequential, n_outputs: int, rounding: str) -> None:
+        super().__init__()
+        if rounding not in ("approximate", "exact"):
+            raise InvalidParameterError(
+                f"Invalid rounding: {rounding!r} is neither 'approximate' nor 'exact'"
+            )
+        self.features = features
+        self.rounding = rounding
+        self.register_buffer("output_scale", torch.ones(n_outputs, dtype=torch.float64))
+        self.register_buffer("output_mean", torch.zeros(n_outputs, dtype=torch.float64))
+
+    @property
+    def input_quantizer(self) -> InputQuantizer:
+        """The quantizer of the inputs, which in FHE runs on the client."""
+        quantizer = self.features[0]
+        assert isinstance(quantizer, InputQuantizer)
+        return quantizer
+
+    @property
+    def linear_layers(self) -> list[QuantLinear]:
+        """The linear layers, first to last."""
+        return [layer for layer in self.features if isinstance(layer, QuantLinear)]
+
+    def forward(self, x: Tensor) -> Tensor:
+        """Forward pass.
+
+        In training it runs in the inputs' precision; in evaluation in double precision, where it
+        equals the integer graph to the last code.
+
+        Parameters
+        ----------
+        x : torch.Tensor of shape (n_samples, input_dim)
+            Network input.
+
+        Returns
+        -------
+        x : torch.Tensor of shape (n_samples, n_outputs)
+            Network prediction, of the type of `x`.
+        """
+        if self.training:
+            return self._scale_outputs(self.features(x))
+        exact = torch.func.functional_call(self.features, double_state(self.features), x.double())
+        return self._scale_outputs(exact).to(x.dtype)
+
+    def _scale_outputs(self, x: Tensor) -> Tensor:
+        return x * self.output_scale.to(x.dtype) + self.output_mean.to(x.dtype)
+
+
+class SparseQuantNeuralNetImpl(QuantNetwork):
     """Sparse quantized multi-layer perceptron that is compatible with FHE constraints.
 
     Weights and activations are quantized to few bits while training (QAT), and pruning in every
@@ -84,8 +149,6 @@ class SparseQuantNeuralNetImpl(nn.Module):
     """
 
     n_accum_bits: int
-    output_scale: Tensor
-    output_mean: Tensor
 
     def __init__(
         self,
@@ -102,51 +165,50 @@ class SparseQuantNeuralNetImpl(nn.Module):
         n_lookup_bits: int | None = None,
         rounding: str = "approximate",
     ) -> None:
-        super().__init__()
-        self.input_dim = _integer("input_dim", input_dim, 1, what="number of input dimensions")
-        self.n_layers = _integer("n_layers", n_layers, 1, what="number of layers")
-        self.n_outputs = _integer("n_outputs", n_outputs, 1, what="number of outputs")
-        self.n_w_bits = _integer("n_w_bits", n_w_bits, 1, MAX_CODE_BITS, "quantization bitwidth")
-        self.n_a_bits = _integer("n_a_bits", n_a_bits, 1, MAX_CODE_BITS, "quantization bitwidth")
-        self.n_accum_bits = _integer(
+        input_dim = _integer("input_dim", input_dim, 1, what="number of input dimensions")
+        n_layers = _integer("n_layers", n_layers, 1, what="number of layers")
+        n_outputs = _integer("n_outputs", n_outputs, 1, what="number of outputs")
+        n_w_bits = _integer("n_w_bits", n_w_bits, 1, MAX_CODE_BITS, "quantization bitwidth")
+        n_a_bits = _integer("n_a_bits", n_a_bits, 1, MAX_CODE_BITS, "quantization bitwidth")
+        n_accum_bits = _integer(
             "n_accum_bits", n_accum_bits, 1, MAX_ACCUM_BITS, "accumulator bitwidth"
         )
-        if self.max_active_neurons() == 0:
+        most_active = _max_active_neurons(n_accum_bits, n_w_bits, n_a_bits)
+        if most_active == 0:
             raise InvalidParameterError(
                 f"Invalid accumulator bitwidth: n_accum_bits={n_accum_bits} can't hold the product "
                 f"of one {n_w_bits}-bit weight and one {n_a_bits}-bit activation; at least "
                 f"{n_w_bits + n_a_bits} bits are needed"
             )
+        if n_lookup_bits is None:
+            n_lookup_bits = default_lookup_bits(n_accum_bits, n_a_bits)
+        n_lookup_bits = _integer(
+            "n_lookup_bits", n_lookup_bits, 1, MAX_LOOKUP_BITS, "lookup bitwidth"
+        )
+        if n_hidden_neurons is None:
+            n_hidden_neurons = _multiplied(n_hidden_neurons_multiplier, most_active)
+        hidden_widths = _widths(n_hidden_neurons, n_layers)
+        features = _build(
+            [input_dim, *hidden_widths, n_outputs],
+            activation_function,
+            n_w_bits=n_w_bits,
+            n_a_bits=n_a_bits,
+            n_accum_bits=n_accum_bits,
+            n_lookup_bits=n_lookup_bits,
+        )
+        super().__init__(features, n_outputs, rounding)
+        self.input_dim = input_dim
+        self.n_layers = n_layers
+        self.n_outputs = n_outputs
         self.n_hidden_neurons_multiplier = n_hidden_neurons_multiplier
+        self.n_w_bits = n_w_bits
+        self.n_a_bits = n_a_bits
+        self.n_accum_bits = n_accum_bits
+        self.n_lookup_bits = n_lookup_bits
         self.activation_function = activation_function
-        if n_lookup_bits is not None:
-            n_lookup_bits = _integer(
-                "n_lookup_bits", n_lookup_bits, 1, MAX_LOOKUP_BITS, "lookup bitwidth"
-            )
-        self.n_lookup_bits = n_lookup_bits or default_lookup_bits(self.n_accum_bits, self.n_a_bits)
-        if rounding not in ("approximate", "exact"):
-            raise InvalidParameterError(
-                f"Invalid rounding: {rounding!r} is neither 'approximate' nor 'exact'"
-            )
-        self.rounding = rounding
-        self.hidden_widths = self._widths(n_hidden_neurons)
-        self.features = self._build()
-        self.register_buffer("output_scale", torch.ones(self.n_outputs, dtype=torch.float64))
-        self.register_buffer("output_mean", torch.zeros(self.n_outputs, dtype=torch.float64))
+        self.hidden_widths = hidden_widths
         self.pruned_layers: set[QuantLinear] = set()
         self.enable_pruning()
-
-    @property
-    def input_quantizer(self) -> InputQuantizer:
-        """The quantizer of the inputs, which in FHE runs on the client."""
-        quantizer = self.features[0]
-        assert isinstance(quantizer, InputQuantizer)
-        return quantizer
-
-    @property
-    def linear_layers(self) -> list[QuantLinear]:
-        """The linear layers, first to last."""
-        return [layer for layer in self.features if isinstance(layer, QuantLinear)]
 
     def max_active_neurons(self) -> int:
         """Return how many non-zero weights a neuron may have in the worst case.
@@ -160,8 +222,7 @@ class SparseQuantNeuralNetImpl(nn.Module):
         n : int
             Maximum number of active (non-zero weight) neurons.
         """
-        worst = (2**self.n_w_bits - 1) * (2**self.n_a_bits - 1)
-        return int((2**self.n_accum_bits - 1) // worst)
+        return _max_active_neurons(self.n_accum_bits, self.n_w_bits, self.n_a_bits)
 
     def enable_pruning(self) -> None:
         """Enable pruning; it must be made permanent to write its zeros into the weights."""
@@ -196,76 +257,66 @@ class SparseQuantNeuralNetImpl(nn.Module):
             self.output_mean.copy_(y.mean(dim=0))
             self.output_scale.copy_(torch.where(spread > 0, spread, torch.ones_like(spread)))
 
-    def forward(self, x: Tensor) -> Tensor:
-        """Forward pass.
 
-        In training it runs in the inputs' precision; in evaluation in double precision, where it
-        equals the integer graph to the last code.
+def _max_active_neurons(n_accum_bits: int, n_w_bits: int, n_a_bits: int) -> int:
+    worst = (2**n_w_bits - 1) * (2**n_a_bits - 1)
+    return int((2**n_accum_bits - 1) // worst)
 
-        Parameters
-        ----------
-        x : torch.Tensor of shape (n_samples, input_dim)
-            Network input.
 
-        Returns
-        -------
-        x : torch.Tensor of shape (n_samples, n_outputs)
-            Network prediction, of the type of `x`.
-        """
-        if self.training:
-            return self._scale_outputs(self.features(x))
-        exact = torch.func.functional_call(self.features, double_state(self.features), x.double())
-        return self._scale_outputs(exact).to(x.dtype)
+def _multiplied(multiplier: float, most_active: int) -> int:
+    width = int(multiplier * most_active)
+    if width < 1:
+        raise InvalidParameterError(
+            f"Invalid n_hidden_neurons_multiplier: {multiplier!r} times {most_active} active "
+            "neurons gives hidden layers of no neuron"
+        )
+    return width
 
-    def _scale_outputs(self, x: Tensor) -> Tensor:
-        return x * self.output_scale.to(x.dtype) + self.output_mean.to(x.dtype)
 
-    def _widths(self, n_hidden_neurons: int | Sequence[int] | None) -> list[int]:
-        n_hidden = self.n_layers - 1
-        if n_hidden_neurons is None:
-            width = int(self.n_hidden_neurons_multiplier * self.max_active_neurons())
-            if width < 1 and n_hidden:
-                raise InvalidParameterError(
-                    "Invalid n_hidden_neurons_multiplier: "
-                    f"{self.n_hidden_neurons_multiplier} gives hidden layers of no neuron"
-                )
-            return [width] * n_hidden
-        if isinstance(n_hidden_neurons, Sequence):
-            given: Sequence[Any] = n_hidden_neurons
-        else:
-            given = [n_hidden_neurons] * n_hidden
-        widths = [
-            _integer("n_hidden_neurons", width, 1, what="number of hidden neurons")
-            for width in given
-        ]
-        if len(widths) != n_hidden:
-            raise InvalidParameterError(
-                f"Invalid number of hidden neurons: n_hidden_neurons={n_hidden_neurons!r} gives "
-                f"{len(widths)} widths, but n_layers={self.n_layers} has {n_hidden} hidden layers"
-            )
-        return widths
+def _widths(n_hidden_neurons: int | Sequence[int], n_layers: int) -> list[int]:
+    n_hidden = n_layers - 1
+    if isinstance(n_hidden_neurons, Sequence):
+        given: Sequence[Any] = n_hidden_neurons
+    else:
+        given = [n_hidden_neurons] * n_hidden
+    widths = [
+        _integer("n_hidden_neurons", width, 1, what="number of hidden neurons") for width in given
+    ]
+    if len(widths) != n_hidden:
+        raise InvalidParameterError(
+            f"Invalid number of hidden neurons: n_hidden_neurons={n_hidden_neurons!r} gives "
+            f"{len(widths)} widths, but n_layers={n_layers} has {n_hidden} hidden layers"
+        )
+    return widths
 
-    def _build(self) -> nn.Sequential:
-        sizes = [self.input_dim, *self.hidden_widths, self.n_outputs]
-        layers: list[nn.Module] = [InputQuantizer(self.input_dim, self.n_a_bits)]
-        for index, (fan_in, fan_out) in enumerate(itertools.pairwise(sizes)):
-            last = index == self.n_layers - 1
-            layers.append(
-                QuantLinear(
-                    fan_in,
-                    fan_out,
-                    n_w_bits=self.n_w_bits,
-                    n_in_bits=self.n_a_bits,
-                    n_accum_bits=self.n_accum_bits,
-                    n_lookup_bits=None if last else self.n_lookup_bits,
-                    bias=last,
-                )
-            )
-            if not last:
-                activation = build_activation(self.activation_function)
-                quantizer = ActivationQuantizer(fan_out, self.n_a_bits, activation)
-                layers += [BatchNorm(fan_out), activation, quantizer]
-        return nn.Sequential(*layers)
+
+def _build(
+    sizes: Sequence[int],
+    activation_function: type[nn.Module],
+    *,
+    n_w_bits: int,
+    n_a_bits: int,
+    n_accum_bits: int,
+    n_lookup_bits: int,
+) -> nn.Sequential:
+    layers: list[nn.Module] = [InputQuantizer(sizes[0], n_a_bits)]
+    for index, (fan_in, fan_out) in enumerate(itertools.pairwise(sizes)):
+        last = index == len(sizes) - 2
+        linear = QuantLinear(
+            fan_in,
+            fan_out,
+            n_w_bits=n_w_bits,
+            n_in_bits=n_a_bits,
+            n_accum_bits=n_accum_bits,
+            n_lookup_bits=None if last else n_lookup_bits,
+            bias=last,
+        )
+        layers.append(linear)
+        if not last:
+            activation = build_activation(activation_function)
+            quantizer = ActivationQuantizer(fan_out, n_a_bits, activation)
+            layers += [BatchNorm(fan_out), activation, quantizer]
+    return nn.Sequential(*layers)
 
 
 def default_lookup_bits(n_accum_bits: int, n_a_bits: int) -> int:
