@@ -17,6 +17,7 @@ STANDARD_KINDS = {
     "InputTypeError": TypeError,
     "InvalidInputError": ValueError,
     "InvalidParameterError": ValueError,
+    "MissingDependencyError": ImportError,
     "NotCompiledError": ValueError,
     "NotFittedError": SklearnNotFittedError,
     "ProofError": ValueError,

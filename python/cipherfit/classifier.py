@@ -6,18 +6,14 @@ from typing import Any
 
 import numpy as np
 import torch
-from numpy.typing import NDArray
-from scipy.special import softmax
-from skorch.callbacks import EpochTimer, PassthroughScoring, PrintLog
 from skorch.classifier import NeuralNetClassifier as SkorchClassifier
 from torch.nn import CrossEntropyLoss
 from torch.optim import Adam
 
-from cipherfit.estimator import Float64, QuantizedSkorchEstimatorMixin
-from cipherfit.exceptions import InvalidInputError, InvalidParameterError
+from cipherfit.estimator import QuantizedSkorchEstimatorMixin
+from cipherfit.exceptions import InvalidParameterError
 from cipherfit.fixed_type import TRAINING_DEFAULTS, FixedTypeSkorchNeuralNet
 from cipherfit.network import SparseQuantNeuralNetImpl
-from cipherfit.validation import check_features, check_labels
 
 
 class NeuralNetClassifier(
@@ -39,6 +35,8 @@ class NeuralNetClassifier(
         All class labels, where `fit` may not see every one. Default: those in `y`.
     optimizer : type, default=torch.optim.Adam
         Torch optimizer.
+    random_state : int, RandomState or None, default=None
+        Seed of weights, batches and dropout. None: as `torch.manual_seed` left it.
     **kwargs : dict
         Parameters of skorch's classifier, and of the network as ``module__...``: see
         `SparseQuantNeuralNetImpl`. `module__input_dim` and `module__n_outputs` are taken from the
@@ -71,6 +69,7 @@ class NeuralNetClassifier(
         criterion: Any = CrossEntropyLoss,
         classes: Any = None,
         optimizer: Any = Adam,
+        random_state: Any = None,
         **kwargs: Any,
     ) -> None:
         n_outputs = kwargs.get("module__n_outputs")
@@ -90,118 +89,4 @@ class NeuralNetClassifier(
             optimizer=optimizer,
             **{**TRAINING_DEFAULTS, **kwargs},
         )
-
-    @property
-    def base_estimator_type(self) -> type[SkorchClassifier]:
-        """Skorch's classifier, which trains the network."""
-        return SkorchClassifier  # type: ignore[no-any-return]
-
-    @property
-    def classes_(self) -> NDArray[Any]:
-        """Class labels, sorted."""
-        return np.asarray(super().classes_)
-
-    @property
-    def _default_callbacks(self) -> list[tuple[str, Any]]:
-        # Skorch's, less its validation accuracy: that compares with labels before encoding.
-        scores = [
-            ("epoch_timer", EpochTimer()),
-            ("train_loss", PassthroughScoring(name="train_loss", on_train=True)),
-            ("valid_loss", PassthroughScoring(name="valid_loss")),
-            ("print_log", PrintLog()),
-        ]
-        schedule = [pair for pair in super()._default_callbacks if pair[0] == "lr_schedule"]
-        return [*scores, *schedule]
-
-    def fit(self, X: Any, y: Any, **fit_params: Any) -> NeuralNetClassifier:
-        """Train, quantize and prove the network.
-
-        Parameters
-        ----------
-        X : array-like of shape (n_samples, n_features)
-            Training features: finite numbers; they become float32.
-        y : array-like of shape (n_samples,)
-            Class labels: strings, booleans, or numbers that are whole.
-        **fit_params : dict
-            Passed on to skorch.
-
-        Returns
-        -------
-        self : NeuralNetClassifier
-
-        Raises
-        ------
-        ValueError
-            If the data are not as described, hold fewer than two classes, or can't be held in
-            float32 without loss.
-        """
-        features = check_features(self, X, reset=True)
-        labels = check_labels(y, len(features))
-        self.classes_inferred_ = np.unique(labels)
-        indices = self._encode(labels)
-        if len(self.classes_) < 2:
-            raise InvalidInputError(
-                f"y holds one class only ({self.classes_[0]!r}); a classifier needs at least 2"
-            )
-        self.n_targets_ = len(self.classes_)
-        self._train(lambda: SkorchClassifier.fit(self, features, indices, **fit_params))
-        return self
-
-    def predict_proba(
-        self, X: Any, execute_in_fhe: bool = False, *, fhe: str | None = None
-    ) -> Float64:
-        """Predict class probabilities.
-
-        Parameters
-        ----------
-        X : array-like of shape (n_samples, n_features)
-            Features; on the FHE path also one row of shape (n_features,).
-        execute_in_fhe : bool, default=False
-            Whether to run on encrypted data; the model must be compiled.
-        fhe : {"disable", "simulate", "execute"}, optional
-            The same choice, and "simulate": the integer graph with random lookup errors at the
-            rate that the circuit was compiled for.
-
-        Returns
-        -------
-        ndarray of shape (n_samples, n_classes), float64
-            Rows sum to 1.
-        """
-        if vars(self).get("training_now_"):
-            return np.asarray(super().predict_proba(X), dtype=np.float64)
-        return self.post_processing(self._outputs(X, execute_in_fhe, fhe))
-
-    def predict(
-        self, X: Any, execute_in_fhe: bool = False, *, fhe: str | None = None
-    ) -> NDArray[Any]:
-        """Predict class labels; parameters as in `predict_proba`.
-
-        Returns
-        -------
-        y_pred : ndarray of shape (n_samples,)
-            Labels, as given in `fit`.
-        """
-        if vars(self).get("training_now_"):
-            # Scoring callbacks see the encoded labels that skorch trains on.
-            scores: NDArray[Any] = np.asarray(super().predict_proba(X))
-            return np.asarray(scores.argmax(axis=1))
-        labels: NDArray[Any] = self.classes_[self._outputs(X, execute_in_fhe, fhe).argmax(axis=1)]
-        return labels
-
-    def post_processing(self, outputs: Any) -> Float64:
-        """Return class probabilities of real-valued outputs: their softmax, by row."""
-        return np.asarray(softmax(np.asarray(outputs, dtype=np.float64), axis=1))
-
-    def check_data(self, X: Any, y: Any) -> None:
-        """Skip skorch's check, which would take the encoded labels for the classes."""
-
-    def _encode(self, labels: NDArray[Any]) -> NDArray[np.int64]:
-        classes = self.classes_
-        unknown = ~np.isin(labels, classes)
-        if unknown.any():
-            row = int(np.flatnonzero(unknown)[0])
-            raise InvalidInputError(
-                f"y[{row}] = {labels[row]!r} is not among classes={classes.tolist()!r}"
-            )
-        order = np.argsort(classes, kind="stable")
-        return np.asarray(order[np.searchsorted(classes, labels, sorter=order)], dtype=np.int64)
+        self.random_state = random_state

@@ -12,6 +12,7 @@ __all__ = [
     "InputTypeError",
     "InvalidInputError",
     "InvalidParameterError",
+    "MissingDependencyError",
     "NotCompiledError",
     "NotFittedError",
     "ProofError",
@@ -106,3 +107,7 @@ class CompilationError(CipherfitError, RuntimeError):
 
 class UnsupportedModuleError(CipherfitError, ValueError):
     """A torch module has no counterpart in an integer graph."""
+
+
+class MissingDependencyError(CipherfitError, ImportError):
+    """An optional package is not installed; the message says how to install it."""

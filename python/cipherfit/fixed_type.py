@@ -27,7 +27,6 @@ class FixedTypeSkorchNeuralNet:
     """
 
     n_features_in_: int
-    n_targets_: int
 
     def get_params(self, deep: bool = True, **kwargs: Any) -> dict[str, Any]:
         """Get parameters for this estimator.
@@ -58,7 +57,9 @@ class FixedTypeSkorchNeuralNet:
         options: dict[str, Any] = self.get_params_for("module")  # type: ignore[attr-defined]
         options.setdefault("n_layers", 2)
         self._fill_in(options, "input_dim", vars(self).get("n_features_in_"), "features in X")
-        self._fill_in(options, "n_outputs", vars(self).get("n_targets_"), "classes or targets in y")
+        targets = vars(self).get("targets_")
+        n_outputs = None if targets is None else targets.n_outputs
+        self._fill_in(options, "n_outputs", n_outputs, "classes or targets in y")
         module: Any = self.initialized_instance(  # type: ignore[attr-defined]
             SparseQuantNeuralNetImpl, options
         )

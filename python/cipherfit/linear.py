@@ -125,6 +125,12 @@ class QuantLinear(nn.Module):
         mask = self._mask(scaled, codes)
         return straight_through(codes * mask, scaled * mask)
 
+    def real_weight(self) -> Tensor:
+        """Return the real value of each weight per code of its input, before rounding."""
+        scaled = self._scaled_weight()
+        kept = scaled * self._mask(scaled, self._round(scaled))
+        return kept * (self.log_scale.exp() * self.input_step).unsqueeze(1)
+
     def lowest(self, codes: Tensor) -> Tensor:
         """Return the least value of every neuron's accumulator for given weight codes."""
         codes = codes.detach()

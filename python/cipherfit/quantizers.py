@@ -26,6 +26,14 @@ def round_ste(x: Tensor) -> Tensor:
     return straight_through(x.round(), x)
 
 
+def input_tail(n_bits: int) -> float:
+    """Return the fraction of values that a range may clamp at each end, for codes of some bits.
+
+    With few codes, resolution is worth more than rare values; from 8 bits on none is clamped.
+    """
+    return 0.01 if n_bits < 8 else 0.0
+
+
 class InputQuantizer(nn.Module):
     """Quantize every feature with a scale and a zero point of its own.
 
@@ -57,7 +65,7 @@ class InputQuantizer(nn.Module):
         return int(2**self.n_bits - 1)
 
     @torch.no_grad()
-    def calibrate(self, x: Tensor, tail: float = 0.01) -> None:
+    def calibrate(self, x: Tensor, tail: float | None = None) -> None:
         """Choose scales and zero points from data.
 
         Each feature's codes span its values between the quantiles ``tail`` and ``1 - tail``
@@ -68,9 +76,10 @@ class InputQuantizer(nn.Module):
         ----------
         x : torch.Tensor of shape (n_samples, n_features)
             Representative inputs, finite.
-        tail : float in [0, 0.5), default=0.01
-            Fraction of the values at each end that may be clamped.
+        tail : float in [0, 0.5), optional
+            Fraction of the values at each end that may be clamped. Default: see `input_tail`.
         """
+        tail = input_tail(self.n_bits) if tail is None else tail
         x = x.detach().to(torch.float64)
         if not torch.isfinite(x).all():
             raise InvalidInputError("calibration data hold NaN or infinity; impute them first")
@@ -117,8 +126,9 @@ class ActivationQuantizer(nn.Module):
         super().__init__()
         self.n_bits = n_bits
         with torch.no_grad():
-            probabilities = torch.linspace(0.01, 0.99, 99)
-            values = activation(torch.special.ndtri(probabilities).unsqueeze(1))
+            # The more codes, the more of the normal distribution they span: 2.3 to 6.9 deviations.
+            span = 2.33 + 0.35 * max(0, n_bits - 3)
+            values = activation(torch.linspace(-span, span, 199).unsqueeze(1))
         low, high = float(values.min()), float(values.max())
         if low > 0 or high - low < 1e-6:
             low, high = min(low, 0.0), max(high, low + 1e-3)

@@ -40,8 +40,10 @@ def check_features(estimator: BaseEstimator, X: Any, *, reset: bool) -> Float32:
         estimator, X, reset=reset, dtype="numeric", ensure_all_finite=False, order="C"
     )
     _check_finite(checked, "X")
+    # Training shares the memory with torch, which warns where it can't be written to.
+    requirements = ["C", "W"] if reset else ["C"]
     with np.errstate(over="ignore"):
-        features = np.ascontiguousarray(checked, dtype=np.float32)
+        features = np.require(checked, dtype=np.float32, requirements=requirements)
     _check_lossless(checked, features)
     return features
 
