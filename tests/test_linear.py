@@ -70,6 +70,16 @@ def test_the_mask_keeps_the_largest_weights_and_stops_only_at_the_budget(made):
         assert cost[kept].sum() + largest_dropped > budget
 
 
+@pytest.mark.parametrize("n_lookup_bits", [2, 3, 4, 5, 8, None])
+def test_the_budget_leaves_room_for_rounding_up_and_for_nothing_more(n_lookup_bits):
+    made = layer(60, 1, n_lookup_bits=n_lookup_bits)
+    with torch.no_grad():
+        made.log_scale.zero_()
+        made.weight.fill_(1.0)
+    rounds_up_by = {2: 32, 3: 16, 4: 8, 5: 4, 8: 0, None: 0}[n_lookup_bits]
+    assert made.weight_codes().sum() == (255 - rounds_up_by) // 7
+
+
 def test_wide_layers_keep_more_weights_than_the_documented_worst_case():
     made = layer(64, 8)
     kept = (made.weight_codes() != 0).sum(dim=1)

@@ -168,6 +168,7 @@ class NeedsArguments(nn.Module):
         super().__init__()
 
 
+@pytest.mark.filterwarnings("ignore:Implicit dimension choice")
 @pytest.mark.parametrize(
     "activation",
     [nn.Softmax, nn.LogSoftmax, nn.GLU, nn.Softmin, Doubling, Mean, NeedsArguments, nn.Threshold,

@@ -25,11 +25,10 @@ def test_it_learns_better_than_the_mean():
 
 
 @pytest.mark.parametrize("shift", [0.0, 1e5])
-@pytest.mark.parametrize("unit", [1e-2, 1.0, 1e4])
+@pytest.mark.parametrize("unit", [1e-6, 1.0, 1e6])
 def test_the_unit_of_the_targets_does_not_matter(shift, unit):
     X, y = load("diabetes")
     y = (y - y.mean()) / y.std()
-    # The loss counts in the targets' unit; Adam does not mind.
     model = regressor(max_epochs=15).fit(X, shift * unit + unit * y)
     assert model.score(X, shift * unit + unit * y) > 0.3
 

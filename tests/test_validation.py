@@ -207,7 +207,8 @@ def test_read_only_features_train_without_a_warning_and_stay_as_they_are(kind):
     X, y = load("iris")
     assert not X.flags.writeable
     before = X.copy()
-    small(kind).fit(X, y).predict(X)
+    model = small(kind).fit(X, y)
+    model.partial_fit(X, y).predict(X)
     assert np.array_equal(X, before)
 
 

@@ -113,10 +113,15 @@ class QuantLinear(nn.Module):
                 self.bias.zero_()
 
     @torch.no_grad()
-    def mask(self) -> Tensor:
-        """Return which weights the budget lets stay, bool (out_features, in_features)."""
+    def mask(self, input_spread: Tensor | None = None) -> Tensor:
+        """Return which weights the budget lets stay, bool (out_features, in_features).
+
+        The largest stay; given the spread of every input (in_features,), those of the largest
+        contribution, weight times spread.
+        """
         scaled = self._scaled_weight()
-        return self._mask(scaled, self._round(scaled))
+        importance = scaled if input_spread is None else scaled * input_spread
+        return self._mask(importance, self._round(scaled))
 
     def weight_codes(self) -> Tensor:
         """Return the pruned integer weights, with straight-through gradients."""
@@ -169,13 +174,13 @@ class QuantLinear(nn.Module):
     def _round(self, scaled: Tensor) -> Tensor:
         return (scaled.sign() if self.n_w_bits == 1 else scaled.round()).detach()
 
-    def _mask(self, scaled: Tensor, codes: Tensor) -> Tensor:
+    def _mask(self, importance: Tensor, codes: Tensor) -> Tensor:
         mask = accumulator_mask(
             codes.to(torch.int64).cpu().numpy(),
             0,
             self.max_in_code,
             self.n_accum_bits,
-            importance=scaled.detach().abs().to(torch.float32).cpu().numpy(),
+            importance=importance.detach().abs().to(torch.float32).cpu().numpy(),
             reserve=self.rounding_half,
         )
         return torch.from_numpy(mask).to(codes.device)

@@ -13,7 +13,7 @@ from torch import Tensor, nn
 from cipherfit.activations import build_activation
 from cipherfit.exceptions import InvalidParameterError
 from cipherfit.linear import QuantLinear
-from cipherfit.quantizers import ActivationQuantizer, InputQuantizer
+from cipherfit.quantizers import ActivationQuantizer, InputQuantizer, straight_through
 
 #: Exact lookups are cheap in Concrete up to this width, and dear above it.
 MAX_EXACT_LOOKUP_BITS = 6
@@ -93,7 +93,12 @@ class QuantNetwork(nn.Module):
             Network prediction, of the type of `x`.
         """
         if self.training:
-            return self._scale_outputs(self.features(x))
+            outputs = self.features(x)
+            # The gradient is that of outputs in units of their own, lest targets of a tiny or huge
+            # unit leave the optimizer's range.
+            return straight_through(
+                self._scale_outputs(outputs), outputs / self.output_scale.to(x.dtype)
+            )
         exact = torch.func.functional_call(self.features, double_state(self.features), x.double())
         return self._scale_outputs(exact).to(x.dtype)
 

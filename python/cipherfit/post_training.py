@@ -1,7 +1,7 @@
 """Quantization of a trained float network, from data: what custom torch modules go through.
 
-Weights get the scale, per neuron, that rounds them with the least squared error; activations the
-range that they take on the data; and each layer's bias is corrected so that its outputs keep their
+Weights get the scale, per neuron, whose rounding disturbs its output least; activations the range
+that they take on the data; and each layer's bias is corrected so that its outputs keep their
 means (Nagel et al., 2019, arXiv:1906.04721, section 4.2).
 """
 
@@ -23,7 +23,7 @@ from cipherfit.quantizers import ActivationQuantizer, InputQuantizer
 _SKIPPED = (nn.Dropout, nn.AlphaDropout, nn.Flatten, nn.Identity)
 _FLATTENERS: tuple[Any, ...] = (torch.flatten, "flatten")
 #: Weight scales that are tried, as fractions of the one that clamps no weight.
-_SCALE_FRACTIONS = torch.linspace(0.3, 1.0, 29, dtype=torch.float64)
+_SCALE_FRACTIONS = torch.logspace(-1.5, 0.0, 46, dtype=torch.float64)
 
 
 @dataclass
@@ -76,8 +76,9 @@ def quantize_module(
         lookup_bits = None
         if layer is not layers[-1]:
             lookup_bits = min(MAX_LOOKUP_BITS, default_lookup_bits(n_accum_bits, n_bits))
-        quantized = _quantize_linear(layer.linear, step, n_bits, n_accum_bits, lookup_bits)
-        _match_means(quantized, codes, real)
+        quantized = _quantize_linear(
+            layer.linear.weight * step, codes, real, n_bits, n_accum_bits, lookup_bits
+        )
         chain.append(quantized)
         if layer is not layers[-1]:
             tail = nn.Sequential(*layer.tail)
@@ -193,42 +194,68 @@ def _after(before: _Affine, norm: nn.BatchNorm1d) -> _Affine:
     return _Affine(norm((before.scale + before.shift).unsqueeze(0)).squeeze(0) - shift, shift)
 
 
+@torch.no_grad()
 def _quantize_linear(
-    linear: nn.Linear, step: Tensor, n_bits: int, n_accum_bits: int, n_lookup_bits: int | None
+    weight: Tensor,
+    codes: Tensor,
+    real: Tensor,
+    n_bits: int,
+    n_accum_bits: int,
+    n_lookup_bits: int | None,
 ) -> QuantLinear:
-    quantized = QuantLinear(
-        linear.in_features,
-        linear.out_features,
-        n_w_bits=n_bits,
-        n_in_bits=n_bits,
-        n_accum_bits=n_accum_bits,
-        n_lookup_bits=n_lookup_bits,
-    ).double()
-    with torch.no_grad():
-        weight = linear.weight * step / quantized.input_step
-        quantized.weight.copy_(weight)
-        quantized.log_scale.copy_(_best_scale(weight, quantized.max_weight_code).log())
-    return quantized.eval()
+    """Return the layer, for weights per input code, whose outputs come closest to the real ones.
+
+    A lookup reads the top bits of the *proven* interval, which rare inputs with large weights may
+    widen far beyond the values that occur. So narrower budgets are tried too: what they prune is
+    what disturbs the outputs least, and the lookup sees the rest the more finely.
+    """
+    n_out, n_in = weight.shape
+    unit = real.var(dim=0, unbiased=False).clamp(min=torch.finfo(torch.float64).tiny)
+    best: QuantLinear | None = None
+    least = torch.inf
+    narrowest = n_accum_bits if n_lookup_bits is None else max(2 * n_bits, n_lookup_bits)
+    for budget in range(n_accum_bits, min(narrowest, n_accum_bits) - 1, -1):
+        layer = QuantLinear(
+            n_in,
+            n_out,
+            n_w_bits=n_bits,
+            n_in_bits=n_bits,
+            n_accum_bits=budget,
+            n_lookup_bits=n_lookup_bits,
+        )
+        layer = layer.double().eval()
+        layer.weight.copy_(weight / layer.input_step)
+        _choose_scales(layer, codes)
+        layer.weight.mul_(layer.mask(codes.std(dim=0, unbiased=False)))
+        error = real - layer(codes)
+        assert layer.bias is not None
+        layer.bias.add_(error.mean(dim=0))
+        disturbance = float((error.var(dim=0, unbiased=False) / unit).mean())
+        if disturbance < least:
+            best, least = layer, disturbance
+    assert best is not None
+    return best
 
 
-def _best_scale(weight: Tensor, max_code: int) -> Tensor:
-    """Return the scale per neuron that rounds its weights with the least squared error."""
+@torch.no_grad()
+def _choose_scales(quantized: QuantLinear, inputs: Tensor) -> None:
+    """Set the scale, per neuron, whose rounding and clamping disturbs its output least.
+
+    Inputs taken as uncorrelated, the output's squared error is that of the weights, each weighed
+    with its input's variance.
+    """
+    weight, max_code = quantized.weight, quantized.max_weight_code
+    variance = inputs.var(dim=0, unbiased=False)
     largest = weight.abs().amax(dim=1)
     largest = torch.where(largest > 0, largest, torch.ones_like(largest))
     best, least = largest / max_code, torch.full_like(largest, torch.inf)
     for fraction in _SCALE_FRACTIONS:
         scale = (fraction * largest / max_code).unsqueeze(1)
         codes = (weight / scale).round().clamp(-max_code, max_code)
-        error = (codes * scale - weight).square().sum(dim=1)
+        error = (codes * scale - weight).square() @ variance
         best = torch.where(error <= least, scale.squeeze(1), best)
         least = torch.minimum(error, least)
-    return best
-
-
-def _match_means(quantized: QuantLinear, codes: Tensor, real: Tensor) -> None:
-    assert quantized.bias is not None
-    with torch.no_grad():
-        quantized.bias.add_((real - quantized(codes)).mean(dim=0))
+    quantized.log_scale.copy_(best.log())
 
 
 def _quantize_activation(real: Tensor, n_bits: int) -> ActivationQuantizer:

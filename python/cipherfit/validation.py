@@ -41,9 +41,8 @@ def check_features(estimator: BaseEstimator, X: Any, *, reset: bool) -> Float32:
     )
     _check_finite(checked, "X")
     # Training shares the memory with torch, which warns where it can't be written to.
-    requirements = ["C", "W"] if reset else ["C"]
     with np.errstate(over="ignore"):
-        features = np.require(checked, dtype=np.float32, requirements=requirements)
+        features = np.require(checked, dtype=np.float32, requirements=["C", "W"])
     _check_lossless(checked, features)
     return features
 
