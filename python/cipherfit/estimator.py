@@ -40,8 +40,10 @@ class QuantizedSkorchEstimatorMixin(GraphPredictor):
 
     module_: Any  # skorch builds it, and sets these from its parameters
     criterion_: Any
+    callbacks_: list[tuple[str, Any]]
     classes: Any
     device: Any
+    train_split: Any
     warm_start: bool
     n_features_in_: int
 
@@ -220,6 +222,7 @@ class QuantizedSkorchEstimatorMixin(GraphPredictor):
 
     def on_train_begin(self, net: Any, X: Any = None, y: Any = None, **kwargs: Any) -> None:
         """Skorch callback: choose the input quantizer from the data before the first step."""
+        self._check_monitors()
         X = features_of(X)
         super().on_train_begin(net, X=X, y=y, **kwargs)  # type: ignore[misc]
         module = self.module_
@@ -305,6 +308,16 @@ class QuantizedSkorchEstimatorMixin(GraphPredictor):
         self.lowered_ = self._lower(torch.from_numpy(features))
         self.graph_ = self.lowered_.graph
         return self
+
+    def _check_monitors(self) -> None:
+        """Refuse callbacks that watch held-out rows where none are held out."""
+        for _, callback in self.callbacks_:
+            monitor = getattr(callback, "monitor", None)
+            if self.train_split is None and str(monitor).startswith("valid_"):
+                raise InvalidParameterError(
+                    f"{type(callback).__name__} monitors {monitor!r}, but no rows are held out; "
+                    "give train_split=skorch.dataset.ValidSplit(5), say, or another monitor"
+                )
 
     def _forget_graph(self) -> None:
         self.fhe_circuit = None
