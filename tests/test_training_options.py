@@ -163,4 +163,4 @@ def test_a_batch_of_all_rows_or_of_one_trains(name):
 def test_the_html_view_names_the_estimator_at_every_stage(name):
     model = estimator(name)
     assert ESTIMATORS[name].__name__ in model._repr_html_()
-    assert "max_epochs" in model.fit(*load(name))._repr_html_()
+    assert "SparseQuantNeuralNetImpl" in model.fit(*load(name))._repr_html_()
