@@ -126,6 +126,17 @@ def test_random_state_decides_the_graph_and_nothing_else(name):
 
 
 @both
+def test_the_number_of_torchs_threads_changes_neither_the_graph_nor_by_training(name):
+    graphs = []
+    for n_threads in (1, 2):
+        torch.set_num_threads(n_threads)
+        graphs.append(estimator(name).fit(*load(name)).graph_)
+        assert torch.get_num_threads() == n_threads
+    torch.set_num_threads(1)
+    assert graphs[0] == graphs[1]
+
+
+@both
 def test_a_device_that_is_not_there_is_named(name, monkeypatch):
     monkeypatch.setattr(torch.cuda, "is_available", lambda: False)
     with pytest.raises(ValueError, match=r"device='cuda'.*device='cpu'"):

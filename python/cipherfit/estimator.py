@@ -17,7 +17,7 @@ from cipherfit.graph_predictor import GraphPredictor, Lowered
 from cipherfit.lowering import lower
 from cipherfit.network import QuantNetwork, SparseQuantNeuralNetImpl
 from cipherfit.post_training import quantize_module
-from cipherfit.randomness import check_device, seeded
+from cipherfit.randomness import check_device, choose_threads, own_threads, seeded
 from cipherfit.sample_weight import features_of, unreduced, weigh_rows, weighted_mean
 from cipherfit.targets import ClassTargets, RealTargets, Targets
 from cipherfit.validation import check_features
@@ -226,6 +226,7 @@ class QuantizedSkorchEstimatorMixin(GraphPredictor):
         X = features_of(X)
         super().on_train_begin(net, X=X, y=y, **kwargs)  # type: ignore[misc]
         module = self.module_
+        choose_threads(module)
         if isinstance(module, SparseQuantNeuralNetImpl):
             module.enable_pruning()
             if not bool(module.input_quantizer.calibrated):
@@ -301,7 +302,7 @@ class QuantizedSkorchEstimatorMixin(GraphPredictor):
         self._forget_graph()
         self.training_now_ = True
         try:
-            with seeded(vars(self).get("random_state")):
+            with own_threads(), seeded(vars(self).get("random_state")):
                 train(batches, targets, **fit_params)
         finally:
             self.training_now_ = False
