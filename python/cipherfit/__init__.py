@@ -4,7 +4,7 @@ import warnings as _warnings
 
 with _warnings.catch_warnings():
     # Concrete's namespace package announces its use of pkg_resources to every user of ours.
-    _warnings.filterwarnings("ignore", message="pkg_resources is deprecated")
+    _warnings.filterwarnings("ignore", message=".*pkg_resources")
     from cipherfit import exceptions
     from cipherfit._core import Certificate, IntegerGraph, accumulator_mask
     from cipherfit.circuit import compile_graph, run_encrypted
