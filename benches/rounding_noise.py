@@ -1,5 +1,4 @@
-"""Measure how often approximately rounded lookups err in real encrypted runs, and compare with
-the model that `IntegerGraph.simulate` uses.
+"""Measure how often approximately rounded lookups err in encrypted runs, against the model.
 
 The circuit reads one accumulator per neuron, known beforehand, through an approximately rounded
 lookup that gives its own index back. Every decrypted index is compared with the exact one, by how
