@@ -43,7 +43,7 @@ fn simulate(criterion: &mut Criterion) {
     let graph = digits();
     let codes: Vec<u16> = (0..64 * ROWS).map(|at| u16::try_from(at % 8).unwrap_or(0)).collect();
     let x: Vec<f32> = codes.iter().map(|&code| f32::from(code)).collect();
-    let options = Options { noise: None, n_threads: 1.try_into().ok() };
+    let options = Options { noise: None, n_threads: 1.try_into().ok(), path: None };
     let mut group = criterion.benchmark_group("simulate");
     group.throughput(Throughput::Elements(ROWS as u64));
     let mut accumulators = vec![0; 10 * ROWS];
@@ -52,7 +52,7 @@ fn simulate(criterion: &mut Criterion) {
     });
     let mut values = vec![0.0; 10 * ROWS];
     group.bench_function("run", |bencher| {
-        bencher.iter(|| graph.run_into(black_box(&x), &mut values, options.n_threads));
+        bencher.iter(|| graph.run_into(black_box(&x), &mut values, options));
     });
     group.finish();
 }

@@ -6,7 +6,7 @@ use cipherfit_core::Input;
 use cipherfit_core::error::InputError;
 use cipherfit_core::simulate::Options;
 use common::random::{cases, recipes};
-use common::simulate;
+use common::{paths, simulate, simulate_on};
 use proptest::prelude::*;
 
 const BATCHES: [usize; 9] = [0, 1, 2, 63, 64, 65, 129, 513, 1000];
@@ -15,14 +15,17 @@ proptest! {
     #![proptest_config(cases(2000))]
 
     #[test]
-    fn the_fast_path_gives_the_same_integers_as_the_naive_graph(
+    fn every_path_gives_the_same_integers_as_the_naive_graph(
         recipe in recipes(),
         rows in prop::sample::select(&BATCHES[..]),
         threads in 1..=3_usize,
     ) {
         let naive = recipe.graph();
-        let codes = recipe.codes(rows);
-        prop_assert_eq!(simulate(&naive.build(), &codes, None, threads), naive.simulate(&codes));
+        let (graph, codes) = (naive.build(), recipe.codes(rows));
+        let expected = naive.simulate(&codes);
+        for path in paths() {
+            prop_assert_eq!(&simulate_on(path, &graph, &codes, None, threads), &expected, "{:?}", path);
+        }
     }
 
     #[test]
@@ -41,9 +44,12 @@ proptest! {
         let accumulators = simulate(&graph, &codes, None, 1);
         let mut values = vec![0.0; accumulators.len()];
         graph.dequantize_into(&accumulators, &mut values).unwrap();
-        let mut fused = vec![0.0; accumulators.len()];
-        graph.run_into(&x, &mut fused, threads).unwrap();
-        prop_assert_eq!(fused, values);
+        for path in paths() {
+            let options = Options { noise: None, n_threads: threads, path };
+            let mut fused = vec![0.0; accumulators.len()];
+            graph.run_into(&x, &mut fused, options).unwrap();
+            prop_assert_eq!(&fused, &values, "{:?}", path);
+        }
     }
 
     #[test]
@@ -88,16 +94,15 @@ fn the_first_bad_value_is_named_whatever_the_threads() {
         codes[row * 3 + 1] = 16;
         x[row * 3 + 2] = f32::NEG_INFINITY;
     }
-    for threads in 1..=4 {
+    for (path, threads) in paths().into_iter().flat_map(|path| (1..=4).map(move |n| (path, n))) {
         let n_threads = threads.try_into().ok();
-        let error = graph
-            .simulate_into(&codes, &mut vec![0; 5000], Options { noise: None, n_threads })
-            .unwrap_err();
+        let options = Options { noise: None, n_threads, path };
+        let error = graph.simulate_into(&codes, &mut vec![0; 5000], options).unwrap_err();
         let expected = InputError::CodeOutOfRange { row: 1001, column: 1, value: 16, max: 15 };
         assert_eq!(error, expected);
         let value = f64::NEG_INFINITY;
         let expected = InputError::NotFinite { name: "X", row: 1001, column: 2, value };
-        assert_eq!(graph.run_into(&x, &mut vec![0.0; 5000], n_threads), Err(expected.clone()));
+        assert_eq!(graph.run_into(&x, &mut vec![0.0; 5000], options), Err(expected.clone()));
         assert_eq!(graph.quantize_into(&x, &mut vec![0; 15000], n_threads), Err(expected));
     }
 }

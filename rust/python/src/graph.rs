@@ -197,7 +197,7 @@ impl PyIntegerGraph {
         n_threads: Option<&Bound<'py, PyAny>>,
     ) -> PyResult<Bound<'py, PyArray2<i64>>> {
         let noise = Noise::new(p_error, options::seed(seed)?).map_err(to_python)?;
-        let options = Options { noise: Some(noise), n_threads: options::threads(n_threads)? };
+        let options = Options { noise: Some(noise), n_threads: options::threads(n_threads)?, path: None };
         let array = arrays::as_array("codes", codes)?;
         if arrays::is_type::<u16>(&array) {
             let codes = arrays::as_type::<u16>(&array)?;
@@ -265,7 +265,7 @@ impl PyIntegerGraph {
         x: &Bound<'py, PyAny>,
         n_threads: Option<&Bound<'py, PyAny>>,
     ) -> PyResult<Bound<'py, PyArray2<f64>>> {
-        let options = Options { noise: None, n_threads: options::threads(n_threads)? };
+        let options = Options { noise: None, n_threads: options::threads(n_threads)?, path: None };
         match as_reals("X", x)? {
             Reals::Single(x) => self.run_rows(py, &x, options),
             Reals::Double(x) => self.run_rows(py, &x, options),
@@ -385,6 +385,6 @@ impl PyIntegerGraph {
     ) -> PyResult<Bound<'py, PyArray2<f64>>> {
         let rows = rows_of("X", x.shape(), self.0.n_features())?;
         let x = x.as_slice()?;
-        fill(py, rows, self.0.n_outputs(), |out| self.0.run_into(x, out, options.n_threads))
+        fill(py, rows, self.0.n_outputs(), |out| self.0.run_into(x, out, options))
     }
 }
