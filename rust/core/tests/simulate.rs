@@ -5,18 +5,22 @@ mod common;
 use cipherfit_core::Input;
 use cipherfit_core::error::InputError;
 use cipherfit_core::simulate::Options;
-use common::random::{cases, recipes};
+use common::random::{Recipe, cases, packed_recipes, recipes};
 use common::{paths, simulate, simulate_on};
 use proptest::prelude::*;
 
 const BATCHES: [usize; 9] = [0, 1, 2, 63, 64, 65, 129, 513, 1000];
+
+fn any_recipes() -> impl Strategy<Value = Recipe> {
+    prop_oneof![recipes(), packed_recipes()]
+}
 
 proptest! {
     #![proptest_config(cases(2000))]
 
     #[test]
     fn every_path_gives_the_same_integers_as_the_naive_graph(
-        recipe in recipes(),
+        recipe in any_recipes(),
         rows in prop::sample::select(&BATCHES[..]),
         threads in 1..=3_usize,
     ) {
@@ -30,8 +34,8 @@ proptest! {
 
     #[test]
     fn running_is_quantizing_then_simulating_then_dequantizing(
-        recipe in recipes(),
-        rows in prop::sample::select(&BATCHES[..6]),
+        recipe in any_recipes(),
+        rows in prop::sample::select(&BATCHES[..8]),
         threads in 1..=3_usize,
     ) {
         let graph = recipe.graph().build();
@@ -49,6 +53,38 @@ proptest! {
             let mut fused = vec![0.0; accumulators.len()];
             graph.run_into(&x, &mut fused, options).unwrap();
             prop_assert_eq!(&fused, &values, "{:?}", path);
+        }
+    }
+
+    /// The first value of each code and its neighbours are where a quantizer could go wrong: between
+    /// them codes don't change.
+    #[test]
+    fn every_path_quantizes_as_division_does_beside_every_tie(
+        scale in scales(),
+        zero_point in prop_oneof![-20..300_i64, Just(1 << 20), Just(-(1 << 40))],
+        n_bits in 1..=8_i64,
+        n_features in 1..40_usize,
+    ) {
+        let input = Input::new(vec![scale; n_features], vec![zero_point; n_features], n_bits);
+        let graph = identity(input.unwrap());
+        let mut x: Vec<f32> = (0..=1 << n_bits).flat_map(|code| {
+            #[expect(clippy::cast_possible_truncation, clippy::cast_precision_loss, reason = "near")]
+            let tie = ((code - zero_point) as f64 * scale - scale / 2.0) as f32;
+            let down = std::iter::successors(Some(tie), |x| Some(x.next_down())).take(4);
+            let up = std::iter::successors(Some(tie), |x| Some(x.next_up())).take(4);
+            down.chain(up)
+        }).collect();
+        x.extend([0.0, -0.0, 1e-45, f32::MIN_POSITIVE, -1e-45, 1e30, -1e30, f32::MAX, f32::MIN]);
+        x.retain(|x| x.is_finite());
+        x.resize(x.len().next_multiple_of(n_features), 0.5);
+        let mut codes = vec![0; x.len()];
+        graph.quantize_into(&x, &mut codes, None).unwrap();
+        let expected: Vec<f64> = codes.iter().map(|&code| code.into()).collect();
+        for path in paths() {
+            let mut values = vec![0.0; x.len()];
+            let options = Options { path, ..Options::default() };
+            graph.run_into(&x, &mut values, options).unwrap();
+            prop_assert_eq!(&values, &expected, "{:?}", path);
         }
     }
 
@@ -75,6 +111,30 @@ proptest! {
             prop_assert_eq!(f64::from(code).to_bits(), (expected + 0.0).to_bits(), "x = {}", x);
         }
     }
+}
+
+/// Scales whose ties are floats, scales whose reciprocals are, both and neither.
+fn scales() -> impl Strategy<Value = f64> {
+    prop_oneof![
+        (-20..20_i32).prop_map(|exponent| 2.0_f64.powi(exponent)),
+        (1..40_i32).prop_map(f64::from),
+        (1..40_i32).prop_map(|steps| 1.0 / f64::from(steps)),
+        (1..40_i32).prop_map(|steps| 16.0 / f64::from(steps)),
+        (1..40_u16).prop_map(|steps| f64::from(f32::from(steps) / 255.0)),
+        1e-6..1e6_f64,
+        Just(1e-40),
+        Just(1e36),
+    ]
+}
+
+/// Each feature's code as an output of its own.
+fn identity(input: Input) -> cipherfit_core::IntegerGraph {
+    use cipherfit_core::{IntegerGraph, LayerSpec, Linear, Output};
+    let n = input.n_features();
+    let weights: Vec<_> = (0..n * n).map(|at| i64::from(at % (n + 1) == 0)).collect();
+    let linear = Linear::from_dense(n, &weights, vec![0; n]).unwrap();
+    let output = Output::new(vec![1.0; n], vec![0.0; n]).unwrap();
+    IntegerGraph::from_layers(input, vec![LayerSpec::Linear(linear)], output).unwrap()
 }
 
 fn one_neuron(input: Input) -> cipherfit_core::IntegerGraph {

@@ -5,7 +5,7 @@
 //! them everywhere. For each feature two factors are chosen, and checked at both sides of every step,
 //! such that one rounds to the right code or beyond and the other to the right code or short of it.
 //! Where the two agree they are right. Where they don't, or a value is not finite, the caller divides
-//! in double precision. For a scale whose reciprocal is exact both factors are that reciprocal.
+//! in double precision. For a scale that is a power of two both factors are its reciprocal.
 
 use crate::input::Input;
 
@@ -32,6 +32,8 @@ pub(crate) struct Brackets {
     pub(super) above: Vec<f32>,
     /// [`ROUNDING`] plus the step of code 0; a code is the distance of bits from this.
     pub(super) floor: Vec<f32>,
+    /// The same for the largest code.
+    pub(super) ceiling: Vec<f32>,
     /// The largest code.
     pub(super) max_code: u8,
 }
@@ -49,6 +51,7 @@ impl Brackets {
             below: vec![0.0; n],
             above: vec![0.0; n],
             floor: vec![ROUNDING; n],
+            ceiling: vec![ROUNDING; n],
             max_code,
         };
         for feature in 0..input.n_features() {
@@ -57,6 +60,7 @@ impl Brackets {
             brackets.below[feature] = below;
             brackets.above[feature] = above;
             brackets.floor[feature] = ROUNDING + steps.lowest;
+            brackets.ceiling[feature] = ROUNDING + steps.lowest + f32::from(max_code);
         }
         Some(brackets)
     }
@@ -131,5 +135,41 @@ impl Steps {
             round(first, below).max(round(first, above)) >= code
                 && round(before, below).min(round(before, above)) < code
         })
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::Brackets;
+    use crate::input::Input;
+
+    fn brackets(scale: f64, n_bits: i64) -> Option<Brackets> {
+        Brackets::new(&Input::new(vec![scale], vec![3], n_bits).ok()?)
+    }
+
+    #[test]
+    fn usual_scales_can_be_bracketed() {
+        for n_bits in 1..=8 {
+            for at in 1..500 {
+                let scale = f64::from(at) * 0.031_7;
+                assert!(brackets(scale, n_bits).is_some(), "{scale}, {n_bits} bits");
+                assert!(brackets(1.0 / scale, n_bits).is_some(), "1 / {scale}, {n_bits} bits");
+            }
+        }
+    }
+
+    #[test]
+    fn a_power_of_two_leaves_no_doubt() {
+        for scale in [0.25, 1.0, 16.0] {
+            let brackets = brackets(scale, 3).expect("brackets");
+            assert_eq!(brackets.below[0].to_bits(), brackets.above[0].to_bits());
+        }
+    }
+
+    #[test]
+    fn scales_beyond_single_precision_are_left_to_division() {
+        assert!(brackets(1e-44, 3).is_none());
+        assert!(brackets(1e300, 3).is_none());
+        assert!(brackets(1.0, 9).is_none());
     }
 }

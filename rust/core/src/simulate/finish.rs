@@ -1,6 +1,6 @@
 //! What becomes of the output accumulators: they are kept, or made real values.
 
-use super::program::OutputTile;
+use super::program::OutputGroup;
 use crate::output::Output;
 
 /// Makes results of accumulators.
@@ -11,9 +11,8 @@ pub(super) trait Finish: Copy + Sync {
     /// The result for one accumulator of one output.
     fn one(self, output: usize, accumulator: i64) -> Self::Value;
 
-    /// The results for sixteen outputs, given as distances from their minimum. `values` takes them,
-    /// and nothing more than that is asked of those beyond the last output.
-    fn sixteen(self, tile: &OutputTile, distances: &[u16; 16]) -> [Self::Value; 16];
+    /// The results for eight outputs, given as distances from their minimum.
+    fn eight(self, group: &OutputGroup, distances: [u16; 8]) -> [Self::Value; 8];
 }
 
 /// Accumulators as they are.
@@ -28,9 +27,9 @@ impl Finish for Accumulators {
     }
 
     #[inline(always)]
-    fn sixteen(self, tile: &OutputTile, distances: &[u16; 16]) -> [i64; 16] {
-        let mut values = tile.low;
-        for (value, &distance) in values.iter_mut().zip(distances) {
+    fn eight(self, group: &OutputGroup, distances: [u16; 8]) -> [i64; 8] {
+        let mut values = group.low;
+        for (value, distance) in values.iter_mut().zip(distances) {
             *value += i64::from(distance);
         }
         values
@@ -50,11 +49,11 @@ impl Finish for Values<'_> {
 
     /// Below `2^52` the sum in `f64` is the accumulator.
     #[inline(always)]
-    fn sixteen(self, tile: &OutputTile, distances: &[u16; 16]) -> [f64; 16] {
-        let mut values = [0.0; 16];
-        for at in 0..16 {
-            let accumulator = tile.low_steps[at] + f64::from(i32::from(distances[at]));
-            values[at] = accumulator * tile.scale[at] + tile.offset[at];
+    fn eight(self, group: &OutputGroup, distances: [u16; 8]) -> [f64; 8] {
+        let mut values = [0.0; 8];
+        for at in 0..8 {
+            let accumulator = group.low_steps[at] + f64::from(i32::from(distances[at]));
+            values[at] = accumulator * group.scale[at] + group.offset[at];
         }
         values
     }

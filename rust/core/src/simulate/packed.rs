@@ -4,7 +4,7 @@ use super::evaluate::Job;
 use super::finish::Finish;
 use super::kernel::{BLOCK, Column, HiddenLayer, Kernel, Planes, Rows, Tile};
 use super::noise::{Gaps, block_of};
-use super::program::Program;
+use super::program::{OutputGroup, Program};
 use super::source::Source;
 use crate::error::InputError;
 use crate::graph::{Hidden, IntegerGraph};
@@ -144,8 +144,7 @@ fn misread(
     }
 }
 
-/// Makes results of sums, row by row. Results are written sixteen at a time, and those beyond the
-/// last output by the next row again; but never beyond the block, which may be another thread's.
+/// Makes results of sums, eight outputs at a time.
 #[inline(always)]
 fn emit<F: Finish>(
     finish: F,
@@ -155,24 +154,51 @@ fn emit<F: Finish>(
     high: Option<&[Tile]>,
     out: &mut [F::Value],
 ) {
-    for row in 0..out.len() / width {
-        let out = &mut out[row * width..];
-        for (index, tile) in program.outputs.iter().enumerate() {
-            let mut distances = low[index].0[row].map(u16::from);
-            if let Some(high) = high {
-                for (distance, high) in distances.iter_mut().zip(high[index].0[row]) {
+    for (index, group) in program.outputs.iter().enumerate() {
+        let part = Part { index, width, low: &low[index / 2], high: high.map(|high| &high[index / 2]) };
+        // A known number of results is written by few instructions.
+        match (width - 8 * index).min(8) {
+            1 => part.emit::<F, 1>(finish, group, out),
+            2 => part.emit::<F, 2>(finish, group, out),
+            3 => part.emit::<F, 3>(finish, group, out),
+            4 => part.emit::<F, 4>(finish, group, out),
+            5 => part.emit::<F, 5>(finish, group, out),
+            6 => part.emit::<F, 6>(finish, group, out),
+            7 => part.emit::<F, 7>(finish, group, out),
+            _ => part.emit::<F, 8>(finish, group, out),
+        }
+    }
+}
+
+/// Eight outputs of all, those of a tile's first or second half.
+struct Part<'a> {
+    index: usize,
+    width: usize,
+    low: &'a Tile,
+    high: Option<&'a Tile>,
+}
+
+impl Part<'_> {
+    /// Writes the first `N` of the eight for every row.
+    #[inline(always)]
+    fn emit<F: Finish, const N: usize>(
+        &self,
+        finish: F,
+        group: &OutputGroup,
+        out: &mut [F::Value],
+    ) {
+        let half = self.index % 2;
+        let start = 8 * self.index;
+        for (row, out) in out.chunks_exact_mut(self.width).enumerate() {
+            let mut distances = self.low.0[row % BLOCK].as_chunks::<8>().0[half].map(u16::from);
+            if let Some(high) = self.high {
+                let high = high.0[row % BLOCK].as_chunks::<8>().0[half];
+                for (distance, high) in distances.iter_mut().zip(high) {
                     *distance |= u16::from(high) << 8;
                 }
             }
-            let values = finish.sixteen(tile, &distances);
-            let out = &mut out[index * 16..];
-            if let Some(out) = out.first_chunk_mut() {
-                *out = values;
-            } else {
-                for (out, value) in out.iter_mut().zip(values) {
-                    *out = value;
-                }
-            }
+            let values = finish.eight(group, distances);
+            out[start..start + N].copy_from_slice(&values[..N]);
         }
     }
 }

@@ -10,9 +10,6 @@ use crate::ops::Lookup;
 /// Lanes of a block, two rows each.
 const LANES: usize = BLOCK / 2;
 
-/// Features that are quantized at a time.
-const FEATURES: usize = 16;
-
 /// The kernel of plain loops.
 #[derive(Clone, Copy)]
 pub(super) struct Portable;
@@ -26,25 +23,21 @@ impl Kernel for Portable {
         columns: &mut [Column],
     ) -> bool {
         let mut all_finite = true;
-        for (row, values) in rows.values.chunks_exact(rows.width).enumerate() {
-            let mut start = 0;
-            while start < rows.width {
-                // The last features are taken together with some before them, again.
-                let first = start.min(rows.width.saturating_sub(FEATURES));
-                let mut padded = [0.0; FEATURES];
-                let values = &values[first..rows.width.min(first + FEATURES)];
-                let values = values.first_chunk().unwrap_or_else(|| {
-                    padded[..values.len()].copy_from_slice(values);
-                    &padded
-                });
-                let (mut codes, certain) = bracket(values, brackets, first);
-                if !certain {
-                    all_finite &= divide(values, input, first, &mut codes);
+        let stride = rows.width.next_multiple_of(8);
+        let mut staged = vec![0; 8 * stride];
+        for (at, values) in rows.values.chunks(8 * rows.width).enumerate() {
+            let lines = values.chunks_exact(rows.width);
+            for (values, codes) in lines.zip(staged.chunks_exact_mut(stride)) {
+                if !bracket(values, brackets, codes) {
+                    all_finite &= divide(values, input, codes);
                 }
-                for (column, code) in columns[first..].iter_mut().zip(codes) {
-                    column.0[row] = code;
+            }
+            for (part, columns) in columns[..rows.width].chunks_mut(8).enumerate() {
+                let line = |row: usize| staged[row * stride..].as_chunks().0[part];
+                let lines = transpose_bytes(std::array::from_fn(line));
+                for (column, codes) in columns.iter_mut().zip(lines) {
+                    column.0.as_chunks_mut().0[at] = codes;
                 }
-                start += FEATURES;
             }
         }
         all_finite
@@ -106,6 +99,7 @@ impl Kernel for Portable {
             if layer.is_narrow(neuron) {
                 for (start, terms) in layer.groups(neuron) {
                     sums.low[neuron] = bytes_of(&group_sums(codes, start, terms));
+                    sums.high[neuron] = Column::ZERO;
                 }
             } else {
                 store_wide(&wide_sums(layer, neuron, codes), neuron, sums);
@@ -115,41 +109,61 @@ impl Kernel for Portable {
 
     fn transpose(self, columns: &[Column], tiles: &mut [Tile]) {
         for (columns, tile) in columns.as_chunks::<16>().0.iter().zip(tiles) {
-            for (row, bytes) in tile.0.iter_mut().enumerate() {
-                *bytes = columns.each_ref().map(|column| column.0[row]);
+            for (half, columns) in columns.as_chunks::<8>().0.iter().enumerate() {
+                for (at, rows) in tile.0.as_chunks_mut::<8>().0.iter_mut().enumerate() {
+                    let column = |column: usize| columns[column].0.as_chunks().0[at];
+                    let lines = transpose_bytes(std::array::from_fn(column));
+                    for (row, line) in rows.iter_mut().zip(lines) {
+                        row.as_chunks_mut().0[half] = line;
+                    }
+                }
             }
         }
     }
 }
 
-/// Codes of sixteen features from `first`, and whether all are certain.
-fn bracket(
-    values: &[f32; FEATURES],
-    brackets: &Brackets,
-    first: usize,
-) -> ([u8; FEATURES], bool) {
-    let constants = |all: &[f32]| all[first..].first_chunk().copied().unwrap_or([0.0; FEATURES]);
-    let (below, above) = (constants(&brackets.below), constants(&brackets.above));
-    let floor: [f32; FEATURES] = constants(&brackets.floor);
-    let max = u32::from(brackets.max_code);
-    let mut codes = [0; FEATURES];
-    let mut doubt = 0;
-    for at in 0..FEATURES {
-        let step = values[at] * below[at] + ROUNDING;
-        // Not zero if the roundings differ or are no numbers.
-        doubt |= (step - (values[at] * above[at] + ROUNDING)).to_bits();
-        let step = if step > floor[at] { step } else { floor[at] };
-        let code = step.to_bits().wrapping_sub(floor[at].to_bits()).min(max);
-        codes[at] = code.to_le_bytes()[0];
+/// Transposes eight by eight bytes: halves, quarters and eighths trade places.
+fn transpose_bytes(lines: [[u8; 8]; 8]) -> [[u8; 8]; 8] {
+    let mut lines = lines.map(u64::from_le_bytes);
+    let rounds = [
+        (4, 32, 0x0000_0000_ffff_ffff),
+        (2, 16, 0x0000_ffff_0000_ffff),
+        (1, 8, 0x00ff_00ff_00ff_00ff),
+    ];
+    for (distance, shift, mask) in rounds {
+        for at in (0..8).filter(|at| at & distance == 0) {
+            let swapped = ((lines[at] >> shift) ^ lines[at + distance]) & mask;
+            lines[at + distance] ^= swapped;
+            lines[at] ^= swapped << shift;
+        }
     }
-    (codes, doubt == 0)
+    lines.map(u64::to_le_bytes)
 }
 
-/// Codes of features from `first` by division; false if a value is not finite.
+/// Codes of a row, and whether all are certain.
+fn bracket(values: &[f32], brackets: &Brackets, codes: &mut [u8]) -> bool {
+    let factors = brackets.below.iter().zip(&brackets.above);
+    let bounds = brackets.floor.iter().zip(&brackets.ceiling);
+    let constants = factors.zip(bounds);
+    let mut doubt = 0;
+    for ((code, &x), ((&below, &above), (&floor, &ceiling))) in
+        codes.iter_mut().zip(values).zip(constants)
+    {
+        let step = x * below + ROUNDING;
+        // Not zero if the roundings differ or are no numbers.
+        doubt |= (step - (x * above + ROUNDING)).to_bits();
+        // Unlike `clamp`, these are single instructions; not a number ends at the floor.
+        let step = if step > floor { step } else { floor };
+        let step = if step < ceiling { step } else { ceiling };
+        *code = step.to_bits().wrapping_sub(floor.to_bits()).to_le_bytes()[0];
+    }
+    doubt == 0
+}
+
+/// Codes of a row by division; false if a value is not finite.
 #[cold]
-fn divide(values: &[f32; FEATURES], input: &Input, first: usize, codes: &mut [u8]) -> bool {
-    let features = first..input.n_features();
-    for ((feature, code), &value) in features.zip(codes).zip(values) {
+fn divide(values: &[f32], input: &Input, codes: &mut [u8]) -> bool {
+    for ((feature, code), &value) in codes.iter_mut().enumerate().zip(values) {
         if value.is_finite() {
             *code = input.code(feature, value.into()).to_le_bytes()[0];
         }
@@ -214,24 +228,48 @@ fn store_wide(wide: &[u16; BLOCK], neuron: usize, sums: &mut Planes) {
     }
 }
 
+/// Four steps are taken at a time. Masks instead of branches keep the loop vectorized.
 fn read_steps(sums: &Column, base: u8, steps: &[Step], next: &mut Column) {
+    let step = |sum: u8, step: Step| {
+        u8::from(sum >= step.at.to_le_bytes()[0]).wrapping_neg() & step.delta
+    };
     next.0.fill(base);
-    for step in steps {
-        let at = step.at.to_le_bytes()[0];
+    let (fours, rest) = steps.as_chunks::<4>();
+    for &[first, second, third, fourth] in fours {
         for (code, &sum) in next.0.iter_mut().zip(&sums.0) {
-            *code = code.wrapping_add(if sum >= at { step.delta } else { 0 });
+            let firsts = step(sum, first).wrapping_add(step(sum, second));
+            let seconds = step(sum, third).wrapping_add(step(sum, fourth));
+            *code = code.wrapping_add(firsts).wrapping_add(seconds);
+        }
+    }
+    for &last in rest {
+        for (code, &sum) in next.0.iter_mut().zip(&sums.0) {
+            *code = code.wrapping_add(step(sum, last));
         }
     }
 }
 
 fn read_wide_steps(sums: &[u16; BLOCK], base: u8, steps: &[Step], next: &mut Column) {
+    let step = |sum: u16, step: Step| {
+        u16::from(sum >= step.at).wrapping_neg() & u16::from(step.delta)
+    };
     let mut codes = [u16::from(base); BLOCK];
-    for step in steps {
+    let (fours, rest) = steps.as_chunks::<4>();
+    for &[first, second, third, fourth] in fours {
         for (code, &sum) in codes.iter_mut().zip(sums) {
-            *code = code.wrapping_add(if sum >= step.at { step.delta.into() } else { 0 });
+            let firsts = step(sum, first).wrapping_add(step(sum, second));
+            let seconds = step(sum, third).wrapping_add(step(sum, fourth));
+            *code = code.wrapping_add(firsts).wrapping_add(seconds);
         }
     }
-    next.0 = codes.map(|code| code.to_le_bytes()[0]);
+    for &last in rest {
+        for (code, &sum) in codes.iter_mut().zip(sums) {
+            *code = code.wrapping_add(step(sum, last));
+        }
+    }
+    for (next, code) in next.0.iter_mut().zip(codes) {
+        *next = code.to_le_bytes()[0];
+    }
 }
 
 fn read_wide_bytes(sums: &[u16; BLOCK], bytes: &Bytes, next: &mut Column) {

@@ -33,35 +33,35 @@ pub(crate) struct Program {
     pub(super) layers: Vec<Layer>,
     /// The quantizer in single precision, where it can be had.
     pub(super) brackets: Option<Brackets>,
-    /// Constants of the outputs, sixteen by sixteen.
-    pub(super) outputs: Vec<OutputTile>,
+    /// Constants of the outputs, eight by eight.
+    pub(super) outputs: Vec<OutputGroup>,
 }
 
-/// Constants of sixteen outputs; what is beyond the last one is never read.
+/// Constants of eight outputs; those beyond the last one are never used.
 #[derive(Debug, Clone)]
-pub(super) struct OutputTile {
+pub(super) struct OutputGroup {
     /// Each accumulator's proven minimum.
-    pub(super) low: [i64; 16],
+    pub(super) low: [i64; 8],
     /// The same.
-    pub(super) low_steps: [f64; 16],
-    pub(super) scale: [f64; 16],
-    pub(super) offset: [f64; 16],
+    pub(super) low_steps: [f64; 8],
+    pub(super) scale: [f64; 8],
+    pub(super) offset: [f64; 8],
 }
 
-impl OutputTile {
+impl OutputGroup {
     #[expect(clippy::cast_precision_loss, reason = "below 2^52")]
     fn all(graph: &IntegerGraph, intervals: &[Interval]) -> Vec<Self> {
         let zero =
-            Self { low: [0; 16], low_steps: [0.0; 16], scale: [0.0; 16], offset: [0.0; 16] };
-        let mut tiles = vec![zero; intervals.len().div_ceil(16)];
+            Self { low: [0; 8], low_steps: [0.0; 8], scale: [0.0; 8], offset: [0.0; 8] };
+        let mut groups = vec![zero; intervals.len().div_ceil(8)];
         for (output, interval) in intervals.iter().enumerate() {
-            let (tile, at) = (&mut tiles[output / 16], output % 16);
-            tile.low[at] = interval.low;
-            tile.low_steps[at] = interval.low as f64;
-            tile.scale[at] = graph.output().scale()[output];
-            tile.offset[at] = graph.output().offset()[output];
+            let (group, at) = (&mut groups[output / 8], output % 8);
+            group.low[at] = interval.low;
+            group.low_steps[at] = interval.low as f64;
+            group.scale[at] = graph.output().scale()[output];
+            group.offset[at] = graph.output().offset()[output];
         }
-        tiles
+        groups
     }
 }
 
@@ -127,7 +127,7 @@ impl Program {
         outputs.iter().all(exact).then(|| Self {
             layers,
             brackets: Brackets::new(graph.input()),
-            outputs: OutputTile::all(graph, outputs),
+            outputs: OutputGroup::all(graph, outputs),
         })
     }
 }

@@ -10,6 +10,9 @@ use crate::input::Input;
 /// Columns that are loaded at a time.
 const TILE: usize = 16;
 
+/// The most rows that are loaded at a time.
+const GROUP: usize = 16 * MAX_ROWS;
+
 /// How the codes of a register are had. A closure would not be inlined, so not be fast.
 trait Load<V, T> {
     /// The codes of [`TILE`] values at each of the pointers to rows, which begin in column `first`.
@@ -27,20 +30,34 @@ struct Matrix<T> {
 }
 
 impl<T> Matrix<T> {
-    /// Pointers to [`TILE`] values from `column` on in the rows of one register: `row` and each
-    /// sixteenth after it, the last row standing in for those beyond it.
+    /// Where the `count` rows from `row` on begin, the last one standing in for those beyond it.
+    #[inline(always)]
+    fn starts(&self, row: usize, count: usize) -> [usize; GROUP] {
+        let mut starts = [0; GROUP];
+        for (at, start) in starts.iter_mut().enumerate().take(count) {
+            *start = (row + at).min(self.rows - 1) * self.width;
+        }
+        starts
+    }
+
+    /// Pointers to the values from `column` on in the rows of one register: those whose starts are
+    /// the one with number `at` and each sixteenth after it.
     ///
     /// # Safety
-    /// `column + TILE` must be at most the width.
+    /// `starts` must be of this matrix, and `column + TILE` at most the width.
     #[inline(always)]
-    unsafe fn pointers<V: Vector>(&self, row: usize, column: usize) -> [*const T; MAX_ROWS] {
+    unsafe fn pointers<V: Vector>(
+        &self,
+        starts: &[usize; GROUP],
+        at: usize,
+        column: usize,
+    ) -> [*const T; MAX_ROWS] {
         let mut pointers = [self.values; MAX_ROWS];
-        for (at, pointer) in pointers.iter_mut().enumerate().take(V::ROWS) {
-            let row = (row + at * 16).min(self.rows - 1);
+        for (row, pointer) in pointers.iter_mut().enumerate().take(V::ROWS) {
             // SAFETY: within the row, by the caller's promise.
-            *pointer = unsafe { self.values.add(row * self.width + column) };
-            // The same place in the next block.
-            let next = pointer.wrapping_add(BLOCK * self.width);
+            *pointer = unsafe { self.values.add(starts[at + 16 * row] + column) };
+            // The same place in the rows that come next.
+            let next = pointer.wrapping_add(V::BYTES * self.width);
             // SAFETY: a hint, which any address may be given to.
             unsafe { _mm_prefetch::<_MM_HINT_T0>(next.cast()) };
         }
@@ -53,28 +70,29 @@ impl<T> Matrix<T> {
     /// As [`Vector`].
     #[inline(always)]
     unsafe fn load<V: Vector>(&self, columns: &mut [Column], loader: &mut impl Load<V, T>) {
-        let mut start = 0;
-        while start < self.width {
-            // The last columns are taken together with some before them, again.
-            let first = start.min(self.width - TILE);
-            let columns = &mut columns[first..first + TILE];
-            let mut row = 0;
-            while row < self.rows {
+        let mut row = 0;
+        while row < self.rows {
+            let starts = self.starts(row, V::BYTES);
+            let mut column = 0;
+            while column < self.width {
+                // The last columns are taken together with some before them, again.
+                let first = column.min(self.width - TILE);
+                let columns = &mut columns[first..first + TILE];
                 // SAFETY: sixteen columns from `first` are within the width; rows of a register are
                 // within a block, as `row` is a multiple of what divides it; the rest is the caller's.
                 unsafe {
                     let mut matrix = [V::bytes(0); TILE];
                     for (at, loaded) in matrix.iter_mut().enumerate() {
-                        *loaded = loader.load(self.pointers::<V>(row + at, first), first);
+                        *loaded = loader.load(self.pointers::<V>(&starts, at, first), first);
                     }
                     let matrix = transpose(matrix);
                     for (column, codes) in columns.iter_mut().zip(&matrix) {
                         codes.store(column.0.as_mut_ptr().add(row));
                     }
                 }
-                row += V::BYTES;
+                column += TILE;
             }
-            start += TILE;
+            row += V::BYTES;
         }
     }
 }
