@@ -6,7 +6,7 @@ PIP := $(BIN)/python -m pip install --quiet --disable-pip-version-check -c const
 RUST_SOURCES := Cargo.toml Cargo.lock $(shell find rust -name '*.rs' -o -name Cargo.toml)
 
 .DEFAULT_GOAL := help
-.PHONY: help demo test lint format test-rust test-python bench fuzz wheel clean
+.PHONY: help demo test lint format test-rust test-python test-lowest docs bench fuzz wheel clean
 
 help:  ## Show this list
 	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 16
@@ -35,6 +35,23 @@ test-rust:  ## Rust tests: naive oracle, properties, exhaustive enumeration
 test-python: $(VENV)/.dev  ## Python tests, with real keys on small circuits
 	$(BIN)/python -m pytest
 
+# The versions are as old as pyproject.toml allows, on the oldest Python that the machine has.
+OLDEST_PYTHON ?= $(shell command -v python3.10 || command -v $(PYTHON))
+LOWEST := .venv-lowest
+
+test-lowest:  ## Python tests with the oldest versions that are allowed
+	@test -x $(LOWEST)/bin/python || $(OLDEST_PYTHON) -m venv $(LOWEST)
+	@$(LOWEST)/bin/python -m pip install --quiet --disable-pip-version-check maturin
+	@$(LOWEST)/bin/python -m pip install --quiet --disable-pip-version-check \
+		-c constraints-lowest.txt --no-build-isolation --editable '.[plot,test]'
+	$(LOWEST)/bin/python -m pytest
+
+docs: $(VENV)/.dev  ## Write the API reference into docs/api/
+	$(BIN)/pdoc --docformat numpy --no-show-source --output-directory docs/api \
+		cipherfit cipherfit.qnn cipherfit.exceptions cipherfit.circuit cipherfit.lowering \
+		cipherfit.quantizers cipherfit.linear cipherfit.network cipherfit.schedule
+	@echo "open docs/api/index.html"
+
 bench: $(VENV)/.dev  ## Accuracy, equality and latency end to end, then the core's benchmarks
 	$(BIN)/python benches/end_to_end.py
 	cargo bench --workspace --quiet
@@ -48,7 +65,7 @@ wheel: $(VENV)/.python  ## Build a release wheel into dist/
 	$(BIN)/maturin build --release --out dist
 
 clean:  ## Remove all that was built or installed here
-	rm -rf $(VENV) target dist .pytest_cache .mypy_cache .ruff_cache .hypothesis demo-output
+	rm -rf $(VENV) $(LOWEST) docs/api target dist .pytest_cache .mypy_cache .ruff_cache .hypothesis demo-output
 	find python -name '*.so' -delete
 
 $(VENV)/.python:

@@ -6,6 +6,7 @@ import re
 
 import numpy as np
 import pandas as pd
+import polars as pl
 import pytest
 import torch
 from samples import load
@@ -91,7 +92,7 @@ def test_sparse_features_are_refused(kind):
 def test_another_number_of_features_than_in_fit_is_refused(kind, n_features):
     X, y = data()
     model = small(kind).fit(X, y)
-    for method in ("predict", "predict_proba", "quantize_input"):
+    for method in ("predict", "quantize_input"):
         with pytest.raises(ValueError, match=f"{n_features} features.*expecting 3"):
             getattr(model, method)(np.zeros((5, n_features), np.float32))
 
@@ -171,6 +172,7 @@ CONTAINERS = {
     "list": lambda X: X.tolist(),
     "tensor": torch.tensor,
     "frame": lambda X: pd.DataFrame(X, columns=["a", "b", "c", "d"]),
+    "polars": lambda X: pl.DataFrame(X, schema=["a", "b", "c", "d"]),
     "columns first": np.asfortranarray,
     "strided": lambda X: np.repeat(X, 2, axis=0)[::2],
     "objects": lambda X: X.astype(object),
@@ -218,3 +220,27 @@ def test_frames_with_other_column_names_are_refused():
     assert model.feature_names_in_.tolist() == ["a", "b", "c"]
     with pytest.raises(ValueError, match="feature names"):
         model.predict(pd.DataFrame(X, columns=["c", "b", "a"]))
+
+
+def test_names_of_polars_columns_are_features_names_too():
+    X, y = data()
+    model = small(NeuralNetRegressor).fit(pl.DataFrame(X, schema=["a", "b", "c"]), y)
+    assert model.feature_names_in_.tolist() == ["a", "b", "c"]
+    with pytest.raises(ValueError, match="feature names"):
+        model.predict(pl.DataFrame(X, schema=["a", "b", "x"]))
+
+
+@both
+def test_columns_that_float32_would_blur_are_refused(kind):
+    X, y = data()
+    seconds = X.astype(np.float64) * 60 + 1.7e9
+    with pytest.raises(ValueError, match=r"column 0 of X varies too little around 1\.7e\+09"):
+        small(kind).fit(seconds, y)
+    assert small(kind).fit(seconds - 1.7e9, y).graph_.n_features == 3
+
+
+@pytest.mark.parametrize("dtype", [np.int64, np.float64])
+def test_targets_that_float32_would_blur_are_refused(dtype):
+    X, _ = data()
+    with pytest.raises(ValueError, match="column 0 of y varies too little"):
+        small(NeuralNetRegressor).fit(X, np.arange(len(X)).astype(dtype) + 10**10)

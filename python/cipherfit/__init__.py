@@ -10,6 +10,7 @@ with _warnings.catch_warnings():
     from cipherfit.circuit import compile_graph, run_encrypted
     from cipherfit.exceptions import CipherfitError
     from cipherfit.lowering import lower
+    from cipherfit.onnx_export import to_onnx
     from cipherfit.qnn import (
         MAXIMUM_TLU_BIT_WIDTH,
         FixedTypeSkorchNeuralNet,
@@ -37,4 +38,5 @@ __all__ = [
     "exceptions",
     "lower",
     "run_encrypted",
+    "to_onnx",
 ]

@@ -12,8 +12,7 @@ from torch.optim import Adam
 
 from cipherfit.estimator import QuantizedSkorchEstimatorMixin
 from cipherfit.exceptions import InvalidParameterError
-from cipherfit.fixed_type import TRAINING_DEFAULTS, FixedTypeSkorchNeuralNet
-from cipherfit.network import SparseQuantNeuralNetImpl
+from cipherfit.fixed_type import FixedTypeSkorchNeuralNet
 
 
 class NeuralNetClassifier(
@@ -35,14 +34,25 @@ class NeuralNetClassifier(
         All class labels, where `fit` may not see every one. Default: those in `y`.
     optimizer : type, default=torch.optim.Adam
         Torch optimizer.
+    lr : float, default=0.005
+        Learning rate: the peak of the one-cycle schedule (see `cipherfit.schedule.OneCycle`).
+    max_epochs : int, default=100
+        Passes over the training rows.
+    batch_size : int, default=64
+        Rows of a training step; -1: all.
+    iterator_train__shuffle : bool, default=True
+        Whether to draw the rows of each epoch in random order.
+    train_split : callable or None, default=None
+        How to hold out validation rows, such as ``skorch.dataset.ValidSplit(5)``; None: train on
+        every row.
+    verbose : int, default=0
+        1 prints a table of epochs.
     random_state : int, RandomState or None, default=None
         Seed of weights, batches and dropout. None: as `torch.manual_seed` left it.
     **kwargs : dict
         Parameters of skorch's classifier, and of the network as ``module__...``: see
         `SparseQuantNeuralNetImpl`. `module__input_dim` and `module__n_outputs` are taken from the
-        data. Defaults that differ from skorch's: ``lr=0.005``, ``max_epochs=100``,
-        ``batch_size=64``, ``iterator_train__shuffle=True``, ``train_split=None`` and
-        ``verbose=0``.
+        data.
 
     Attributes
     ----------
@@ -69,6 +79,12 @@ class NeuralNetClassifier(
         criterion: Any = CrossEntropyLoss,
         classes: Any = None,
         optimizer: Any = Adam,
+        lr: float = 0.005,
+        max_epochs: int = 100,
+        batch_size: int = 64,
+        iterator_train__shuffle: bool = True,
+        train_split: Any = None,
+        verbose: int = 0,
         random_state: Any = None,
         **kwargs: Any,
     ) -> None:
@@ -80,13 +96,17 @@ class NeuralNetClassifier(
         weight = kwargs.get("criterion__weight")
         if isinstance(weight, np.ndarray):
             kwargs["criterion__weight"] = torch.from_numpy(weight).float()
-        kwargs.pop("module", None)  # fixed; clones of skorch pass it on
         super().__init__(
-            SparseQuantNeuralNetImpl,
             *args,
             criterion=criterion,
             classes=classes,
             optimizer=optimizer,
-            **{**TRAINING_DEFAULTS, **kwargs},
+            lr=lr,
+            max_epochs=max_epochs,
+            batch_size=batch_size,
+            iterator_train__shuffle=iterator_train__shuffle,
+            train_split=train_split,
+            verbose=verbose,
+            random_state=random_state,
+            **kwargs,
         )
-        self.random_state = random_state

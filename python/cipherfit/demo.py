@@ -16,12 +16,9 @@ from sklearn.model_selection import train_test_split
 from sklearn.pipeline import make_pipeline
 from sklearn.preprocessing import StandardScaler
 from skorch import NeuralNetClassifier as SkorchClassifier
-from torch.nn import CrossEntropyLoss
-from torch.optim import Adam
 
 from cipherfit.circuit import run_encrypted
 from cipherfit.classifier import NeuralNetClassifier
-from cipherfit.fixed_type import TRAINING_DEFAULTS
 from cipherfit.float_twin import FloatTwin
 from cipherfit.schedule import OneCycle
 
@@ -154,10 +151,7 @@ def float_twin(task: Task, X: NDArray[Any], y: NDArray[Any]) -> Any:
         module__input_dim=X.shape[1],
         module__hidden_widths=[task.n_hidden_neurons],
         module__n_outputs=len(np.unique(y)),
-        criterion=CrossEntropyLoss,
-        optimizer=Adam,
-        callbacks=[OneCycle()],
-        **TRAINING_DEFAULTS,
+        **{**NeuralNetClassifier().get_params_for_benchmark(), "callbacks": [OneCycle()]},
     )
     return make_pipeline(StandardScaler(), net).fit(X.astype(np.float32), y.astype(np.int64))
 

@@ -2,21 +2,13 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
+from types import MappingProxyType
 from typing import Any
 
 from cipherfit.exceptions import InvalidParameterError, NotFittedError
 from cipherfit.network import SparseQuantNeuralNetImpl
 from cipherfit.schedule import OneCycle
-
-#: Where seed and sklearn habits leave a choice: silent, all rows train, enough epochs to converge.
-TRAINING_DEFAULTS: dict[str, Any] = {
-    "lr": 0.005,
-    "max_epochs": 100,
-    "batch_size": 64,
-    "iterator_train__shuffle": True,  # rows sorted by class would train one class at a time
-    "train_split": None,
-    "verbose": 0,
-}
 
 
 class FixedTypeSkorchNeuralNet:
@@ -27,6 +19,26 @@ class FixedTypeSkorchNeuralNet:
     """
 
     n_features_in_: int
+    # What skorch holds before training. It sets these at construction, where scikit-learn's
+    # conventions allow parameters alone.
+    history_: Any = None
+    initialized_: bool = False
+    virtual_params_: Mapping[str, Any] = MappingProxyType({})
+
+    def __init__(self, *args: Any, random_state: Any, **kwargs: Any) -> None:
+        kwargs.pop("module", None)  # fixed; clones of skorch pass it on
+        super().__init__(SparseQuantNeuralNetImpl, *args, **kwargs)  # type: ignore[call-arg]
+        self.random_state = random_state
+        for name in ("history_", "initialized_", "virtual_params_"):
+            if not vars(self)[name]:
+                vars(self).pop(name)
+
+    def __setattr__(self, name: str, value: Any) -> None:
+        """Set an attribute; during construction all are parameters, none a trained component."""
+        if "_params_to_validate" in vars(self) or name == "compile":
+            super().__setattr__(name, value)
+        else:
+            object.__setattr__(self, name, value)
 
     def get_params(self, deep: bool = True, **kwargs: Any) -> dict[str, Any]:
         """Get parameters for this estimator.

@@ -1,4 +1,7 @@
-"""Scikit-learn interface for quantized neural networks, under the names of Concrete ML's module."""
+"""Scikit-learn interface for quantized neural networks, under the names of Concrete ML's module.
+
+.. include:: ../../docs/migration.md
+"""
 
 from cipherfit.circuit import MAXIMUM_TLU_BIT_WIDTH
 from cipherfit.classifier import NeuralNetClassifier

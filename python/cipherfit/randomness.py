@@ -1,4 +1,4 @@
-"""Where training runs, and from which seed."""
+"""Where training runs, on how many threads, and from which seed."""
 
 from __future__ import annotations
 
@@ -9,8 +9,29 @@ from typing import Any
 import numpy as np
 import torch
 from sklearn.utils import check_random_state
+from torch import nn
 
 from cipherfit.exceptions import InvalidParameterError
+
+#: Networks up to this many parameters train on one thread: more cost them more than they bring, by
+#: multiples where cores are busy, and make sums, so the trained network, depend on the machine.
+_SMALL_NETWORK = 500_000
+
+
+@contextmanager
+def own_threads() -> Iterator[None]:
+    """Give torch its number of threads back after a block that may change it."""
+    n_threads = torch.get_num_threads()
+    try:
+        yield
+    finally:
+        torch.set_num_threads(n_threads)
+
+
+def choose_threads(module: nn.Module) -> None:
+    """Let torch use one thread where the network is small."""
+    if sum(parameter.numel() for parameter in module.parameters()) <= _SMALL_NETWORK:
+        torch.set_num_threads(1)
 
 
 @contextmanager

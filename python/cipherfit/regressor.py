@@ -8,8 +8,7 @@ from skorch.regressor import NeuralNetRegressor as SkorchRegressor
 from torch.optim import Adam
 
 from cipherfit.estimator import QuantizedSkorchEstimatorMixin
-from cipherfit.fixed_type import TRAINING_DEFAULTS, FixedTypeSkorchNeuralNet
-from cipherfit.network import SparseQuantNeuralNetImpl
+from cipherfit.fixed_type import FixedTypeSkorchNeuralNet
 
 
 class NeuralNetRegressor(FixedTypeSkorchNeuralNet, QuantizedSkorchEstimatorMixin, SkorchRegressor):
@@ -23,14 +22,25 @@ class NeuralNetRegressor(FixedTypeSkorchNeuralNet, QuantizedSkorchEstimatorMixin
         Positional parameters of skorch's regressor, after its module.
     optimizer : type, default=torch.optim.Adam
         Torch optimizer.
+    lr : float, default=0.005
+        Learning rate: the peak of the one-cycle schedule (see `cipherfit.schedule.OneCycle`).
+    max_epochs : int, default=100
+        Passes over the training rows.
+    batch_size : int, default=64
+        Rows of a training step; -1: all.
+    iterator_train__shuffle : bool, default=True
+        Whether to draw the rows of each epoch in random order.
+    train_split : callable or None, default=None
+        How to hold out validation rows, such as ``skorch.dataset.ValidSplit(5)``; None: train on
+        every row.
+    verbose : int, default=0
+        1 prints a table of epochs.
     random_state : int, RandomState or None, default=None
         Seed of weights, batches and dropout. None: as `torch.manual_seed` left it.
     **kwargs : dict
         Parameters of skorch's regressor (`criterion` is ``torch.nn.MSELoss``), and of the network
         as ``module__...``: see `SparseQuantNeuralNetImpl`. `module__input_dim` and
-        `module__n_outputs` are taken from the data. Defaults that differ from skorch's:
-        ``lr=0.005``, ``max_epochs=100``, ``batch_size=64``, ``iterator_train__shuffle=True``,
-        ``train_split=None`` and ``verbose=0``.
+        `module__n_outputs` are taken from the data.
 
     Attributes
     ----------
@@ -50,13 +60,33 @@ class NeuralNetRegressor(FixedTypeSkorchNeuralNet, QuantizedSkorchEstimatorMixin
     """
 
     def __init__(
-        self, *args: Any, optimizer: Any = Adam, random_state: Any = None, **kwargs: Any
+        self,
+        *args: Any,
+        optimizer: Any = Adam,
+        lr: float = 0.005,
+        max_epochs: int = 100,
+        batch_size: int = 64,
+        iterator_train__shuffle: bool = True,
+        train_split: Any = None,
+        verbose: int = 0,
+        random_state: Any = None,
+        **kwargs: Any,
     ) -> None:
-        kwargs.pop("module", None)  # fixed; clones of skorch pass it on
         super().__init__(
-            SparseQuantNeuralNetImpl,
             *args,
             optimizer=optimizer,
-            **{**TRAINING_DEFAULTS, **kwargs},
+            lr=lr,
+            max_epochs=max_epochs,
+            batch_size=batch_size,
+            iterator_train__shuffle=iterator_train__shuffle,
+            train_split=train_split,
+            verbose=verbose,
+            random_state=random_state,
+            **kwargs,
         )
-        self.random_state = random_state
+
+    def __sklearn_tags__(self) -> Any:
+        """Tell scikit-learn that several targets are learned together."""
+        tags = super().__sklearn_tags__()
+        tags.target_tags.multi_output = True
+        return tags

@@ -5,7 +5,7 @@ from __future__ import annotations
 import math
 from typing import Any
 
-from skorch.callbacks import Callback
+from skorch.callbacks import Callback, LRScheduler
 
 
 class OneCycle(Callback):  # type: ignore[misc]
@@ -13,7 +13,8 @@ class OneCycle(Callback):  # type: ignore[misc]
 
     The estimator's `lr` is the peak. Weights that end on the border between two codes would
     flicker at a constant rate; at a vanishing one they settle. After Smith and Topin (2019),
-    arXiv:1708.07120. Turn it off with ``callbacks__lr_schedule=None``.
+    arXiv:1708.07120. It stands back where the callbacks hold a skorch `LRScheduler`; to train at a
+    constant rate, turn it off with ``callbacks__lr_schedule=None``.
 
     Parameters
     ----------
@@ -31,6 +32,7 @@ class OneCycle(Callback):  # type: ignore[misc]
         """Note the peak rates, and at which epoch this training starts."""
         self.peaks_ = [group["lr"] for group in net.optimizer_.param_groups]
         self.first_epoch_ = len(net.history)
+        self.active_ = not any(isinstance(given, LRScheduler) for _, given in net.callbacks_)
         self.batch_ = 0
 
     def on_epoch_begin(self, net: Any, dataset_train: Any = None, **kwargs: Any) -> None:
@@ -42,7 +44,7 @@ class OneCycle(Callback):  # type: ignore[misc]
 
     def on_batch_begin(self, net: Any, training: bool = False, **kwargs: Any) -> None:
         """Set the rate of the next step."""
-        if not training:
+        if not (training and self.active_):
             return
         epoch = len(net.history) - 1 - self.first_epoch_
         done = (epoch + self.batch_ / self.n_batches_) / max(1, net.max_epochs)
@@ -53,6 +55,8 @@ class OneCycle(Callback):  # type: ignore[misc]
 
     def on_train_end(self, net: Any, **kwargs: Any) -> None:
         """Give the optimizer its peak rates back, so that a later training can start anew."""
+        if not self.active_:
+            return
         for group, peak in zip(net.optimizer_.param_groups, self.peaks_, strict=True):
             group["lr"] = peak
 

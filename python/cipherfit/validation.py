@@ -13,6 +13,9 @@ from cipherfit.exceptions import InvalidInputError
 
 Float32 = NDArray[np.float32]
 
+#: Largest rounding error of a column in float32, as a fraction of its standard deviation.
+_MOST_BLUR = 1e-2
+
 
 def check_features(estimator: BaseEstimator, X: Any, *, reset: bool) -> Float32:
     """Return features as float32, or say which value can't be one.
@@ -34,7 +37,8 @@ def check_features(estimator: BaseEstimator, X: Any, *, reset: bool) -> Float32:
     ------
     ValueError
         If X is empty, not two-dimensional, complex, not numeric or not finite, if it has another
-        number of features than in `fit`, or if an integer can't be held exactly.
+        number of features than in `fit`, if an integer can't be held exactly, or (in `fit`) if
+        float32 would blur how a column varies.
     """
     checked = validate_data(
         estimator, X, reset=reset, dtype="numeric", ensure_all_finite=False, order="C"
@@ -44,6 +48,8 @@ def check_features(estimator: BaseEstimator, X: Any, *, reset: bool) -> Float32:
     with np.errstate(over="ignore"):
         features = np.require(checked, dtype=np.float32, requirements=["C", "W"])
     _check_lossless(checked, features)
+    if reset:
+        _check_variation(checked, features, "X")
     return features
 
 
@@ -53,7 +59,8 @@ def check_targets(y: Any, n_samples: int) -> tuple[Float32, bool]:
     Raises
     ------
     ValueError
-        If y is None, not numeric, not finite, or has another number of rows than X.
+        If y is None, not numeric, not finite, has another number of rows than X, or if float32
+        would blur how a column varies.
     """
     if y is None:
         raise InvalidInputError(
@@ -71,6 +78,7 @@ def check_targets(y: Any, n_samples: int) -> tuple[Float32, bool]:
     with np.errstate(over="ignore"):
         targets = matrix.astype(np.float32)
     _check_finite(targets, "y")
+    _check_variation(matrix, targets, "y")
     return targets, flat
 
 
@@ -149,4 +157,19 @@ def _check_lossless(values: NDArray[Any], features: Float32) -> None:
         raise InvalidInputError(
             f"X[{row}, {column}] = {values[row, column]} can't be held in float32 without loss; "
             "rescale this feature first"
+        )
+
+
+def _check_variation(values: NDArray[Any], held: Float32, name: str) -> None:
+    """Refuse columns whose variation float32 rounds away, as that of time stamps in seconds."""
+    if values.dtype.kind not in "iuf" or values.dtype.itemsize <= held.dtype.itemsize:
+        return
+    exact = values.astype(np.float64)
+    lost = np.abs(exact - held).max(axis=0) > _MOST_BLUR * exact.std(axis=0)
+    varies = exact.max(axis=0) > exact.min(axis=0)
+    if (lost & varies).any():
+        column = int(np.flatnonzero(lost & varies)[0])
+        raise InvalidInputError(
+            f"column {column} of {name} varies too little around {exact[:, column].mean():g} to be "
+            "held in float32; subtract an offset from it first"
         )

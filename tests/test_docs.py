@@ -1,0 +1,49 @@
+"""What the documents show works as it stands there."""
+
+from __future__ import annotations
+
+import doctest
+import re
+from pathlib import Path
+
+import pytest
+
+import cipherfit
+from cipherfit import classifier, regressor
+
+ROOT = Path(__file__).parents[1]
+
+
+def python_blocks(document: str) -> list[str]:
+    return re.findall(r"```python\n(.*?)```", (ROOT / document).read_text(), re.DOTALL)
+
+
+@pytest.mark.fhe
+def test_the_readmes_examples_run_in_order(capsys):
+    names: dict[str, object] = {}
+    blocks = python_blocks("README.md")
+    assert len(blocks) >= 2
+    for block in blocks:
+        exec(block, names)
+    printed = capsys.readouterr().out
+    assert "layer" in printed
+    assert names["certificate"].max_accumulator_bits <= 8
+
+
+@pytest.mark.parametrize("module", [classifier, regressor])
+def test_the_examples_in_docstrings_hold(module):
+    results = doctest.testmod(module)
+    assert results.attempted > 0
+    assert results.failed == 0
+
+
+def test_names_that_the_migration_table_promises_exist():
+    for block in python_blocks("docs/migration.md"):
+        exec(block, {})
+    table = (ROOT / "docs/migration.md").read_text()
+    for name in re.findall(r"`cipherfit\.(\w+)`", table):
+        assert hasattr(cipherfit, name) or name == "qnn"
+    members = re.findall(r"`(\w+)\([^`]*\)`[^|]*\| the same", table)
+    assert {"fit", "predict", "quantize_input"} <= set(members)
+    for name in members:
+        assert hasattr(cipherfit.NeuralNetClassifier, name)

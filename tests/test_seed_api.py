@@ -1,0 +1,203 @@
+"""The seed API, member by member: before fit, after fit, after compile, after refit."""
+
+from __future__ import annotations
+
+import inspect
+
+import numpy as np
+import pytest
+import skorch
+import torch
+from concrete import fhe
+from samples import load
+from torch import nn
+
+import cipherfit
+from cipherfit import qnn
+
+NAMES = {
+    "MAXIMUM_TLU_BIT_WIDTH",
+    "SparseQuantNeuralNetImpl",
+    "QuantizedSkorchEstimatorMixin",
+    "FixedTypeSkorchNeuralNet",
+    "NeuralNetClassifier",
+    "NeuralNetRegressor",
+}
+ESTIMATORS = {"iris": qnn.NeuralNetClassifier, "diabetes": qnn.NeuralNetRegressor}
+both = pytest.mark.parametrize("name", ESTIMATORS)
+
+#: Members that a fitted graph gives, and what each is then.
+OF_THE_GRAPH = {
+    "base_module_to_compile": nn.Module,
+    "input_quantizers": list,
+    "output_quantizers": list,
+    "onnx_model": object,
+    "quantize_input": object,
+}
+
+
+def estimator(name, **options):
+    torch.manual_seed(0)
+    return ESTIMATORS[name](
+        **{"module__n_hidden_neurons": 2, "module__n_accum_bits": 6, "max_epochs": 2, **options}
+    )
+
+
+def test_the_module_has_all_names_and_the_root_re_exports_them():
+    assert set(qnn.__all__) == NAMES
+    for name in NAMES:
+        assert getattr(qnn, name) is getattr(cipherfit, name)
+
+
+def test_the_widest_lookup_is_concretes():
+    assert qnn.MAXIMUM_TLU_BIT_WIDTH == fhe.MAXIMUM_TLU_BIT_WIDTH == 16
+
+
+def test_constructors_have_the_documented_parameters_and_defaults():
+    parameters = inspect.signature(qnn.SparseQuantNeuralNetImpl).parameters
+    documented = {
+        "input_dim": inspect.Parameter.empty,
+        "n_layers": inspect.Parameter.empty,
+        "n_outputs": inspect.Parameter.empty,
+        "n_hidden_neurons_multiplier": 4,
+        "n_w_bits": 3,
+        "n_a_bits": 3,
+        "n_accum_bits": 8,
+        "activation_function": nn.ReLU,
+    }
+    assert {key: parameters[key].default for key in documented} == documented
+    assert list(parameters)[: len(documented)] == list(documented)
+    classifier = inspect.signature(qnn.NeuralNetClassifier).parameters
+    assert classifier["args"].kind is inspect.Parameter.VAR_POSITIONAL
+    assert classifier["criterion"].default is nn.CrossEntropyLoss
+    assert classifier["classes"].default is None
+    for kind in ESTIMATORS.values():
+        assert inspect.signature(kind).parameters["optimizer"].default is torch.optim.Adam
+
+
+def test_the_classes_derive_from_skorchs():
+    assert issubclass(qnn.NeuralNetClassifier, skorch.NeuralNetClassifier)
+    assert issubclass(qnn.NeuralNetRegressor, skorch.NeuralNetRegressor)
+    for kind in ESTIMATORS.values():
+        assert issubclass(kind, qnn.FixedTypeSkorchNeuralNet)
+        assert issubclass(kind, qnn.QuantizedSkorchEstimatorMixin)
+
+
+@both
+@pytest.mark.parametrize("member", OF_THE_GRAPH)
+def test_before_fit_members_of_the_graph_ask_for_it(name, member):
+    with pytest.raises(ValueError, match=r".* needs to be calibrated .*"):
+        getattr(estimator(name), member)
+
+
+@both
+def test_before_fit_there_is_no_circuit_and_the_rest_is_known(name):
+    model = estimator(name)
+    assert model.fhe_circuit is None
+    assert model.base_estimator_type in (skorch.NeuralNetClassifier, skorch.NeuralNetRegressor)
+    assert "module" not in model.get_params()
+    assert "module" not in model.get_params_for_benchmark()
+    assert not model.history
+
+
+@both
+@pytest.mark.parametrize("member", OF_THE_GRAPH)
+def test_after_fit_members_of_the_graph_are_there(name, member):
+    X, y = load(name)
+    assert isinstance(getattr(estimator(name).fit(X, y), member), OF_THE_GRAPH[member])
+
+
+@both
+def test_after_fit_quantizers_say_what_the_graph_does(name):
+    X, y = load(name)
+    model = estimator(name).fit(X, y)
+    assert len(model.input_quantizers) == len(model.output_quantizers) == 1
+    codes = model.quantize_input(X)
+    assert np.array_equal(codes, model.graph_.quantize(X))
+    assert np.array_equal(codes, model.input_quantizers[0].quant(X))
+    accumulators = model.graph_.simulate(codes)
+    outputs = model.dequantize_output(accumulators)
+    assert np.array_equal(outputs, model.graph_.run(X))
+    np.testing.assert_allclose(model.output_quantizers[0].dequant(accumulators), outputs)
+    answers = model.post_processing(outputs)
+    if name == "iris":
+        np.testing.assert_allclose(answers.sum(axis=1), 1)
+        assert np.array_equal(model.classes_[answers.argmax(axis=1)], model.predict(X))
+    else:
+        assert np.array_equal(answers[:, 0], model.predict(X))
+
+
+@both
+def test_after_fit_a_batch_can_be_inferred(name):
+    X, y = load(name)
+    model = estimator(name).fit(X, y)
+    batch = torch.tensor(X[:5])
+    with torch.no_grad():
+        assert torch.equal(model.infer(batch), model.module_(batch))
+
+
+@pytest.mark.fhe
+@both
+def test_after_compile_the_circuit_is_returned_kept_and_can_be_set(name):
+    X, y = load(name)
+    model = estimator(name).fit(X, y)
+    circuit = model.compile(X, use_virtual_lib=True)
+    assert isinstance(circuit, fhe.Circuit)
+    assert model.fhe_circuit is circuit
+    assert model.n_bits_quant == 3
+    model.fhe_circuit = circuit
+    assert model.fhe_circuit is circuit
+
+
+@pytest.mark.fhe
+@both
+def test_after_a_refit_the_old_circuit_is_gone(name):
+    X, y = load(name)
+    model = estimator(name).fit(X, y)
+    model.compile(use_virtual_lib=True)
+    model.fit(X, y)
+    assert model.fhe_circuit is None
+    with pytest.raises(ValueError, match=r".* not yet compiled .*"):
+        model.predict(X[:1], execute_in_fhe=True)
+
+
+@pytest.mark.fhe
+def test_one_row_alone_can_be_encrypted():
+    X, y = load("iris")
+    model = estimator("iris").fit(X, y)
+    model.compile(p_error=1e-6)
+    assert model.predict(X[0], execute_in_fhe=True).tolist() == model.predict(X[:1]).tolist()
+
+
+@both
+def test_a_benchmark_compares_the_same_weights_in_float(name):
+    X, y = load(name)
+    model, net = estimator(
+        name,
+        module__n_w_bits=16,
+        module__n_a_bits=16,
+        module__n_accum_bits=40,
+        module__n_hidden_neurons=8,
+        max_epochs=20,
+        lr=0.02,
+    ).fit_benchmark(X, y)
+    assert type(net) is model.base_estimator_type
+    ours, floats = model.predict(X), np.asarray(net.predict(X))
+    if name == "iris":
+        assert (ours == floats).mean() > 0.98
+    else:
+        residual = np.square(ours - floats.ravel()).sum()
+        assert residual < 0.01 * np.square(floats - floats.mean()).sum()
+
+
+@both
+def test_pruning_is_made_permanent_once_and_for_all(name):
+    X, y = load(name)
+    module = estimator(name).fit(X, y).module_
+    weights = [layer.weight.clone() for layer in module.linear_layers]
+    module.make_pruning_permanent()
+    module.on_train_end()
+    assert all(torch.equal(a, b.weight) for a, b in zip(weights, module.linear_layers, strict=True))
+    module.enable_pruning()
+    module.enable_pruning()
+    assert module.pruned_layers == set(module.linear_layers)
