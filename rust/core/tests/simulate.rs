@@ -9,7 +9,7 @@ use common::random::{Recipe, cases, packed_recipes, recipes};
 use common::{paths, simulate, simulate_on};
 use proptest::prelude::*;
 
-const BATCHES: [usize; 9] = [0, 1, 2, 63, 64, 65, 129, 513, 1000];
+const BATCHES: [usize; 10] = [0, 1, 2, 6, 63, 64, 65, 257, 513, 1000];
 
 fn any_recipes() -> impl Strategy<Value = Recipe> {
     prop_oneof![recipes(), packed_recipes()]
@@ -35,7 +35,7 @@ proptest! {
     #[test]
     fn running_is_quantizing_then_simulating_then_dequantizing(
         recipe in any_recipes(),
-        rows in prop::sample::select(&BATCHES[..8]),
+        rows in prop::sample::select(&BATCHES[..9]),
         threads in 1..=3_usize,
     ) {
         let graph = recipe.graph().build();

@@ -111,9 +111,8 @@ impl Steps {
 
     /// The closest pair of factors that brackets every code.
     fn factors(&self) -> Option<(f32, f32)> {
-        let mut pairs: Vec<_> = (0..=MAX_ULPS)
-            .flat_map(|down| (0..=MAX_ULPS).map(move |up| (down, up)))
-            .collect();
+        let mut pairs: Vec<_> =
+            (0..=MAX_ULPS).flat_map(|down| (0..=MAX_ULPS).map(move |up| (down, up))).collect();
         pairs.sort_by_key(|(down, up)| down + up);
         let shift = |(down, up)| {
             let below = (0..down).fold(self.reciprocal, |factor, _| factor.next_down());

@@ -21,6 +21,7 @@ pub(super) const CHUNK: usize = 4 * BLOCK;
 const FEW_ROWS: usize = 5;
 
 /// What to evaluate.
+#[derive(Clone, Copy)]
 pub(super) struct Job<'a, S, F> {
     pub(super) graph: &'a IntegerGraph,
     pub(super) source: S,
@@ -28,14 +29,6 @@ pub(super) struct Job<'a, S, F> {
     pub(super) gaps: Option<&'a Gaps>,
     pub(super) finish: F,
 }
-
-impl<S: Copy, F: Copy> Clone for Job<'_, S, F> {
-    fn clone(&self) -> Self {
-        *self
-    }
-}
-
-impl<S: Copy, F: Copy> Copy for Job<'_, S, F> {}
 
 /// A kernel with the space it works in.
 enum Worker<'a> {
@@ -87,9 +80,11 @@ impl<S: Source, F: Finish> Job<'_, S, F> {
             Worker::Rows(scratch) => rows::evaluate(self, start, out, scratch),
             Worker::Lanes(scratch) => lanes::evaluate(self, start, out, scratch),
             #[cfg(target_arch = "x86_64")]
-            Worker::Packed(path @ (Path::Avx2 | Path::Avx512 | Path::Avx512Vbmi), program, scratch) => {
-                super::x86::evaluate(*path, self, program, start, out, scratch)
-            }
+            Worker::Packed(
+                path @ (Path::Avx2 | Path::Avx512 | Path::Avx512Vbmi),
+                program,
+                scratch,
+            ) => super::x86::evaluate(*path, self, program, start, out, scratch),
             Worker::Packed(_, program, scratch) => {
                 packed::evaluate(Portable, self, program, start, out, scratch)
             }

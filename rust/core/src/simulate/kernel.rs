@@ -7,7 +7,7 @@ use crate::ops::Lookup;
 
 /// Rows of a block: enough to amortize reading the weights, few enough that the codes of a layer
 /// stay in the nearest cache.
-pub(super) const BLOCK: usize = 128;
+pub(super) const BLOCK: usize = 256;
 
 /// One byte for each row of a block: the codes of one feature or neuron.
 #[derive(Clone, Copy)]

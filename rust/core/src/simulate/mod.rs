@@ -5,6 +5,11 @@
 //! that they fit: `packed` takes blocks of rows through a `kernel`, `portable` or for the processor's
 //! vector instructions (`x86`). Wider graphs go through `lanes`, a few rows through `rows`.
 
+#![allow(
+    clippy::inline_always,
+    reason = "what a kernel calls is compiled for its instructions only where it is inlined"
+)]
+
 mod bracket;
 mod evaluate;
 mod finish;

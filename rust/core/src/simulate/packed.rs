@@ -81,7 +81,8 @@ fn load<K: Kernel, S: Source, F: Finish>(
     scratch: &mut Scratch,
 ) -> Result<(), InputError> {
     let (graph, width) = (job.graph, job.graph.n_features());
-    let (max, range) = (graph.input().max_code().to_le_bytes()[0], start * width..(start + rows) * width);
+    let (max, range) =
+        (graph.input().max_code().to_le_bytes()[0], start * width..(start + rows) * width);
     let columns = &mut scratch.inputs[..];
     if let (Some(x), Some(brackets)) = (job.source.singles(), &program.brackets) {
         let rows = Rows { values: &x[range], width };
@@ -155,7 +156,8 @@ fn emit<F: Finish>(
     out: &mut [F::Value],
 ) {
     for (index, group) in program.outputs.iter().enumerate() {
-        let part = Part { index, width, low: &low[index / 2], high: high.map(|high| &high[index / 2]) };
+        let part =
+            Part { index, width, low: &low[index / 2], high: high.map(|high| &high[index / 2]) };
         // A known number of results is written by few instructions.
         match (width - 8 * index).min(8) {
             1 => part.emit::<F, 1>(finish, group, out),

@@ -177,9 +177,8 @@ fn group_sums(codes: &[Column], start: u16, terms: &[Term]) -> [u16; LANES] {
     let mut sums = [start; LANES];
     let column = |term: Term| codes[term.column as usize].lanes();
     #[expect(clippy::cast_possible_truncation, reason = "one of two equal halves")]
-    let product = |term: Term, lane: [u8; 2]| {
-        u16::from_le_bytes(lane).wrapping_mul(term.weights as u16)
-    };
+    let product =
+        |term: Term, lane: [u8; 2]| u16::from_le_bytes(lane).wrapping_mul(term.weights as u16);
     let (fours, rest) = terms.as_chunks::<4>();
     for &[first, second, third, fourth] in fours {
         let firsts = column(first).iter().zip(column(second));
@@ -230,9 +229,8 @@ fn store_wide(wide: &[u16; BLOCK], neuron: usize, sums: &mut Planes) {
 
 /// Four steps are taken at a time. Masks instead of branches keep the loop vectorized.
 fn read_steps(sums: &Column, base: u8, steps: &[Step], next: &mut Column) {
-    let step = |sum: u8, step: Step| {
-        u8::from(sum >= step.at.to_le_bytes()[0]).wrapping_neg() & step.delta
-    };
+    let step =
+        |sum: u8, step: Step| u8::from(sum >= step.at.to_le_bytes()[0]).wrapping_neg() & step.delta;
     next.0.fill(base);
     let (fours, rest) = steps.as_chunks::<4>();
     for &[first, second, third, fourth] in fours {
@@ -250,9 +248,8 @@ fn read_steps(sums: &Column, base: u8, steps: &[Step], next: &mut Column) {
 }
 
 fn read_wide_steps(sums: &[u16; BLOCK], base: u8, steps: &[Step], next: &mut Column) {
-    let step = |sum: u16, step: Step| {
-        u16::from(sum >= step.at).wrapping_neg() & u16::from(step.delta)
-    };
+    let step =
+        |sum: u16, step: Step| u16::from(sum >= step.at).wrapping_neg() & u16::from(step.delta);
     let mut codes = [u16::from(base); BLOCK];
     let (fours, rest) = steps.as_chunks::<4>();
     for &[first, second, third, fourth] in fours {

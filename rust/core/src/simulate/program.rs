@@ -51,8 +51,7 @@ pub(super) struct OutputGroup {
 impl OutputGroup {
     #[expect(clippy::cast_precision_loss, reason = "below 2^52")]
     fn all(graph: &IntegerGraph, intervals: &[Interval]) -> Vec<Self> {
-        let zero =
-            Self { low: [0; 8], low_steps: [0.0; 8], scale: [0.0; 8], offset: [0.0; 8] };
+        let zero = Self { low: [0; 8], low_steps: [0.0; 8], scale: [0.0; 8], offset: [0.0; 8] };
         let mut groups = vec![zero; intervals.len().div_ceil(8)];
         for (output, interval) in intervals.iter().enumerate() {
             let (group, at) = (&mut groups[output / 8], output % 8);
@@ -123,7 +122,8 @@ impl Program {
             layers.push(layer);
         }
         let outputs = graph.intervals().last()?;
-        let exact = |acc: &Interval| acc.low.unsigned_abs().max(acc.high.unsigned_abs()) < MAX_EXACT;
+        let exact =
+            |acc: &Interval| acc.low.unsigned_abs().max(acc.high.unsigned_abs()) < MAX_EXACT;
         outputs.iter().all(exact).then(|| Self {
             layers,
             brackets: Brackets::new(graph.input()),
@@ -150,7 +150,12 @@ impl Layer {
         few.then_some(layer)
     }
 
-    fn push_neuron(&mut self, linear: &Linear, neuron: usize, codes: &[CodeInterval]) -> Option<()> {
+    fn push_neuron(
+        &mut self,
+        linear: &Linear,
+        neuron: usize,
+        codes: &[CodeInterval],
+    ) -> Option<()> {
         let (columns, weights) = linear.row(neuron);
         let (mut left, mut width, mut start) = (GROUP_WIDTH, 0_u64, 0_u16);
         for (&column, &weight) in columns.iter().zip(weights) {
@@ -189,7 +194,14 @@ impl Layer {
         clippy::cast_possible_wrap,
         reason = "parts are at most 255, the rest is modulo 2^16"
     )]
-    fn push_term(&mut self, column: u32, sign: i64, part: u64, codes: CodeInterval, start: u16) -> u16 {
+    fn push_term(
+        &mut self,
+        column: u32,
+        sign: i64,
+        part: u64,
+        codes: CodeInterval,
+        start: u16,
+    ) -> u16 {
         let weight = sign * part as i64;
         self.terms.push(Term { column, weights: u32::from(weight as u16) * 0x1_0001 });
         let at_least = if sign < 0 { codes.high } else { codes.low };

@@ -96,8 +96,9 @@ fn look_up_indexes(
 /// Wraps on the way, if at all: the sum itself is proven to fit.
 fn accumulator(linear: &Linear, neuron: usize, codes: &[u16]) -> i64 {
     let (columns, weights) = linear.row(neuron);
-    let products = columns.iter().zip(weights).map(|(&column, &weight)| {
-        weight.wrapping_mul(codes[column as usize].into())
-    });
+    let products = columns
+        .iter()
+        .zip(weights)
+        .map(|(&column, &weight)| weight.wrapping_mul(codes[column as usize].into()));
     products.fold(linear.offset()[neuron], i64::wrapping_add)
 }

@@ -90,7 +90,8 @@ impl Bytes {
             }
             return Some(bytes);
         }
-        if entries.len() > 256 || width + lookup.half() > u64::from(u16::MAX) || lookup.lsbs() > 15 {
+        if entries.len() > 256 || width + lookup.half() > u64::from(u16::MAX) || lookup.lsbs() > 15
+        {
             return None;
         }
         bytes.last = (entries.len() - 1) as u8;

@@ -1,5 +1,7 @@
 //! AVX2 and FMA.
 
+#![allow(clippy::wildcard_imports, reason = "the intrinsics' names say where they are from")]
+
 use std::arch::x86_64::*;
 
 use super::super::bracket::ROUNDING;
@@ -36,9 +38,8 @@ impl Half {
     }
 }
 
-// SAFETY, for all methods: the instructions are those of the type's instruction set and memory is
+// SAFETY, for all of this file: the instructions are those of the type's instruction set and memory is
 // accessed as the trait says, both of which are the caller's to ensure.
-#[allow(clippy::cast_possible_wrap, reason = "bits are what is meant")]
 impl Vector for Ymm {
     const BYTES: usize = 32;
     const READS_TABLES: bool = false;
@@ -64,17 +65,17 @@ impl Vector for Ymm {
 
     #[inline(always)]
     unsafe fn bytes(value: u8) -> Self {
-        unsafe { Self(_mm256_set1_epi8(value as i8)) }
+        unsafe { Self(_mm256_set1_epi8(value.cast_signed())) }
     }
 
     #[inline(always)]
     unsafe fn words(value: u16) -> Self {
-        unsafe { Self(_mm256_set1_epi16(value as i16)) }
+        unsafe { Self(_mm256_set1_epi16(value.cast_signed())) }
     }
 
     #[inline(always)]
     unsafe fn doubles(value: u32) -> Self {
-        unsafe { Self(_mm256_set1_epi32(value as i32)) }
+        unsafe { Self(_mm256_set1_epi32(value.cast_signed())) }
     }
 
     #[inline(always)]
@@ -147,7 +148,7 @@ impl Vector for Ymm {
             for part in 0..=table.last / 16 {
                 let entries = table.entries.as_ptr().add(16 * usize::from(part));
                 let entries = _mm256_broadcastsi128_si256(_mm_loadu_si128(entries.cast()));
-                let first = _mm256_set1_epi8((16 * part) as i8);
+                let first = _mm256_set1_epi8((16 * part).cast_signed());
                 for (read, index) in read.iter_mut().zip(&indexes) {
                     let index = _mm256_xor_si256(index.0, first);
                     let index = _mm256_adds_epu8(index, _mm256_set1_epi8(0x70));
@@ -175,22 +176,22 @@ impl Vector for Ymm {
         doubts: &mut [u32; 16 * MAX_ROWS],
     ) -> (Self, bool) {
         unsafe {
-            let (a0, doubt_a0) = bracket_row(rows[0], low);
-            let (a1, doubt_a1) = bracket_row(rows[0].add(8), high);
-            let (b0, doubt_b0) = bracket_row(rows[1], low);
-            let (b1, doubt_b1) = bracket_row(rows[1].add(8), high);
-            let doubt_a = _mm256_or_si256(doubt_a0, doubt_a1);
-            let doubt_b = _mm256_or_si256(doubt_b0, doubt_b1);
+            let (a_low, first_doubt_a) = bracket_row(rows[0], low);
+            let (a_high, second_doubt_a) = bracket_row(rows[0].add(8), high);
+            let (b_low, first_doubt_b) = bracket_row(rows[1], low);
+            let (b_high, second_doubt_b) = bracket_row(rows[1].add(8), high);
+            let doubt_a = _mm256_or_si256(first_doubt_a, second_doubt_a);
+            let doubt_b = _mm256_or_si256(first_doubt_b, second_doubt_b);
             let doubt = _mm256_or_si256(doubt_a, doubt_b);
             let in_doubt = _mm256_testz_si256(doubt, doubt) == 0;
             if in_doubt {
-                let all = [doubt_a0, doubt_a1, doubt_b0, doubt_b1];
+                let all = [first_doubt_a, second_doubt_a, first_doubt_b, second_doubt_b];
                 for (part, doubt) in doubts.as_chunks_mut::<8>().0.iter_mut().zip(all) {
                     _mm256_storeu_si256(part.as_mut_ptr().cast(), doubt);
                 }
             }
             // Packs work within 16 bytes, so each of these gets four features of four halves.
-            let words = (_mm256_packs_epi32(a0, a1), _mm256_packs_epi32(b0, b1));
+            let words = (_mm256_packs_epi32(a_low, a_high), _mm256_packs_epi32(b_low, b_high));
             let order = _mm256_setr_epi32(0, 4, 1, 5, 2, 6, 3, 7);
             let packed = _mm256_packus_epi16(words.0, words.1);
             (Self(_mm256_permutevar8x32_epi32(packed, order)), in_doubt)
@@ -200,7 +201,7 @@ impl Vector for Ymm {
     #[inline(always)]
     unsafe fn narrow(rows: [*const u16; MAX_ROWS], max: u16) -> (Self, bool) {
         unsafe {
-            let max = _mm256_set1_epi16(max as i16);
+            let max = _mm256_set1_epi16(max.cast_signed());
             let (a, b) = (_mm256_loadu_si256(rows[0].cast()), _mm256_loadu_si256(rows[1].cast()));
             let highest = _mm256_max_epu16(_mm256_max_epu16(a, b), max);
             let beyond = _mm256_movemask_epi8(_mm256_cmpeq_epi16(highest, max)) != -1;

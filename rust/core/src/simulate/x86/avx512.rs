@@ -1,5 +1,7 @@
 //! AVX-512 F, BW, DQ and VL, with VBMI or without.
 
+#![allow(clippy::wildcard_imports, reason = "the intrinsics' names say where they are from")]
+
 use std::arch::x86_64::*;
 
 use super::super::bracket::ROUNDING;
@@ -18,9 +20,8 @@ pub(super) struct Constants {
     floor: __m512,
 }
 
-// SAFETY, for all methods: the instructions are those of the type's instruction set and memory is
+// SAFETY, for all of this file: the instructions are those of the type's instruction set and memory is
 // accessed as the trait says, both of which are the caller's to ensure.
-#[allow(clippy::cast_possible_wrap, reason = "bits are what is meant")]
 impl<const VBMI: bool> Vector for Zmm<VBMI> {
     const BYTES: usize = 64;
     const READS_TABLES: bool = VBMI;
@@ -48,17 +49,17 @@ impl<const VBMI: bool> Vector for Zmm<VBMI> {
 
     #[inline(always)]
     unsafe fn bytes(value: u8) -> Self {
-        unsafe { Self(_mm512_set1_epi8(value as i8)) }
+        unsafe { Self(_mm512_set1_epi8(value.cast_signed())) }
     }
 
     #[inline(always)]
     unsafe fn words(value: u16) -> Self {
-        unsafe { Self(_mm512_set1_epi16(value as i16)) }
+        unsafe { Self(_mm512_set1_epi16(value.cast_signed())) }
     }
 
     #[inline(always)]
     unsafe fn doubles(value: u32) -> Self {
-        unsafe { Self(_mm512_set1_epi32(value as i32)) }
+        unsafe { Self(_mm512_set1_epi32(value.cast_signed())) }
     }
 
     #[inline(always)]
@@ -160,8 +161,7 @@ impl<const VBMI: bool> Vector for Zmm<VBMI> {
             }
             // Packs work within 16 bytes, so each of these gets four features of all rows.
             let words = (_mm512_packs_epi32(a, b), _mm512_packs_epi32(c, d));
-            let order =
-                _mm512_setr_epi32(0, 4, 8, 12, 1, 5, 9, 13, 2, 6, 10, 14, 3, 7, 11, 15);
+            let order = _mm512_setr_epi32(0, 4, 8, 12, 1, 5, 9, 13, 2, 6, 10, 14, 3, 7, 11, 15);
             let packed = _mm512_packus_epi16(words.0, words.1);
             (Self(_mm512_permutexvar_epi32(order, packed)), in_doubt)
         }
@@ -172,7 +172,7 @@ impl<const VBMI: bool> Vector for Zmm<VBMI> {
         unsafe {
             let first = load_two(rows[0], rows[1]);
             let second = load_two(rows[2], rows[3]);
-            let max = _mm512_set1_epi16(max as i16);
+            let max = _mm512_set1_epi16(max.cast_signed());
             let beyond = _mm512_cmpgt_epu16_mask(_mm512_max_epu16(first, second), max) != 0;
             let (first, second) = (_mm512_min_epu16(first, max), _mm512_min_epu16(second, max));
             let order = _mm512_setr_epi64(0, 2, 4, 6, 1, 3, 5, 7);
@@ -228,12 +228,18 @@ unsafe fn permute<const VBMI: bool, const N: usize>(
                 read.0 = _mm512_permutexvar_epi8(read.0, first);
             }
         } else if table.last < 128 {
-            let (first, second) = (_mm512_load_si512(entries.cast()), _mm512_load_si512(entries.add(64).cast()));
+            let (first, second) =
+                (_mm512_load_si512(entries.cast()), _mm512_load_si512(entries.add(64).cast()));
             for read in &mut read {
                 read.0 = _mm512_permutex2var_epi8(first, read.0, second);
             }
         } else {
-            let (first, second, third, fourth) = (_mm512_load_si512(entries.cast()), _mm512_load_si512(entries.add(64).cast()), _mm512_load_si512(entries.add(128).cast()), _mm512_load_si512(entries.add(192).cast()));
+            let (first, second, third, fourth) = (
+                _mm512_load_si512(entries.cast()),
+                _mm512_load_si512(entries.add(64).cast()),
+                _mm512_load_si512(entries.add(128).cast()),
+                _mm512_load_si512(entries.add(192).cast()),
+            );
             for read in &mut read {
                 let low = _mm512_permutex2var_epi8(first, read.0, second);
                 let high = _mm512_permutex2var_epi8(third, read.0, fourth);
@@ -259,7 +265,7 @@ unsafe fn shuffle<const VBMI: bool, const N: usize>(
         for part in 0..=table.last / 16 {
             let entries = table.entries.as_ptr().add(16 * usize::from(part));
             let entries = _mm512_broadcast_i32x4(_mm_loadu_si128(entries.cast()));
-            let first = _mm512_set1_epi8((16 * part) as i8);
+            let first = _mm512_set1_epi8((16 * part).cast_signed());
             for (read, index) in read.iter_mut().zip(&indexes) {
                 let index = _mm512_xor_si512(index.0, first);
                 let index = _mm512_adds_epu8(index, _mm512_set1_epi8(0x70));

@@ -32,9 +32,7 @@ pub(super) fn evaluate<S: Source, F: Finish>(
         // SAFETY: the processor has the instructions that the function enables.
         Path::Avx2 if path.is_available() => unsafe { avx2(job, program, start, out, scratch) },
         // SAFETY: as above.
-        Path::Avx512 if path.is_available() => unsafe {
-            avx512(job, program, start, out, scratch)
-        },
+        Path::Avx512 if path.is_available() => unsafe { avx512(job, program, start, out, scratch) },
         // SAFETY: as above.
         Path::Avx512Vbmi if path.is_available() => unsafe {
             avx512_vbmi(job, program, start, out, scratch)
