@@ -1,8 +1,8 @@
 """Measure simulation against peers on the same rows of the same networks; print ratios.
 
 Run with `make bench`, or `python benches/simulation.py [--quick]`. Results of a run are kept in
-benches/README.md. Each contestant's results are checked before they are timed; a time is the best of
-several repeats, which take turns, so that a busy moment hits all alike.
+benches/README.md. Each contestant's results are checked before they are timed; a time is the best
+of several repeats, which take turns, so that a busy moment hits all alike.
 """
 
 from __future__ import annotations
@@ -79,6 +79,7 @@ class Contestant:
     per_row_only: bool = False
 
     def check(self, X: np.ndarray) -> None:
+        """Hold the results for these rows to what they must be."""
         got = np.asarray(self.call(X))
         if self.exact:
             np.testing.assert_array_equal(got, self.expected(X), err_msg=self.name)
@@ -184,9 +185,10 @@ def read_bandwidth(X: np.ndarray) -> float:
     return X.nbytes / min(seconds(lambda: flat.max()) for _ in range(7))
 
 
-def seconds(call: Callable[[], Any]) -> float:
+def seconds(call: Callable[..., Any], *arguments: Any, loops: int = 1) -> float:
     start = time.perf_counter()
-    call()
+    for _ in range(loops):
+        call(*arguments)
     return time.perf_counter() - start
 
 
@@ -199,8 +201,8 @@ def measure(everyone: list[Contestant], X: np.ndarray, repeats: int) -> dict[str
             rows = X[: 20 if contestant.per_row_only else SLOW_ROWS] if slow else X
             if slow and turn > 2:
                 continue
-            loops = max(1, 2000 // len(rows)) if not slow else 1
-            taken = seconds(lambda rows=rows, call=contestant.call: [call(rows) for _ in range(loops)])
+            loops = 1 if slow else max(1, 2000 // len(rows))
+            taken = seconds(contestant.call, rows, loops=loops)
             best[contestant.name] = min(best[contestant.name], taken / loops / len(rows))
     return best
 

@@ -82,17 +82,20 @@ fn sums(columns: &[u32], weights: &[i64], codes: &[CodeInterval]) -> (i128, i128
     let highest = weights.iter().fold(0, |bits, weight| bits | weight.unsigned_abs());
     let bits = BitWidth::of(highest).get() + BitWidth::of(weights.len() as u64).get();
     let terms = columns.iter().zip(weights).map(|(&column, &weight)| {
-        let input = codes[column as usize];
-        if weight < 0 { (weight, input.high, input.low) } else { (weight, input.low, input.high) }
+        let CodeInterval { low, high } = codes[column as usize];
+        (weight, low, high)
     });
     if bits <= 62 - CODE_BITS {
-        let (low, high) = terms.fold((0, 0), |(low, high), (weight, at_low, at_high)| {
-            (low + weight * i64::from(at_low), high + weight * i64::from(at_high))
+        // Without branches, since signs are hard to predict.
+        let (low, high) = terms.fold((0, 0), |(least, largest), (weight, low, high)| {
+            let (at_low, at_high) = (weight * i64::from(low), weight * i64::from(high));
+            (least + at_low.min(at_high), largest + at_low.max(at_high))
         });
         return (low.into(), high.into());
     }
-    terms.fold((0, 0), |(low, high), (weight, at_low, at_high)| {
-        let weight = i128::from(weight);
-        (low + weight * i128::from(at_low), high + weight * i128::from(at_high))
+    terms.fold((0, 0), |(least, largest), (weight, low, high)| {
+        let at_low = i128::from(weight) * i128::from(low);
+        let at_high = i128::from(weight) * i128::from(high);
+        (least + at_low.min(at_high), largest + at_low.max(at_high))
     })
 }
