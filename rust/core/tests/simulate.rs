@@ -75,6 +75,8 @@ proptest! {
             down.chain(up)
         }).collect();
         x.extend([0.0, -0.0, 1e-45, f32::MIN_POSITIVE, -1e-45, 1e30, -1e30, f32::MAX, f32::MIN]);
+        #[expect(clippy::cast_possible_truncation, reason = "far from any tie")]
+        x.extend([-4e7, -2e7, -1.4e7, -6e6, 6e6, 2e7].map(|steps| (steps * scale) as f32));
         x.retain(|x| x.is_finite());
         x.resize(x.len().next_multiple_of(n_features), 0.5);
         let mut codes = vec![0; x.len()];
