@@ -52,8 +52,9 @@ docs: $(VENV)/.dev  ## Write the API reference into docs/api/
 		cipherfit.quantizers cipherfit.linear cipherfit.network cipherfit.schedule
 	@echo "open docs/api/index.html"
 
-bench: $(VENV)/.dev  ## Accuracy, equality and latency end to end, then the core's benchmarks
+bench: $(VENV)/.dev  ## Accuracy and latency end to end, simulation against its peers, the core's benchmarks
 	$(BIN)/python benches/end_to_end.py
+	$(BIN)/python benches/simulation.py
 	cargo bench --workspace --quiet
 
 fuzz: $(VENV)/.dev  ## The property tests with many more cases

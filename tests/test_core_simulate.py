@@ -96,6 +96,23 @@ def test_threads_do_not_change_results(n_threads):
     np.testing.assert_array_equal(noisy, GRAPH.simulate(codes, p_error=0.3, seed=7))
 
 
+@pytest.mark.parametrize(
+    "path", ["rows", "lanes", "portable", "avx2", "avx512", "avx512vbmi", None]
+)
+def test_every_path_gives_the_same(path):
+    features = np.tile(X, (6, 1))
+    codes = GRAPH.quantize(features)
+    np.testing.assert_array_equal(GRAPH.run(features, path=path), GRAPH.run(features))
+    np.testing.assert_array_equal(GRAPH.simulate(codes, path=path), twin.simulate(PARTS, codes))
+    noisy = GRAPH.simulate(codes, p_error=0.3, seed=7, path=path)
+    np.testing.assert_array_equal(noisy, GRAPH.simulate(codes, p_error=0.3, seed=7))
+
+
+def test_an_unknown_path_is_refused():
+    with pytest.raises(InvalidParameterError, match=r"path must be .*\"portable\".*, got \"sse9\""):
+        GRAPH.run(X, path="sse9")
+
+
 def test_a_seed_repeats_errors_and_without_one_they_are_fresh():
     codes = np.tile(GRAPH.quantize(X), (20, 1))
     assert (GRAPH.simulate(codes, p_error=0.0, seed=1) == GRAPH.simulate(codes)).all()

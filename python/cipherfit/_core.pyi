@@ -51,12 +51,13 @@ class IntegerGraph:
         p_error: float = 0.0,
         seed: int | None = None,
         n_threads: int | None = None,
+        path: str | None = None,
     ) -> npt.NDArray[np.int64]:
         """Compute output accumulators (n_samples, n_outputs) of codes (n_samples, n_features).
 
         With ``p_error`` above 0 each lookup errs with that probability by one step of its index,
-        the same ones for the same ``seed``. Raises InvalidInputError, InputTypeError or
-        InvalidParameterError.
+        the same ones for the same ``seed``. ``path`` is the way to compute, None for the fastest;
+        all give the same. Raises InvalidInputError, InputTypeError or InvalidParameterError.
         """
 
     def dequantize(self, accumulators: npt.ArrayLike) -> npt.NDArray[np.float64]:
@@ -65,8 +66,12 @@ class IntegerGraph:
         Raises InvalidInputError or InputTypeError.
         """
 
-    def run(self, X: npt.ArrayLike, *, n_threads: int | None = None) -> npt.NDArray[np.float64]:
+    def run(
+        self, X: npt.ArrayLike, *, n_threads: int | None = None, path: str | None = None
+    ) -> npt.NDArray[np.float64]:
         """Quantize, simulate exactly and dequantize rows: (n_samples, n_outputs) real values.
+
+        ``path`` is the way to compute, None for the fastest; all give the same.
 
         Raises InvalidInputError, InputTypeError or InvalidParameterError.
         """

@@ -3,9 +3,9 @@
 use std::hint::black_box;
 
 use cipherfit_core::prune::{MaskRequest, accumulator_mask};
-use cipherfit_core::simulate::Options;
+use cipherfit_core::simulate::{Noise, Options, Path};
 use cipherfit_core::{Input, IntegerGraph, LayerSpec, Linear, LookupSpec, Output};
-use criterion::{Criterion, Throughput, criterion_group, criterion_main};
+use criterion::{BatchSize, Criterion, Throughput, criterion_group, criterion_main};
 
 const ROWS: usize = 10_000;
 
@@ -43,23 +43,61 @@ fn simulate(criterion: &mut Criterion) {
     let graph = digits();
     let codes: Vec<u16> = (0..64 * ROWS).map(|at| u16::try_from(at % 8).unwrap_or(0)).collect();
     let x: Vec<f32> = codes.iter().map(|&code| f32::from(code)).collect();
-    let options = Options { noise: None, n_threads: 1.try_into().ok() };
     let mut group = criterion.benchmark_group("simulate");
     group.throughput(Throughput::Elements(ROWS as u64));
     let mut accumulators = vec![0; 10 * ROWS];
-    group.bench_function("codes", |bencher| {
-        bencher.iter(|| graph.simulate_into(black_box(&codes), &mut accumulators, options));
-    });
     let mut values = vec![0.0; 10 * ROWS];
-    group.bench_function("run", |bencher| {
-        bencher.iter(|| graph.run_into(black_box(&x), &mut values, options.n_threads));
-    });
+    for path in Path::ALL.into_iter().filter(|path| path.is_available()) {
+        let exact = Options { noise: None, n_threads: 1.try_into().ok(), path: Some(path) };
+        let noisy = Options { noise: Noise::new(0.01, 0).ok(), ..exact };
+        for (name, options) in [("exact", exact), ("noisy", noisy)] {
+            group.bench_function(format!("{path:?}, codes, {name}"), |bencher| {
+                bencher.iter(|| graph.simulate_into(black_box(&codes), &mut accumulators, options));
+            });
+        }
+        group.bench_function(format!("{path:?}, run"), |bencher| {
+            bencher.iter(|| graph.run_into(black_box(&x), &mut values, exact));
+        });
+    }
     group.finish();
 }
 
+/// Building a graph proves every interval; a certificate then only gathers them.
 fn prove(criterion: &mut Criterion) {
     let graph = digits();
     criterion.bench_function("prove", |bencher| bencher.iter(|| black_box(&graph).prove(Some(10))));
+    let n = 4096;
+    let large = linear(n, n, 0);
+    let input = Input::new(vec![1.0; n], vec![0; n], 3).expect("a quantizer");
+    let output = Output::new(vec![1.0; n], vec![0.0; n]).expect("a dequantizer");
+    let mut group = criterion.benchmark_group("layer of 4096 x 4096");
+    group.sample_size(10);
+    group.bench_function("prove", |bencher| {
+        let layer = || vec![LayerSpec::Linear(large.clone())];
+        bencher.iter_batched(
+            || (input.clone(), layer(), output.clone()),
+            |(input, layers, output)| IntegerGraph::from_layers(input, layers, output)?.prove(None),
+            BatchSize::PerIteration,
+        );
+    });
+    let weights: Vec<_> = (0..n * n).map(|at| weight(at, 0)).collect();
+    group.bench_function("one pass over its weights", |bencher| {
+        bencher
+            .iter(|| black_box(&weights).iter().map(|weight| weight.unsigned_abs()).sum::<u64>());
+    });
+    let (low, high, mut mask) = (vec![0; n], vec![7; n], vec![false; n * n]);
+    let request = MaskRequest {
+        weights: &weights,
+        low: &low,
+        high: &high,
+        n_accum_bits: 8,
+        importance: None,
+        reserve: 0,
+    };
+    group.bench_function("mask", |bencher| {
+        bencher.iter(|| accumulator_mask(black_box(&request), &mut mask));
+    });
+    group.finish();
 }
 
 #[expect(clippy::cast_precision_loss, reason = "any spread will do")]

@@ -7,6 +7,7 @@ use crate::error::{Error, GraphDefect, Part};
 use crate::input::Input;
 use crate::ops::{LayerSpec, Linear, Lookup};
 use crate::output::Output;
+use crate::simulate::Program;
 
 /// A chain of layers over codes: quantizer, Linear, any number of (Lookup, Linear), dequantizer.
 ///
@@ -26,6 +27,7 @@ struct Parts {
     /// One list per Linear, one interval per neuron.
     intervals: Vec<Vec<Interval>>,
     digest: OnceLock<String>,
+    program: OnceLock<Option<Program>>,
 }
 
 /// A Linear and the Lookup that reads its accumulators.
@@ -79,8 +81,8 @@ impl IntegerGraph {
             return Err(GraphDefect::Unfinished.of(Part::Layers).into());
         };
         check_length("scale", head.n_outputs(), output.scale().len(), Part::Output)?;
-        let digest = OnceLock::new();
-        let parts = Parts { input, hidden, head, output, intervals, digest };
+        let (digest, program) = (OnceLock::new(), OnceLock::new());
+        let parts = Parts { input, hidden, head, output, intervals, digest, program };
         Ok(Self { parts: Arc::new(parts) })
     }
 
@@ -141,6 +143,11 @@ impl IntegerGraph {
     #[must_use]
     pub fn digest(&self) -> &str {
         self.parts.digest.get_or_init(|| crate::serialize::digest(self))
+    }
+
+    /// What kernels with two sums to a lane need, if they can evaluate this graph; prepared once.
+    pub(crate) fn program(&self) -> Option<&Program> {
+        self.parts.program.get_or_init(|| Program::new(self)).as_ref()
     }
 }
 

@@ -12,8 +12,21 @@ pub const MAX_ZERO_POINT: i64 = 1 << 50;
 const ROUNDING: f64 = 6_755_399_441_055_744.0; // 1.5 * 2^52
 
 /// A real number that a feature may be given as.
-pub trait Real: Copy + Into<f64> + Send + Sync {}
-impl Real for f32 {}
+pub trait Real: Copy + Into<f64> + Send + Sync {
+    /// `values` themselves if they are of single precision.
+    #[doc(hidden)]
+    #[must_use]
+    fn as_singles(_values: &[Self]) -> Option<&[f32]> {
+        None
+    }
+}
+
+impl Real for f32 {
+    fn as_singles(values: &[Self]) -> Option<&[f32]> {
+        Some(values)
+    }
+}
+
 impl Real for f64 {}
 
 /// Per-feature affine quantizer:
@@ -130,6 +143,17 @@ impl Input {
         values.iter().enumerate().map(narrow).collect()
     }
 
+    /// The code of a finite `value` of one feature.
+    pub(crate) fn code(&self, feature: usize, value: f64) -> u16 {
+        let (lowest, highest) = self.steps(feature);
+        code_of(value / self.scale[feature], self.zero_point[feature], lowest, highest)
+    }
+
+    /// The steps, quotients rounded, of a feature's first and last code.
+    pub(crate) fn steps(&self, feature: usize) -> (f64, f64) {
+        (self.lowest_step[feature], self.highest_step[feature])
+    }
+
     /// Quantizes `values`, the row with number `row`, into `codes`.
     ///
     /// The quotient is clamped before it is rounded. Both ends are integers, so the result is the
@@ -148,20 +172,22 @@ impl Input {
         {
             let value: f64 = value.into();
             all_finite &= value.is_finite();
-            let step = (value / scale).max(lowest).min(highest);
-            #[expect(
-                clippy::cast_possible_truncation,
-                clippy::cast_sign_loss,
-                reason = "modulo 2^16"
-            )]
-            let rounded = ((step + ROUNDING).to_bits() as u16).wrapping_add(zero_point as u16);
-            *code = rounded;
+            *code = code_of(value / scale, zero_point, lowest, highest);
         }
         if all_finite {
             return Ok(());
         }
         Err(first_not_finite(row, values))
     }
+}
+
+/// The code of a quotient that is not NaN.
+#[inline]
+fn code_of(quotient: f64, zero_point: i64, lowest: f64, highest: f64) -> u16 {
+    let step = quotient.max(lowest).min(highest);
+    #[expect(clippy::cast_possible_truncation, clippy::cast_sign_loss, reason = "modulo 2^16")]
+    let code = ((step + ROUNDING).to_bits() as u16).wrapping_add(zero_point as u16);
+    code
 }
 
 #[cold]

@@ -15,6 +15,9 @@ use crate::parallel::{for_each_chunk, threads_for};
 /// The most bits that a mask can be asked to keep to.
 const MAX_ACCUM_BITS: i64 = 62;
 
+/// Importances below this are counted.
+const MAX_COUNTED: u64 = 256;
+
 /// What a mask is computed from.
 #[derive(Debug, Clone, Copy)]
 pub struct MaskRequest<'a> {
@@ -145,6 +148,7 @@ struct Neuron<'a> {
 #[derive(Default)]
 struct Scratch {
     keys: Vec<u64>,
+    costs: Vec<u64>,
     ties: Vec<(Reverse<u64>, u64, usize)>,
 }
 
@@ -164,22 +168,17 @@ impl Neuron<'_> {
     /// Marks the longest prefix that fits, for a row that doesn't fit as a whole.
     ///
     /// Comparing three numbers per weight is slow; so a first search goes by the importance's leading
-    /// 32 bits alone, which makes keys of one machine word, and only the weights that share those
-    /// bits with the first one that doesn't fit are then put in their full order.
+    /// 32 bits alone, and only the weights that share those bits with the first one that doesn't fit
+    /// are then put in their full order.
     fn keep_what_fits(&self, mut budget: u64, scratch: &mut Scratch, mask: &mut [bool]) {
         let highest = (0..mask.len()).map(|column| self.importance(column)).max().unwrap_or(0);
         let shift = 32_u32.saturating_sub(highest.leading_zeros());
         let level = |column| self.importance(column) >> shift;
-        // Levels are below 2^32, as are columns; the complement puts high levels first.
-        scratch.keys.clear();
-        scratch.keys.extend(
-            (0..mask.len())
-                .map(|column| (u64::from(u32::MAX) - level(column)) << 32 | column as u64),
-        );
-        #[expect(clippy::cast_possible_truncation, reason = "the low half is a column")]
-        let first_dropped =
-            longest_prefix(&mut scratch.keys, budget, |key| self.cost(key as u32 as usize));
-        let last_level = first_dropped.map_or(0, |key| u64::from(u32::MAX) - (key >> 32));
+        let last_level = if highest < MAX_COUNTED {
+            self.last_level_by_counting(highest, budget, &mut scratch.costs)
+        } else {
+            self.last_level_by_partition(level, budget, &mut scratch.keys)
+        };
         scratch.ties.clear();
         for (column, kept) in mask.iter_mut().enumerate() {
             let level = level(column);
@@ -196,6 +195,40 @@ impl Neuron<'_> {
         for &tie in &scratch.ties {
             mask[tie.2] = first_dropped.is_none_or(|first| tie < first);
         }
+    }
+
+    /// The importance of the first weight that doesn't fit, where importances are small: what all
+    /// weights of each importance cost together tells.
+    fn last_level_by_counting(&self, highest: u64, mut budget: u64, costs: &mut Vec<u64>) -> u64 {
+        costs.clear();
+        costs.resize(usize::try_from(highest).unwrap_or(usize::MAX - 1) + 1, 0);
+        for column in 0..self.weights.len() {
+            let level = usize::try_from(self.importance(column)).unwrap_or(0);
+            costs[level] = costs[level].saturating_add(self.cost(column));
+        }
+        for (level, &cost) in (0..=highest).rev().zip(costs.iter().rev()) {
+            match budget.checked_sub(cost) {
+                Some(left) => budget = left,
+                None => return level,
+            }
+        }
+        0
+    }
+
+    /// The same for any importances, by keys of one machine word.
+    #[expect(clippy::cast_possible_truncation, reason = "the low half is a column")]
+    fn last_level_by_partition(
+        &self,
+        level: impl Fn(usize) -> u64,
+        budget: u64,
+        keys: &mut Vec<u64>,
+    ) -> u64 {
+        // Levels are below 2^32, as are columns; the complement puts high levels first.
+        let key = |column| (u64::from(u32::MAX) - level(column)) << 32 | column as u64;
+        keys.clear();
+        keys.extend((0..self.weights.len()).map(key));
+        let first_dropped = longest_prefix(keys, budget, |key| self.cost(key as u32 as usize));
+        first_dropped.map_or(0, |key| u64::from(u32::MAX) - (key >> 32))
     }
 }
 

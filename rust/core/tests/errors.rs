@@ -198,7 +198,8 @@ fn input_rows() -> Vec<Row> {
     let simulate = |codes: &[u16], out: &mut [i64]| {
         valid().simulate_into(codes, out, Options::default()).unwrap_err().into()
     };
-    let not_finite = valid().run_into(&[0.0, 0.0, 0.0, f64::NAN], &mut [0.0; 2], None);
+    let not_finite =
+        valid().run_into(&[0.0, 0.0, 0.0, f64::NAN], &mut [0.0; 2], Options::default());
     let narrowed = input().codes_from(&[0, 1, -1]).unwrap_err().into();
     vec![
         ("Input::Shape", simulate(&[0; 3], &mut []), "codes must have shape (n, 2), got 3 values"),

@@ -3,8 +3,8 @@
 mod common;
 
 use cipherfit_core::simulate::Noise;
-use common::random::{cases, recipes};
-use common::{NaiveGraph, NaiveLayer, simulate};
+use common::random::{cases, packed_recipes, recipes};
+use common::{NaiveGraph, NaiveLayer, paths, simulate, simulate_on};
 use proptest::prelude::*;
 
 /// `n` copies of one 4-bit input, each through an identity table to an output of its own.
@@ -64,8 +64,8 @@ proptest! {
     #![proptest_config(cases(100))]
 
     #[test]
-    fn errors_depend_on_the_seed_but_not_on_threads_or_later_rows(
-        recipe in recipes(),
+    fn errors_depend_on_the_seed_but_not_on_threads_paths_or_later_rows(
+        recipe in prop_oneof![recipes(), packed_recipes()],
         p_error in 0.0..=1.0_f64,
         seed in any::<u64>(),
     ) {
@@ -74,6 +74,9 @@ proptest! {
         let noise = Some(Noise::new(p_error, seed).unwrap());
         let whole = simulate(&graph, &codes, noise, 1);
         prop_assert_eq!(&simulate(&graph, &codes, noise, 3), &whole);
+        for path in paths() {
+            prop_assert_eq!(&simulate_on(path, &graph, &codes, noise, 2), &whole, "{:?}", path);
+        }
         let rows = 700;
         let some = simulate(&graph, &codes[..rows * graph.n_features()], noise, 2);
         prop_assert_eq!(&some[..], &whole[..rows * graph.n_outputs()]);

@@ -5,30 +5,37 @@ mod common;
 use cipherfit_core::Input;
 use cipherfit_core::error::InputError;
 use cipherfit_core::simulate::Options;
-use common::random::{cases, recipes};
-use common::simulate;
+use common::random::{Recipe, cases, packed_recipes, recipes};
+use common::{paths, simulate, simulate_on};
 use proptest::prelude::*;
 
-const BATCHES: [usize; 9] = [0, 1, 2, 63, 64, 65, 129, 513, 1000];
+const BATCHES: [usize; 10] = [0, 1, 2, 6, 63, 64, 65, 257, 513, 1000];
+
+fn any_recipes() -> impl Strategy<Value = Recipe> {
+    prop_oneof![recipes(), packed_recipes()]
+}
 
 proptest! {
     #![proptest_config(cases(2000))]
 
     #[test]
-    fn the_fast_path_gives_the_same_integers_as_the_naive_graph(
-        recipe in recipes(),
+    fn every_path_gives_the_same_integers_as_the_naive_graph(
+        recipe in any_recipes(),
         rows in prop::sample::select(&BATCHES[..]),
         threads in 1..=3_usize,
     ) {
         let naive = recipe.graph();
-        let codes = recipe.codes(rows);
-        prop_assert_eq!(simulate(&naive.build(), &codes, None, threads), naive.simulate(&codes));
+        let (graph, codes) = (naive.build(), recipe.codes(rows));
+        let expected = naive.simulate(&codes);
+        for path in paths() {
+            prop_assert_eq!(&simulate_on(path, &graph, &codes, None, threads), &expected, "{:?}", path);
+        }
     }
 
     #[test]
     fn running_is_quantizing_then_simulating_then_dequantizing(
-        recipe in recipes(),
-        rows in prop::sample::select(&BATCHES[..6]),
+        recipe in any_recipes(),
+        rows in prop::sample::select(&BATCHES[..9]),
         threads in 1..=3_usize,
     ) {
         let graph = recipe.graph().build();
@@ -41,9 +48,46 @@ proptest! {
         let accumulators = simulate(&graph, &codes, None, 1);
         let mut values = vec![0.0; accumulators.len()];
         graph.dequantize_into(&accumulators, &mut values).unwrap();
-        let mut fused = vec![0.0; accumulators.len()];
-        graph.run_into(&x, &mut fused, threads).unwrap();
-        prop_assert_eq!(fused, values);
+        for path in paths() {
+            let options = Options { noise: None, n_threads: threads, path };
+            let mut fused = vec![0.0; accumulators.len()];
+            graph.run_into(&x, &mut fused, options).unwrap();
+            prop_assert_eq!(&fused, &values, "{:?}", path);
+        }
+    }
+
+    /// The first value of each code and its neighbours are where a quantizer could go wrong: between
+    /// them codes don't change.
+    #[test]
+    fn every_path_quantizes_as_division_does_beside_every_tie(
+        scale in scales(),
+        zero_point in prop_oneof![-20..300_i64, Just(1 << 20), Just(-(1 << 40))],
+        n_bits in 1..=8_i64,
+        n_features in 1..40_usize,
+    ) {
+        let input = Input::new(vec![scale; n_features], vec![zero_point; n_features], n_bits);
+        let graph = identity(input.unwrap());
+        let mut x: Vec<f32> = (0..=1 << n_bits).flat_map(|code| {
+            #[expect(clippy::cast_possible_truncation, clippy::cast_precision_loss, reason = "near")]
+            let tie = ((code - zero_point) as f64 * scale - scale / 2.0) as f32;
+            let down = std::iter::successors(Some(tie), |x| Some(x.next_down())).take(4);
+            let up = std::iter::successors(Some(tie), |x| Some(x.next_up())).take(4);
+            down.chain(up)
+        }).collect();
+        x.extend([0.0, -0.0, 1e-45, f32::MIN_POSITIVE, -1e-45, 1e30, -1e30, f32::MAX, f32::MIN]);
+        #[expect(clippy::cast_possible_truncation, reason = "far from any tie")]
+        x.extend([-4e7, -2e7, -1.4e7, -6e6, 6e6, 2e7].map(|steps| (steps * scale) as f32));
+        x.retain(|x| x.is_finite());
+        x.resize(x.len().next_multiple_of(n_features), 0.5);
+        let mut codes = vec![0; x.len()];
+        graph.quantize_into(&x, &mut codes, None).unwrap();
+        let expected: Vec<f64> = codes.iter().map(|&code| code.into()).collect();
+        for path in paths() {
+            let mut values = vec![0.0; x.len()];
+            let options = Options { path, ..Options::default() };
+            graph.run_into(&x, &mut values, options).unwrap();
+            prop_assert_eq!(&values, &expected, "{:?}", path);
+        }
     }
 
     #[test]
@@ -71,6 +115,30 @@ proptest! {
     }
 }
 
+/// Scales whose ties are floats, scales whose reciprocals are, both and neither.
+fn scales() -> impl Strategy<Value = f64> {
+    prop_oneof![
+        (-20..20_i32).prop_map(|exponent| 2.0_f64.powi(exponent)),
+        (1..40_i32).prop_map(f64::from),
+        (1..40_i32).prop_map(|steps| 1.0 / f64::from(steps)),
+        (1..40_i32).prop_map(|steps| 16.0 / f64::from(steps)),
+        (1..40_u16).prop_map(|steps| f64::from(f32::from(steps) / 255.0)),
+        1e-6..1e6_f64,
+        Just(1e-40),
+        Just(1e36),
+    ]
+}
+
+/// Each feature's code as an output of its own.
+fn identity(input: Input) -> cipherfit_core::IntegerGraph {
+    use cipherfit_core::{IntegerGraph, LayerSpec, Linear, Output};
+    let n = input.n_features();
+    let weights: Vec<_> = (0..n * n).map(|at| i64::from(at % (n + 1) == 0)).collect();
+    let linear = Linear::from_dense(n, &weights, vec![0; n]).unwrap();
+    let output = Output::new(vec![1.0; n], vec![0.0; n]).unwrap();
+    IntegerGraph::from_layers(input, vec![LayerSpec::Linear(linear)], output).unwrap()
+}
+
 fn one_neuron(input: Input) -> cipherfit_core::IntegerGraph {
     use cipherfit_core::{IntegerGraph, LayerSpec, Linear, Output};
     let n = input.n_features();
@@ -88,16 +156,15 @@ fn the_first_bad_value_is_named_whatever_the_threads() {
         codes[row * 3 + 1] = 16;
         x[row * 3 + 2] = f32::NEG_INFINITY;
     }
-    for threads in 1..=4 {
+    for (path, threads) in paths().into_iter().flat_map(|path| (1..=4).map(move |n| (path, n))) {
         let n_threads = threads.try_into().ok();
-        let error = graph
-            .simulate_into(&codes, &mut vec![0; 5000], Options { noise: None, n_threads })
-            .unwrap_err();
+        let options = Options { noise: None, n_threads, path };
+        let error = graph.simulate_into(&codes, &mut vec![0; 5000], options).unwrap_err();
         let expected = InputError::CodeOutOfRange { row: 1001, column: 1, value: 16, max: 15 };
         assert_eq!(error, expected);
         let value = f64::NEG_INFINITY;
         let expected = InputError::NotFinite { name: "X", row: 1001, column: 2, value };
-        assert_eq!(graph.run_into(&x, &mut vec![0.0; 5000], n_threads), Err(expected.clone()));
+        assert_eq!(graph.run_into(&x, &mut vec![0.0; 5000], options), Err(expected.clone()));
         assert_eq!(graph.quantize_into(&x, &mut vec![0; 15000], n_threads), Err(expected));
     }
 }

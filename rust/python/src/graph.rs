@@ -174,6 +174,11 @@ impl PyIntegerGraph {
     ///     threads; None takes a fresh one from the system.
     /// n_threads : int or None, default=None
     ///     Threads to use, at least 1; None takes as many as there are cores and enough rows for.
+    /// path : str or None, default=None
+    ///     How to compute; every way gives the same. None takes the fastest; ``"rows"``, ``"lanes"``,
+    ///     ``"portable"``, ``"avx2"``, ``"avx512"`` and ``"avx512vbmi"`` are for tests and
+    ///     measurements. One that the machine lacks, or that can't hold the graph's integers, gives
+    ///     way to one that can.
     ///
     /// Returns
     /// -------
@@ -187,7 +192,7 @@ impl PyIntegerGraph {
     ///     If the codes are not integers.
     /// InvalidParameterError
     ///     If an option is out of range.
-    #[pyo3(signature = (codes, *, p_error = 0.0, seed = None, n_threads = None))]
+    #[pyo3(signature = (codes, *, p_error = 0.0, seed = None, n_threads = None, path = None))]
     fn simulate<'py>(
         &self,
         py: Python<'py>,
@@ -195,9 +200,11 @@ impl PyIntegerGraph {
         p_error: f64,
         seed: Option<&Bound<'py, PyAny>>,
         n_threads: Option<&Bound<'py, PyAny>>,
+        path: Option<&str>,
     ) -> PyResult<Bound<'py, PyArray2<i64>>> {
         let noise = Noise::new(p_error, options::seed(seed)?).map_err(to_python)?;
-        let options = Options { noise: Some(noise), n_threads: options::threads(n_threads)? };
+        let (n_threads, path) = (options::threads(n_threads)?, options::path(path)?);
+        let options = Options { noise: Some(noise), n_threads, path };
         let array = arrays::as_array("codes", codes)?;
         if arrays::is_type::<u16>(&array) {
             let codes = arrays::as_type::<u16>(&array)?;
@@ -245,6 +252,11 @@ impl PyIntegerGraph {
     ///     Finite numbers. ``float32`` and ``float64`` in C order are read in place.
     /// n_threads : int or None, default=None
     ///     Threads to use, at least 1; None takes as many as there are cores and enough rows for.
+    /// path : str or None, default=None
+    ///     How to compute; every way gives the same. None takes the fastest; ``"rows"``, ``"lanes"``,
+    ///     ``"portable"``, ``"avx2"``, ``"avx512"`` and ``"avx512vbmi"`` are for tests and
+    ///     measurements. One that the machine lacks, or that can't hold the graph's integers, gives
+    ///     way to one that can.
     ///
     /// Returns
     /// -------
@@ -258,14 +270,19 @@ impl PyIntegerGraph {
     ///     If the values are not real numbers.
     /// InvalidParameterError
     ///     If an option is out of range.
-    #[pyo3(signature = (x, *, n_threads = None), text_signature = "($self, X, *, n_threads=None)")]
+    #[pyo3(
+        signature = (x, *, n_threads = None, path = None),
+        text_signature = "($self, X, *, n_threads=None, path=None)"
+    )]
     fn run<'py>(
         &self,
         py: Python<'py>,
         x: &Bound<'py, PyAny>,
         n_threads: Option<&Bound<'py, PyAny>>,
+        path: Option<&str>,
     ) -> PyResult<Bound<'py, PyArray2<f64>>> {
-        let options = Options { noise: None, n_threads: options::threads(n_threads)? };
+        let (n_threads, path) = (options::threads(n_threads)?, options::path(path)?);
+        let options = Options { noise: None, n_threads, path };
         match as_reals("X", x)? {
             Reals::Single(x) => self.run_rows(py, &x, options),
             Reals::Double(x) => self.run_rows(py, &x, options),
@@ -385,6 +402,6 @@ impl PyIntegerGraph {
     ) -> PyResult<Bound<'py, PyArray2<f64>>> {
         let rows = rows_of("X", x.shape(), self.0.n_features())?;
         let x = x.as_slice()?;
-        fill(py, rows, self.0.n_outputs(), |out| self.0.run_into(x, out, options.n_threads))
+        fill(py, rows, self.0.n_outputs(), |out| self.0.run_into(x, out, options))
     }
 }

@@ -3,6 +3,7 @@
 use std::num::NonZeroUsize;
 
 use cipherfit_core::error::ParameterError;
+use cipherfit_core::simulate::Path;
 use pyo3::exceptions::PyOverflowError;
 use pyo3::prelude::*;
 
@@ -27,6 +28,23 @@ pub fn threads(value: Option<&Bound<'_, PyAny>>) -> PyResult<Option<NonZeroUsize
             high: i64::MAX.into(),
         })),
     }
+}
+
+/// The path with this name, which need not be one that the machine has.
+pub fn path(name: Option<&str>) -> PyResult<Option<Path>> {
+    let Some(name) = name else { return Ok(None) };
+    let paths = Path::ALL.into_iter();
+    match paths.clone().find(|path| path_name(*path) == name) {
+        Some(path) => Ok(Some(path)),
+        None => Err(InvalidParameterError::new_err(format!(
+            "path must be None or one of {:?}, got {name:?}",
+            paths.map(path_name).collect::<Vec<_>>(),
+        ))),
+    }
+}
+
+fn path_name(path: Path) -> String {
+    format!("{path:?}").to_lowercase()
 }
 
 /// `value` as a seed; a fresh one from the system where there is none.

@@ -1,33 +1,57 @@
 //! Evaluation of a graph on batches: exact, or with TFHE's own errors.
 //!
-//! Rows are cut into chunks that threads share (`parallel`) and chunks into blocks, which `block`
-//! evaluates. Its `evaluate` is the one place where a kernel is chosen.
+//! `evaluate` shares rows out among threads and chooses a kernel. Most graphs are prepared once
+//! (`program`) for the packed kernels, which keep two sums in a 16-bit lane because the proof says
+//! that they fit: `packed` takes blocks of rows through a `kernel`, `portable` or for the processor's
+//! vector instructions (`x86`). Wider graphs go through `lanes`, a few rows through `rows`.
 
-mod block;
+#![allow(
+    clippy::inline_always,
+    reason = "what a kernel calls is compiled for its instructions only where it is inlined"
+)]
+
+mod bracket;
+mod evaluate;
+mod finish;
+mod kernel;
 mod lane;
+mod lanes;
 mod noise;
+mod packed;
+mod path;
+mod portable;
+mod program;
+mod rows;
+mod source;
+mod table;
+#[cfg(target_arch = "x86_64")]
+#[allow(unsafe_code, reason = "vector instructions; every use says why it is sound")]
+mod x86;
 
 use std::num::NonZeroUsize;
 
-use block::{BLOCK, Block};
-use lane::Plan;
+use evaluate::{CHUNK, Job};
+use finish::{Accumulators, Values};
 pub use noise::Noise;
+pub use path::Path;
+pub(crate) use program::Program;
+use source::{Codes, Reals};
 
 use crate::error::InputError;
 use crate::graph::IntegerGraph;
 use crate::input::Real;
 use crate::parallel::{for_each_chunk, threads_for};
 
-/// Rows that a thread takes at a time.
-const CHUNK: usize = 4 * BLOCK;
-
 /// How to simulate.
-#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+#[derive(Debug, Clone, Copy, Default, PartialEq)]
 pub struct Options {
     /// Errors of lookups; none for the exact result.
     pub noise: Option<Noise>,
     /// Threads to use; by default as many as there are cores and enough rows for.
     pub n_threads: Option<NonZeroUsize>,
+    /// The way to evaluate; by default the fastest. One that the machine lacks, or that can't hold the
+    /// graph's integers, gives way to one that can.
+    pub path: Option<Path>,
 }
 
 impl IntegerGraph {
@@ -72,21 +96,12 @@ impl IntegerGraph {
         out: &mut [i64],
         options: Options,
     ) -> Result<(), InputError> {
-        let (width, max) = (self.n_features(), self.input().max_code());
-        let rows = rows_of("codes", codes.len(), width)?;
-        // Codes are checked in the copy that is evaluated, so that a caller who writes to them
-        // meanwhile can get a wrong result but not an index outside a table.
-        let load = |row: usize, copy: &mut [u16]| {
-            copy.copy_from_slice(&codes[row * width..][..width]);
-            match copy.iter().position(|&code| code > max) {
-                None => Ok(()),
-                Some(column) => {
-                    let value = copy[column].into();
-                    Err(InputError::CodeOutOfRange { row, column, value, max })
-                }
-            }
-        };
-        self.evaluate(rows, load, |_, accumulator| accumulator, out, options)
+        let rows = rows_of("codes", codes.len(), self.n_features())?;
+        check_out(out.len(), rows, self.n_outputs())?;
+        let gaps = options.noise.and_then(Noise::gaps);
+        let source = Codes { graph: self, codes };
+        let job = Job { graph: self, source, gaps: gaps.as_ref(), finish: Accumulators };
+        job.run(rows, out, options.path, options.n_threads)
     }
 
     /// Real values of output accumulators, row by row.
@@ -106,7 +121,7 @@ impl IntegerGraph {
         Ok(())
     }
 
-    /// Quantizes, simulates exactly and dequantizes the rows of `x`, without storing codes.
+    /// Quantizes, simulates and dequantizes the rows of `x`, without storing codes.
     ///
     /// # Errors
     /// If a length is not that of whole rows, or a value is NaN or infinite.
@@ -114,55 +129,14 @@ impl IntegerGraph {
         &self,
         x: &[T],
         out: &mut [f64],
-        n_threads: Option<NonZeroUsize>,
-    ) -> Result<(), InputError> {
-        let width = self.n_features();
-        let rows = rows_of("X", x.len(), width)?;
-        let load = |row: usize, codes: &mut [u16]| {
-            self.input().quantize_row(row, &x[row * width..][..width], codes)
-        };
-        let finish = |output, accumulator| self.output().dequantize(output, accumulator);
-        self.evaluate(rows, load, finish, out, Options { noise: None, n_threads })
-    }
-
-    /// Evaluates `rows` rows, whose codes `load` gives, and stores what `finish` makes of them.
-    fn evaluate<O: Send>(
-        &self,
-        rows: usize,
-        load: impl Fn(usize, &mut [u16]) -> Result<(), InputError> + Sync,
-        finish: impl Fn(usize, i64) -> O + Sync,
-        out: &mut [O],
         options: Options,
     ) -> Result<(), InputError> {
-        let width = self.n_outputs();
-        check_out(out.len(), rows, width)?;
-        let plan = Plan::new(self);
-        let noise = options.noise.filter(|noise| !noise.is_silent());
-        let threads = threads_for(options.n_threads, rows.saturating_mul(self.steps_per_row()));
-        let scratch = || (Block::new(self), vec![0; self.n_features()]);
-        for_each_chunk(out, CHUNK * width, threads, scratch, |chunk, out, (block, codes)| {
-            let starts = (chunk * CHUNK..).step_by(BLOCK);
-            for (start, out) in starts.zip(out.chunks_mut(BLOCK * width)) {
-                let rows = out.len() / width;
-                for row in 0..rows {
-                    load(start + row, codes)?;
-                    block.set_row(row, codes);
-                }
-                let noise = noise.map(|noise| (noise, start as u64));
-                block.evaluate(self, &plan, rows, noise, |output, accumulators| {
-                    for (row, &accumulator) in out.chunks_exact_mut(width).zip(accumulators) {
-                        row[output] = finish(output, accumulator);
-                    }
-                });
-            }
-            Ok(())
-        })
-    }
-
-    /// Rough cost of a row in elementary steps.
-    fn steps_per_row(&self) -> usize {
-        let nonzeros: usize = self.linears().map(crate::ops::Linear::n_nonzeros).sum();
-        self.n_features() + nonzeros + self.n_lookups()
+        let rows = rows_of("X", x.len(), self.n_features())?;
+        check_out(out.len(), rows, self.n_outputs())?;
+        let gaps = options.noise.and_then(Noise::gaps);
+        let (source, finish) = (Reals { graph: self, x }, Values(self.output()));
+        let job = Job { graph: self, source, gaps: gaps.as_ref(), finish };
+        job.run(rows, out, options.path, options.n_threads)
     }
 }
 

@@ -4,7 +4,7 @@
 
 pub mod random;
 
-use cipherfit_core::simulate::{Noise, Options};
+use cipherfit_core::simulate::{Noise, Options, Path};
 use cipherfit_core::{Input, IntegerGraph, LayerSpec, Linear, LookupSpec, Output};
 
 #[derive(Debug, Clone)]
@@ -101,15 +101,32 @@ impl NaiveGraph {
     }
 }
 
-/// Simulates with the fast path.
+/// Simulates on the path that is chosen by default.
 pub fn simulate(
     graph: &IntegerGraph,
     codes: &[u16],
     noise: Option<Noise>,
     n_threads: usize,
 ) -> Vec<i64> {
+    simulate_on(None, graph, codes, noise, n_threads)
+}
+
+/// Simulates on a path.
+pub fn simulate_on(
+    path: Option<Path>,
+    graph: &IntegerGraph,
+    codes: &[u16],
+    noise: Option<Noise>,
+    n_threads: usize,
+) -> Vec<i64> {
     let mut out = vec![0; codes.len() / graph.n_features() * graph.n_outputs()];
-    let options = Options { noise, n_threads: n_threads.try_into().ok() };
+    let options = Options { noise, n_threads: n_threads.try_into().ok(), path };
     graph.simulate_into(codes, &mut out, options).unwrap();
     out
+}
+
+/// Every path that this machine has, and the default.
+pub fn paths() -> Vec<Option<Path>> {
+    let paths = Path::ALL.into_iter().filter(|path| path.is_available());
+    paths.map(Some).chain([None]).collect()
 }

@@ -20,6 +20,8 @@ pub struct Recipe {
     pub weight_bits: u32,
     /// Largest bits of a lookup index.
     pub index_bits: u32,
+    /// The largest code that a table may hold.
+    pub max_code: i64,
     pub seed: u64,
 }
 
@@ -32,6 +34,23 @@ pub fn recipes() -> impl Strategy<Value = Recipe> {
             sizes,
             weight_bits,
             index_bits,
+            max_code: 65535,
+            seed,
+        },
+    )
+}
+
+/// Recipes of the graphs that the packed kernels take: sums of up to 16 bits over codes of up to 8,
+/// with enough columns for several registers.
+pub fn packed_recipes() -> impl Strategy<Value = Recipe> {
+    let sizes = prop::collection::vec(1..40_usize, 2..5);
+    (1..=8_u8, sizes, 0..=7_u32, 1..=10_u32, any::<u64>()).prop_map(
+        |(n_bits, sizes, weight_bits, index_bits, seed)| Recipe {
+            n_bits,
+            sizes,
+            weight_bits,
+            index_bits,
+            max_code: 255,
             seed,
         },
     )
@@ -114,7 +133,7 @@ impl Recipe {
             let len = index(lsbs, high - low) + 1;
             match random.below(3) {
                 0 => (0..len).map(|entry| (entry << code_bits) / len).collect(),
-                1 => vec![random.between(0, 65535); usize::try_from(len).unwrap()],
+                1 => vec![random.between(0, self.max_code); usize::try_from(len).unwrap()],
                 _ => (0..len).map(|_| random.between(0, (1 << code_bits) - 1)).collect(),
             }
         };

@@ -4,15 +4,16 @@
 //! in one loop over contiguous memory, which the compiler vectorizes. Compared with rows one by one,
 //! each weight and column index is read once per block, and pruned weights cost nothing.
 
+use super::evaluate::Job;
+use super::finish::Finish;
+use super::kernel::BLOCK;
 use super::lane::{Lane, LaneBits, Plan};
-use super::noise::Noise;
+use super::noise::{Gaps, block_of};
+use super::source::Source;
 use crate::bounds::Interval;
+use crate::error::InputError;
 use crate::graph::{Hidden, IntegerGraph};
 use crate::ops::Linear;
-
-/// Rows of a block: enough to amortize reading the weights, few enough that the codes of a layer
-/// stay in the nearest cache.
-pub(super) const BLOCK: usize = 128;
 
 /// Rows are padded to a multiple of this, a vector's worth, so that small batches cost little.
 const PADDING: usize = 16;
@@ -21,46 +22,86 @@ const PADDING: usize = 16;
 ///
 /// Padding rows hold zeros or what an earlier block left, so input codes all the same; that is why
 /// hidden layers don't share the inputs' buffer.
-pub(super) struct Block {
+pub(super) struct Scratch {
+    plan: Plan,
+    /// Codes of one row.
+    row: Vec<u16>,
     inputs: Vec<u16>,
     hidden: Vec<u16>,
     next: Vec<u16>,
+    /// Table indexes, where errors have to know them.
+    indexes: Vec<u16>,
 }
 
-impl Block {
+impl Scratch {
     pub(super) fn new(graph: &IntegerGraph) -> Self {
         let widest = graph.hidden().iter().map(|hidden| hidden.lookup.len()).max().unwrap_or(0);
         let hidden = vec![0; widest * BLOCK];
-        Self { inputs: vec![0; graph.n_features() * BLOCK], next: hidden.clone(), hidden }
-    }
-
-    /// Puts in the codes of one row, which must be in the quantizer's range.
-    pub(super) fn set_row(&mut self, row: usize, codes: &[u16]) {
-        for (column, &code) in self.inputs.chunks_exact_mut(BLOCK).zip(codes) {
-            column[row] = code;
+        Self {
+            plan: Plan::new(graph),
+            row: vec![0; graph.n_features()],
+            inputs: vec![0; graph.n_features() * BLOCK],
+            next: hidden.clone(),
+            indexes: hidden.clone(),
+            hidden,
         }
     }
+}
 
+/// Evaluates the rows from `start` that `out` has room for.
+pub(super) fn evaluate<S: Source, F: Finish>(
+    job: Job<'_, S, F>,
+    start: usize,
+    out: &mut [F::Value],
+    scratch: &mut Scratch,
+) -> Result<(), InputError> {
+    let width = job.graph.n_outputs();
+    for (start, out) in (start..).step_by(BLOCK).zip(out.chunks_mut(BLOCK * width)) {
+        let rows = out.len() / width;
+        for row in 0..rows {
+            job.source.load(start + row, &mut scratch.row)?;
+            let columns = scratch.inputs.chunks_exact_mut(BLOCK);
+            for (column, &code) in columns.zip(&scratch.row) {
+                column[row] = code;
+            }
+        }
+        let noise = job.gaps.map(|gaps| (gaps, block_of(start)));
+        scratch.evaluate(job.graph, rows, noise, |output, accumulators| {
+            for (row, &accumulator) in out.chunks_exact_mut(width).zip(accumulators) {
+                row[output] = job.finish.one(output, accumulator);
+            }
+        });
+    }
+    Ok(())
+}
+
+impl Scratch {
     /// Evaluates the first `rows` rows and gives `emit(output, accumulators)` one accumulator each.
     ///
-    /// `noise` comes with the number of the block's first row.
-    pub(super) fn evaluate(
+    /// `noise` comes with the number of the block.
+    fn evaluate(
         &mut self,
         graph: &IntegerGraph,
-        plan: &Plan,
         rows: usize,
-        noise: Option<(Noise, u64)>,
+        noise: Option<(&Gaps, u64)>,
         emit: impl FnMut(usize, &[i64]),
     ) {
         let lanes = rows.next_multiple_of(PADDING).min(BLOCK);
-        let Self { inputs, hidden, next } = self;
+        let Self { plan, inputs, hidden, next, indexes, .. } = self;
         for (index, layer) in graph.hidden().iter().enumerate() {
             let codes: &[u16] = if index == 0 { inputs } else { hidden };
-            let pass = LookupPass { layer, position: 2 * index + 1, noise, lanes };
+            let pass = LookupPass { layer, lanes };
             match plan.lanes(index) {
-                LaneBits::Bits16 => pass.run::<u16>(codes, next),
-                LaneBits::Bits32 => pass.run::<u32>(codes, next),
-                LaneBits::Bits64 => pass.run::<u64>(codes, next),
+                LaneBits::Bits16 => pass.run::<u16>(codes, next, indexes),
+                LaneBits::Bits32 => pass.run::<u32>(codes, next, indexes),
+                LaneBits::Bits64 => pass.run::<u64>(codes, next, indexes),
+            }
+            if let Some((gaps, block)) = noise {
+                for misread in gaps.misreads(block, index, rows, layer.lookup.len()) {
+                    let at = misread.neuron * BLOCK + misread.row;
+                    let table = layer.lookup.table(misread.neuron);
+                    next[at] = table[misread.index(indexes[at].into(), table.len() - 1)];
+                }
             }
             std::mem::swap(hidden, next);
         }
@@ -78,40 +119,25 @@ impl Block {
 /// A Linear with its Lookup, from codes to codes.
 struct LookupPass<'a> {
     layer: &'a Hidden,
-    /// Position of the Lookup in the list of layers.
-    position: usize,
-    noise: Option<(Noise, u64)>,
     lanes: usize,
 }
 
 impl LookupPass<'_> {
-    fn run<L: Lane>(&self, codes: &[u16], next: &mut [u16]) {
+    fn run<L: Lane>(&self, codes: &[u16], next: &mut [u16], indexes: &mut [u16]) {
         let Hidden { linear, lookup } = self.layer;
         let half = L::wrap(1_i64.wrapping_shl(lookup.lsbs().into()) >> 1);
         let mut sums = [L::wrap(0); BLOCK];
-        let mut indexes = [0; BLOCK];
-        let (sums, indexes) = (&mut sums[..self.lanes], &mut indexes[..self.lanes]);
-        for ((neuron, &low), out) in lookup.low().iter().enumerate().zip(next.chunks_mut(BLOCK)) {
+        let sums = &mut sums[..self.lanes];
+        let columns = next.chunks_mut(BLOCK).zip(indexes.chunks_mut(BLOCK));
+        for ((neuron, &low), (out, indexes)) in lookup.low().iter().enumerate().zip(columns) {
             accumulate(linear, neuron, low, codes, sums);
             for (index, &sum) in indexes.iter_mut().zip(&*sums) {
                 *index = sum.index(half, lookup.lsbs());
             }
             let table = lookup.table(neuron);
-            self.disturb(neuron, table.len(), indexes);
-            for (code, &index) in out.iter_mut().zip(&*indexes) {
+            for (code, &index) in out[..self.lanes].iter_mut().zip(&*indexes) {
                 *code = table[usize::from(index)];
             }
-        }
-    }
-
-    fn disturb(&self, neuron: usize, table_len: usize, indexes: &mut [u16]) {
-        let Some((noise, first_row)) = self.noise else { return };
-        #[expect(clippy::cast_possible_truncation, reason = "16-bit tables, 2^28 neurons a layer")]
-        let (last, neuron) = ((table_len - 1) as u16, neuron as u32);
-        #[expect(clippy::cast_possible_truncation, reason = "memory ends before 2^32 layers")]
-        let layer = self.position as u32;
-        for (row, index) in (first_row..).zip(indexes) {
-            *index = noise.disturb(*index, last, row, layer, neuron);
         }
     }
 }

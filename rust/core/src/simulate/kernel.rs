@@ -1,0 +1,110 @@
+//! What the packed kernels have in common: the layout of a block and the steps of its evaluation.
+
+use super::bracket::Brackets;
+use super::program::Layer;
+use crate::input::Input;
+use crate::ops::Lookup;
+
+/// Rows of a block: enough to amortize reading the weights, few enough that the codes of a layer
+/// stay in the nearest cache.
+pub(super) const BLOCK: usize = 256;
+
+/// One byte for each row of a block: the codes of one feature or neuron.
+#[derive(Clone, Copy)]
+#[repr(C, align(64))]
+pub(super) struct Column(pub(super) [u8; BLOCK]);
+
+impl Column {
+    pub(super) const ZERO: Self = Self([0; BLOCK]);
+
+    /// The lanes of two rows each.
+    pub(super) fn lanes(&self) -> &[[u8; 2]] {
+        self.0.as_chunks().0
+    }
+}
+
+/// Sixteen columns, row by row.
+#[derive(Clone, Copy)]
+#[repr(C, align(64))]
+pub(super) struct Tile(pub(super) [[u8; 16]; BLOCK]);
+
+impl Tile {
+    pub(super) const ZERO: Self = Self([[0; 16]; BLOCK]);
+}
+
+/// Sums of neurons, counted from their minimum: low and high bytes, padded to whole tiles.
+pub(super) struct Planes {
+    pub(super) low: Vec<Column>,
+    pub(super) high: Vec<Column>,
+}
+
+impl Planes {
+    pub(super) fn new(n: usize) -> Self {
+        let columns = vec![Column::ZERO; n.next_multiple_of(16)];
+        Self { low: columns.clone(), high: columns }
+    }
+
+    /// The sum of one neuron in one row.
+    pub(super) fn sum(&self, neuron: usize, row: usize) -> u16 {
+        u16::from_le_bytes([self.low[neuron].0[row], self.high[neuron].0[row]])
+    }
+}
+
+/// A block's rows of one type: `values[row * width + column]`.
+#[derive(Clone, Copy)]
+pub(super) struct Rows<'a, T> {
+    pub(super) values: &'a [T],
+    pub(super) width: usize,
+}
+
+impl<T> Rows<'_, T> {
+    pub(super) fn len(&self) -> usize {
+        self.values.len() / self.width
+    }
+}
+
+/// A layer with all that a kernel needs of it.
+#[derive(Clone, Copy)]
+pub(super) struct HiddenLayer<'a> {
+    pub(super) layer: &'a Layer,
+    pub(super) lookup: &'a Lookup,
+    /// Rows that count; a kernel may compute more.
+    pub(super) rows: usize,
+    /// Whether sums must be stored too.
+    pub(super) keep_sums: bool,
+}
+
+/// The steps of a block's evaluation on one instruction set.
+///
+/// Rows beyond those given may hold any codes that the quantizer can give, or whatever an earlier
+/// block left, which is the same.
+pub(super) trait Kernel: Copy {
+    /// Quantizes `rows`, at most [`BLOCK`]; false if a value is not finite, whose code is then wrong
+    /// but in range.
+    fn load_reals(
+        self,
+        rows: Rows<'_, f32>,
+        input: &Input,
+        brackets: &Brackets,
+        columns: &mut [Column],
+    ) -> bool;
+
+    /// Takes `rows`, at most [`BLOCK`], as codes; false if one is above `max`, whose code is then
+    /// wrong but in range.
+    fn load_codes(self, rows: Rows<'_, u16>, max: u8, columns: &mut [Column]) -> bool;
+
+    /// Evaluates a Linear and its Lookup, from `codes` to `next`.
+    fn hidden(
+        self,
+        layer: HiddenLayer<'_>,
+        codes: &[Column],
+        next: &mut [Column],
+        sums: &mut Planes,
+    );
+
+    /// Evaluates the last Linear.
+    fn head(self, layer: &Layer, rows: usize, codes: &[Column], sums: &mut Planes);
+
+    /// Turns columns into rows; `columns` fill whole tiles.
+    fn transpose(self, columns: &[Column], tiles: &mut [Tile]);
+}

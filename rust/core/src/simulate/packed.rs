@@ -1,0 +1,206 @@
+//! Blocks of rows through a packed kernel, whichever its instruction set.
+
+use super::evaluate::Job;
+use super::finish::Finish;
+use super::kernel::{BLOCK, Column, HiddenLayer, Kernel, Planes, Rows, Tile};
+use super::noise::{Gaps, block_of};
+use super::program::{OutputGroup, Program};
+use super::source::Source;
+use crate::error::InputError;
+use crate::graph::{Hidden, IntegerGraph};
+
+/// Space for one block.
+///
+/// Rows beyond those given keep what an earlier block left, so input codes all the same; that is why
+/// hidden layers don't share the inputs' columns.
+pub(super) struct Scratch {
+    inputs: Vec<Column>,
+    codes: Vec<Column>,
+    next: Vec<Column>,
+    sums: Planes,
+    low: Vec<Tile>,
+    high: Vec<Tile>,
+    /// Codes row by row, where they can't be loaded directly.
+    staged: Vec<u16>,
+}
+
+impl Scratch {
+    pub(super) fn new(graph: &IntegerGraph) -> Self {
+        let hidden = graph.hidden().iter().map(|hidden| hidden.lookup.len()).max().unwrap_or(0);
+        let tiles = graph.n_outputs().div_ceil(16);
+        Self {
+            // Loads fill sixteen columns at least.
+            inputs: vec![Column::ZERO; graph.n_features().max(16)],
+            codes: vec![Column::ZERO; hidden],
+            next: vec![Column::ZERO; hidden],
+            sums: Planes::new(hidden.max(graph.n_outputs())),
+            low: vec![Tile::ZERO; tiles],
+            high: vec![Tile::ZERO; tiles],
+            staged: Vec::new(),
+        }
+    }
+}
+
+/// Evaluates the rows from `start` that `out` has room for.
+#[inline(always)]
+pub(super) fn evaluate<K: Kernel, S: Source, F: Finish>(
+    kernel: K,
+    job: Job<'_, S, F>,
+    program: &Program,
+    start: usize,
+    out: &mut [F::Value],
+    scratch: &mut Scratch,
+) -> Result<(), InputError> {
+    let width = job.graph.n_outputs();
+    for (start, out) in (start..).step_by(BLOCK).zip(out.chunks_mut(BLOCK * width)) {
+        let rows = out.len() / width;
+        load(kernel, job, program, start, rows, scratch)?;
+        hidden_layers(kernel, job, program, start, rows, scratch);
+        let Some(head) = program.layers.last() else { return Ok(()) };
+        let codes = if job.graph.hidden().is_empty() { &scratch.inputs } else { &scratch.codes };
+        kernel.head(head, rows, codes, &mut scratch.sums);
+        let padded = width.next_multiple_of(16);
+        kernel.transpose(&scratch.sums.low[..padded], &mut scratch.low);
+        if head.wide {
+            kernel.transpose(&scratch.sums.high[..padded], &mut scratch.high);
+        }
+        let high = head.wide.then_some(&scratch.high[..]);
+        emit(job.finish, program, width, &scratch.low, high, out);
+    }
+    Ok(())
+}
+
+/// Fills the columns of the inputs.
+#[inline(always)]
+fn load<K: Kernel, S: Source, F: Finish>(
+    kernel: K,
+    job: Job<'_, S, F>,
+    program: &Program,
+    start: usize,
+    rows: usize,
+    scratch: &mut Scratch,
+) -> Result<(), InputError> {
+    let (graph, width) = (job.graph, job.graph.n_features());
+    let (max, range) =
+        (graph.input().max_code().to_le_bytes()[0], start * width..(start + rows) * width);
+    let columns = &mut scratch.inputs[..];
+    if let (Some(x), Some(brackets)) = (job.source.singles(), &program.brackets) {
+        let rows = Rows { values: &x[range], width };
+        if kernel.load_reals(rows, graph.input(), brackets, columns) {
+            return Ok(());
+        }
+    } else if let Some(codes) = job.source.codes()
+        && kernel.load_codes(Rows { values: &codes[range], width }, max, columns)
+    {
+        return Ok(());
+    }
+    // Either there is no direct way, or there is an error to be found and named.
+    scratch.staged.resize(BLOCK * width, 0);
+    let staged = &mut scratch.staged[..rows * width];
+    for (row, codes) in (start..).zip(staged.chunks_exact_mut(width)) {
+        job.source.load(row, codes)?;
+    }
+    kernel.load_codes(Rows { values: staged, width }, max, columns);
+    Ok(())
+}
+
+/// From the columns of the inputs to the codes of the last hidden layer.
+#[inline(always)]
+fn hidden_layers<K: Kernel, S: Source, F: Finish>(
+    kernel: K,
+    job: Job<'_, S, F>,
+    program: &Program,
+    start: usize,
+    rows: usize,
+    scratch: &mut Scratch,
+) {
+    let Scratch { inputs, codes, next, sums, .. } = scratch;
+    for (index, (layer, hidden)) in program.layers.iter().zip(job.graph.hidden()).enumerate() {
+        let from: &[Column] = if index == 0 { inputs } else { codes };
+        let lookup = &hidden.lookup;
+        let task = HiddenLayer { layer, lookup, rows, keep_sums: job.gaps.is_some() };
+        kernel.hidden(task, from, next, sums);
+        if let Some(gaps) = job.gaps {
+            misread(hidden, gaps, (start, index, rows), sums, next);
+        }
+        std::mem::swap(codes, next);
+    }
+}
+
+/// Reads anew what lookups err in reading.
+fn misread(
+    hidden: &Hidden,
+    gaps: &Gaps,
+    (start, layer, rows): (usize, usize, usize),
+    sums: &Planes,
+    next: &mut [Column],
+) {
+    let lookup = &hidden.lookup;
+    for misread in gaps.misreads(block_of(start), layer, rows, lookup.len()) {
+        let (row, neuron) = (misread.row, misread.neuron);
+        let table = lookup.table(neuron);
+        let sum = u64::from(sums.sum(neuron, row));
+        let index = usize::try_from((sum + lookup.half()) >> lookup.lsbs()).unwrap_or(0);
+        next[neuron].0[row] = table[misread.index(index, table.len() - 1)].to_le_bytes()[0];
+    }
+}
+
+/// Makes results of sums, eight outputs at a time.
+#[inline(always)]
+fn emit<F: Finish>(
+    finish: F,
+    program: &Program,
+    width: usize,
+    low: &[Tile],
+    high: Option<&[Tile]>,
+    out: &mut [F::Value],
+) {
+    for (index, group) in program.outputs.iter().enumerate() {
+        let part =
+            Part { index, width, low: &low[index / 2], high: high.map(|high| &high[index / 2]) };
+        // A known number of results is written by few instructions.
+        match (width - 8 * index).min(8) {
+            1 => part.emit::<F, 1>(finish, group, out),
+            2 => part.emit::<F, 2>(finish, group, out),
+            3 => part.emit::<F, 3>(finish, group, out),
+            4 => part.emit::<F, 4>(finish, group, out),
+            5 => part.emit::<F, 5>(finish, group, out),
+            6 => part.emit::<F, 6>(finish, group, out),
+            7 => part.emit::<F, 7>(finish, group, out),
+            _ => part.emit::<F, 8>(finish, group, out),
+        }
+    }
+}
+
+/// Eight outputs of all, those of a tile's first or second half.
+struct Part<'a> {
+    index: usize,
+    width: usize,
+    low: &'a Tile,
+    high: Option<&'a Tile>,
+}
+
+impl Part<'_> {
+    /// Writes the first `N` of the eight for every row.
+    #[inline(always)]
+    fn emit<F: Finish, const N: usize>(
+        &self,
+        finish: F,
+        group: &OutputGroup,
+        out: &mut [F::Value],
+    ) {
+        let half = self.index % 2;
+        let start = 8 * self.index;
+        for (row, out) in out.chunks_exact_mut(self.width).enumerate() {
+            let mut distances = self.low.0[row % BLOCK].as_chunks::<8>().0[half].map(u16::from);
+            if let Some(high) = self.high {
+                let high = high.0[row % BLOCK].as_chunks::<8>().0[half];
+                for (distance, high) in distances.iter_mut().zip(high) {
+                    *distance |= u16::from(high) << 8;
+                }
+            }
+            let values = finish.eight(group, distances);
+            out[start..start + N].copy_from_slice(&values[..N]);
+        }
+    }
+}

@@ -1,0 +1,287 @@
+//! The packed kernel in plain loops, which compilers vectorize for any processor.
+
+use super::bracket::{Brackets, ROUNDING};
+use super::kernel::{BLOCK, Column, HiddenLayer, Kernel, Planes, Rows, Tile};
+use super::program::{Layer, Term};
+use super::table::{Bytes, Read, Step};
+use crate::input::Input;
+use crate::ops::Lookup;
+
+/// Lanes of a block, two rows each.
+const LANES: usize = BLOCK / 2;
+
+/// The kernel of plain loops.
+#[derive(Clone, Copy)]
+pub(super) struct Portable;
+
+impl Kernel for Portable {
+    fn load_reals(
+        self,
+        rows: Rows<'_, f32>,
+        input: &Input,
+        brackets: &Brackets,
+        columns: &mut [Column],
+    ) -> bool {
+        let mut all_finite = true;
+        let stride = rows.width.next_multiple_of(8);
+        let mut staged = vec![0; 8 * stride];
+        for (at, values) in rows.values.chunks(8 * rows.width).enumerate() {
+            let lines = values.chunks_exact(rows.width);
+            for (values, codes) in lines.zip(staged.chunks_exact_mut(stride)) {
+                if !bracket(values, brackets, codes) {
+                    all_finite &= divide(values, input, codes);
+                }
+            }
+            for (part, columns) in columns[..rows.width].chunks_mut(8).enumerate() {
+                let line = |row: usize| staged[row * stride..].as_chunks().0[part];
+                let lines = transpose_bytes(std::array::from_fn(line));
+                for (column, codes) in columns.iter_mut().zip(lines) {
+                    column.0.as_chunks_mut().0[at] = codes;
+                }
+            }
+        }
+        all_finite
+    }
+
+    fn load_codes(self, rows: Rows<'_, u16>, max: u8, columns: &mut [Column]) -> bool {
+        let mut highest = 0;
+        for (row, values) in rows.values.chunks_exact(rows.width).enumerate() {
+            for (column, &code) in columns.iter_mut().zip(values) {
+                highest = highest.max(code);
+                column.0[row] = code.to_le_bytes()[0].min(max);
+            }
+        }
+        highest <= max.into()
+    }
+
+    fn hidden(
+        self,
+        HiddenLayer { layer, lookup, rows: _, keep_sums }: HiddenLayer<'_>,
+        codes: &[Column],
+        next: &mut [Column],
+        sums: &mut Planes,
+    ) {
+        for (neuron, next) in (0..layer.neurons.len()).zip(next) {
+            let Some(table) = &layer.neurons[neuron].table else { continue };
+            if layer.is_narrow(neuron) {
+                let mut low = Column::ZERO;
+                for (start, terms) in layer.groups(neuron) {
+                    low = bytes_of(&group_sums(codes, start, terms));
+                }
+                match &table.slow {
+                    Read::Steps(base, steps) => read_steps(&low, *base, steps, next),
+                    Read::Bytes(bytes) => {
+                        for (code, &sum) in next.0.iter_mut().zip(&low.0) {
+                            *code = bytes.entries[usize::from(sum)];
+                        }
+                    }
+                    Read::Entries => read_entries(lookup, neuron, &low.0.map(u16::from), next),
+                }
+                if keep_sums {
+                    (sums.low[neuron], sums.high[neuron]) = (low, Column::ZERO);
+                }
+            } else {
+                let wide = wide_sums(layer, neuron, codes);
+                match &table.slow {
+                    Read::Steps(base, steps) => read_wide_steps(&wide, *base, steps, next),
+                    Read::Bytes(bytes) => read_wide_bytes(&wide, bytes, next),
+                    Read::Entries => read_entries(lookup, neuron, &wide, next),
+                }
+                if keep_sums {
+                    store_wide(&wide, neuron, sums);
+                }
+            }
+        }
+    }
+
+    fn head(self, layer: &Layer, _rows: usize, codes: &[Column], sums: &mut Planes) {
+        for neuron in 0..layer.neurons.len() {
+            if layer.is_narrow(neuron) {
+                for (start, terms) in layer.groups(neuron) {
+                    sums.low[neuron] = bytes_of(&group_sums(codes, start, terms));
+                    sums.high[neuron] = Column::ZERO;
+                }
+            } else {
+                store_wide(&wide_sums(layer, neuron, codes), neuron, sums);
+            }
+        }
+    }
+
+    fn transpose(self, columns: &[Column], tiles: &mut [Tile]) {
+        for (columns, tile) in columns.as_chunks::<16>().0.iter().zip(tiles) {
+            for (half, columns) in columns.as_chunks::<8>().0.iter().enumerate() {
+                for (at, rows) in tile.0.as_chunks_mut::<8>().0.iter_mut().enumerate() {
+                    let column = |column: usize| columns[column].0.as_chunks().0[at];
+                    let lines = transpose_bytes(std::array::from_fn(column));
+                    for (row, line) in rows.iter_mut().zip(lines) {
+                        row.as_chunks_mut().0[half] = line;
+                    }
+                }
+            }
+        }
+    }
+}
+
+/// Transposes eight by eight bytes: halves, quarters and eighths trade places.
+fn transpose_bytes(lines: [[u8; 8]; 8]) -> [[u8; 8]; 8] {
+    let mut lines = lines.map(u64::from_le_bytes);
+    let rounds = [
+        (4, 32, 0x0000_0000_ffff_ffff),
+        (2, 16, 0x0000_ffff_0000_ffff),
+        (1, 8, 0x00ff_00ff_00ff_00ff),
+    ];
+    for (distance, shift, mask) in rounds {
+        for at in (0..8).filter(|at| at & distance == 0) {
+            let swapped = ((lines[at] >> shift) ^ lines[at + distance]) & mask;
+            lines[at + distance] ^= swapped;
+            lines[at] ^= swapped << shift;
+        }
+    }
+    lines.map(u64::to_le_bytes)
+}
+
+/// Codes of a row, and whether all are certain.
+fn bracket(values: &[f32], brackets: &Brackets, codes: &mut [u8]) -> bool {
+    let factors = brackets.below.iter().zip(&brackets.above);
+    let bounds = brackets.floor.iter().zip(&brackets.ceiling);
+    let constants = factors.zip(bounds);
+    let mut doubt = 0;
+    for ((code, &x), ((&below, &above), (&floor, &ceiling))) in
+        codes.iter_mut().zip(values).zip(constants)
+    {
+        let step = x * below + ROUNDING;
+        // Not zero if the roundings differ or are no numbers.
+        doubt |= (step - (x * above + ROUNDING)).to_bits();
+        // Unlike `clamp`, these are single instructions; not a number ends at the floor.
+        let step = if step > floor { step } else { floor };
+        let step = if step < ceiling { step } else { ceiling };
+        *code = step.to_bits().wrapping_sub(floor.to_bits()).to_le_bytes()[0];
+    }
+    doubt == 0
+}
+
+/// Codes of a row by division; false if a value is not finite.
+#[cold]
+fn divide(values: &[f32], input: &Input, codes: &mut [u8]) -> bool {
+    for ((feature, code), &value) in codes.iter_mut().enumerate().zip(values) {
+        if value.is_finite() {
+            *code = input.code(feature, value.into()).to_le_bytes()[0];
+        }
+    }
+    values.iter().all(|value| value.is_finite())
+}
+
+/// Both rows' sums of one group in each lane. Four columns are taken at a time: each lane is then
+/// loaded and stored once per four products.
+fn group_sums(codes: &[Column], start: u16, terms: &[Term]) -> [u16; LANES] {
+    let mut sums = [start; LANES];
+    let column = |term: Term| codes[term.column as usize].lanes();
+    #[expect(clippy::cast_possible_truncation, reason = "one of two equal halves")]
+    let product =
+        |term: Term, lane: [u8; 2]| u16::from_le_bytes(lane).wrapping_mul(term.weights as u16);
+    let (fours, rest) = terms.as_chunks::<4>();
+    for &[first, second, third, fourth] in fours {
+        let firsts = column(first).iter().zip(column(second));
+        let seconds = column(third).iter().zip(column(fourth));
+        for (sum, ((&a, &b), (&c, &d))) in sums.iter_mut().zip(firsts.zip(seconds)) {
+            *sum = sum
+                .wrapping_add(product(first, a))
+                .wrapping_add(product(second, b))
+                .wrapping_add(product(third, c))
+                .wrapping_add(product(fourth, d));
+        }
+    }
+    for &term in rest {
+        for (sum, &lane) in sums.iter_mut().zip(column(term)) {
+            *sum = sum.wrapping_add(product(term, lane));
+        }
+    }
+    sums
+}
+
+fn bytes_of(sums: &[u16; LANES]) -> Column {
+    let mut column = Column::ZERO;
+    for (lane, sum) in column.0.as_chunks_mut().0.iter_mut().zip(sums) {
+        *lane = sum.to_le_bytes();
+    }
+    column
+}
+
+/// The sums of a neuron with more than one group, row by row.
+fn wide_sums(layer: &Layer, neuron: usize, codes: &[Column]) -> [u16; BLOCK] {
+    let mut wide = [0; BLOCK];
+    for (start, terms) in layer.groups(neuron) {
+        let sums = group_sums(codes, start, terms);
+        for ([even, odd], sum) in wide.as_chunks_mut().0.iter_mut().zip(sums) {
+            *even += sum & 255;
+            *odd += sum >> 8;
+        }
+    }
+    wide
+}
+
+fn store_wide(wide: &[u16; BLOCK], neuron: usize, sums: &mut Planes) {
+    let bytes = sums.low[neuron].0.iter_mut().zip(&mut sums.high[neuron].0);
+    for ((low, high), sum) in bytes.zip(wide) {
+        [*low, *high] = sum.to_le_bytes();
+    }
+}
+
+/// Four steps are taken at a time. Masks instead of branches keep the loop vectorized.
+fn read_steps(sums: &Column, base: u8, steps: &[Step], next: &mut Column) {
+    let step =
+        |sum: u8, step: Step| u8::from(sum >= step.at.to_le_bytes()[0]).wrapping_neg() & step.delta;
+    next.0.fill(base);
+    let (fours, rest) = steps.as_chunks::<4>();
+    for &[first, second, third, fourth] in fours {
+        for (code, &sum) in next.0.iter_mut().zip(&sums.0) {
+            let firsts = step(sum, first).wrapping_add(step(sum, second));
+            let seconds = step(sum, third).wrapping_add(step(sum, fourth));
+            *code = code.wrapping_add(firsts).wrapping_add(seconds);
+        }
+    }
+    for &last in rest {
+        for (code, &sum) in next.0.iter_mut().zip(&sums.0) {
+            *code = code.wrapping_add(step(sum, last));
+        }
+    }
+}
+
+fn read_wide_steps(sums: &[u16; BLOCK], base: u8, steps: &[Step], next: &mut Column) {
+    let step =
+        |sum: u16, step: Step| u16::from(sum >= step.at).wrapping_neg() & u16::from(step.delta);
+    let mut codes = [u16::from(base); BLOCK];
+    let (fours, rest) = steps.as_chunks::<4>();
+    for &[first, second, third, fourth] in fours {
+        for (code, &sum) in codes.iter_mut().zip(sums) {
+            let firsts = step(sum, first).wrapping_add(step(sum, second));
+            let seconds = step(sum, third).wrapping_add(step(sum, fourth));
+            *code = code.wrapping_add(firsts).wrapping_add(seconds);
+        }
+    }
+    for &last in rest {
+        for (code, &sum) in codes.iter_mut().zip(sums) {
+            *code = code.wrapping_add(step(sum, last));
+        }
+    }
+    for (next, code) in next.0.iter_mut().zip(codes) {
+        *next = code.to_le_bytes()[0];
+    }
+}
+
+fn read_wide_bytes(sums: &[u16; BLOCK], bytes: &Bytes, next: &mut Column) {
+    for (code, &sum) in next.0.iter_mut().zip(sums) {
+        let index = sum.wrapping_add(bytes.half) >> bytes.lsbs;
+        *code = bytes.entries[usize::from(index & 255)];
+    }
+}
+
+/// Reads the graph's own table. An index beyond it can only come from a row that doesn't count.
+pub(super) fn read_entries(lookup: &Lookup, neuron: usize, sums: &[u16], next: &mut Column) {
+    let table = lookup.table(neuron);
+    for (code, &sum) in next.0.iter_mut().zip(sums) {
+        let index = (u64::from(sum) + lookup.half()) >> lookup.lsbs();
+        let entry = usize::try_from(index).ok().and_then(|index| table.get(index));
+        *code = entry.map_or(0, |entry| entry.to_le_bytes()[0]);
+    }
+}

@@ -1,0 +1,70 @@
+//! Where the codes of rows come from.
+
+use crate::error::InputError;
+use crate::graph::IntegerGraph;
+use crate::input::Real;
+
+/// Rows that codes are taken or made from.
+pub(super) trait Source: Copy + Sync {
+    /// Puts the codes of one row into `codes`; in range whenever that succeeds.
+    fn load(self, row: usize, codes: &mut [u16]) -> Result<(), InputError>;
+
+    /// All rows, if they are codes.
+    fn codes(&self) -> Option<&[u16]>;
+
+    /// All rows, if they are reals of single precision.
+    fn singles(&self) -> Option<&[f32]>;
+}
+
+/// Rows of codes.
+#[derive(Clone, Copy)]
+pub(super) struct Codes<'a> {
+    pub(super) graph: &'a IntegerGraph,
+    pub(super) codes: &'a [u16],
+}
+
+impl Source for Codes<'_> {
+    /// Codes are checked in the copy that is evaluated, so that a caller who writes to them meanwhile
+    /// can get a wrong result but not an index outside a table.
+    fn load(self, row: usize, copy: &mut [u16]) -> Result<(), InputError> {
+        let max = self.graph.input().max_code();
+        copy.copy_from_slice(&self.codes[row * copy.len()..][..copy.len()]);
+        match copy.iter().position(|&code| code > max) {
+            None => Ok(()),
+            Some(column) => {
+                let value = copy[column].into();
+                Err(InputError::CodeOutOfRange { row, column, value, max })
+            }
+        }
+    }
+
+    fn codes(&self) -> Option<&[u16]> {
+        Some(self.codes)
+    }
+
+    fn singles(&self) -> Option<&[f32]> {
+        None
+    }
+}
+
+/// Rows of real features.
+#[derive(Clone, Copy)]
+pub(super) struct Reals<'a, T> {
+    pub(super) graph: &'a IntegerGraph,
+    pub(super) x: &'a [T],
+}
+
+impl<T: Real> Source for Reals<'_, T> {
+    fn load(self, row: usize, codes: &mut [u16]) -> Result<(), InputError> {
+        let values = &self.x[row * codes.len()..][..codes.len()];
+        self.graph.input().quantize_row(row, values, codes)
+    }
+
+    fn codes(&self) -> Option<&[u16]> {
+        None
+    }
+
+    fn singles(&self) -> Option<&[f32]> {
+        T::as_singles(self.x)
+    }
+}

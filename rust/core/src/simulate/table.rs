@@ -1,0 +1,103 @@
+//! A neuron's table in the forms that kernels read.
+
+use crate::ops::Lookup;
+
+/// Beyond this many changes of code, reading entry by entry is faster than comparing.
+const MAX_STEPS: usize = 16;
+
+/// A table of one neuron as a function of its sum, counted from the minimum.
+#[derive(Debug)]
+pub(super) struct Table {
+    /// How to read it where whole tables fit registers.
+    pub(super) fast: Read,
+    /// How to read it elsewhere.
+    pub(super) slow: Read,
+}
+
+/// A way to read a table.
+#[derive(Debug, Clone)]
+pub(super) enum Read {
+    /// The first code, and what is added to it, modulo 256, from where on.
+    Steps(u8, Vec<Step>),
+    /// `bytes[(sum + half) >> lsbs]`.
+    Bytes(Box<Bytes>),
+    /// The graph's own table.
+    Entries,
+}
+
+/// A change of code.
+#[derive(Debug, Clone, Copy)]
+pub(super) struct Step {
+    /// The least sum after it.
+    pub(super) at: u16,
+    /// The code after it minus the code before it, modulo 256.
+    pub(super) delta: u8,
+}
+
+/// A table of at most 256 entries. For a sum of 8 bits rounding is part of it, so nothing is shifted.
+#[derive(Debug, Clone)]
+#[repr(C, align(64))]
+pub(super) struct Bytes {
+    pub(super) entries: [u8; 256],
+    /// The largest index.
+    pub(super) last: u8,
+    pub(super) half: u16,
+    pub(super) lsbs: u8,
+}
+
+impl Table {
+    /// The table of a neuron whose sum, counted from its minimum, reaches `width`; none if it holds a
+    /// code of more than 8 bits.
+    pub(super) fn new(lookup: &Lookup, neuron: usize, width: u64) -> Option<Self> {
+        let entries: Option<Vec<u8>> =
+            lookup.table(neuron).iter().map(|&code| u8::try_from(code).ok()).collect();
+        let entries = entries?;
+        let steps = steps(lookup, &entries, width);
+        let bytes = Bytes::new(lookup, &entries, width).map(|bytes| Read::Bytes(Box::new(bytes)));
+        // A byte shuffle reads 16 entries, and takes about as long as a comparison.
+        let shuffles = match &bytes {
+            Some(Read::Bytes(bytes)) => usize::from(bytes.last) / 16 + 1,
+            _ => MAX_STEPS,
+        };
+        let few = steps.len() <= shuffles;
+        let steps = (steps.len() <= MAX_STEPS).then(|| Read::Steps(entries[0], steps));
+        let slow = if few { steps.clone().or(bytes.clone()) } else { bytes.clone() };
+        Some(Self {
+            fast: bytes.or(steps).unwrap_or(Read::Entries),
+            slow: slow.unwrap_or(Read::Entries),
+        })
+    }
+}
+
+#[expect(clippy::cast_possible_truncation, reason = "sums have 16 bits")]
+fn steps(lookup: &Lookup, entries: &[u8], width: u64) -> Vec<Step> {
+    let changes = entries.windows(2).zip(1_u64..).filter(|(pair, _)| pair[0] != pair[1]);
+    changes
+        .map(|(pair, index)| ((index << lookup.lsbs()) - lookup.half(), pair))
+        .filter(|&(at, _)| at <= width)
+        .map(|(at, pair)| Step { at: at as u16, delta: pair[1].wrapping_sub(pair[0]) })
+        .collect()
+}
+
+impl Bytes {
+    #[expect(clippy::cast_possible_truncation, reason = "checked to fit")]
+    fn new(lookup: &Lookup, entries: &[u8], width: u64) -> Option<Self> {
+        let mut bytes = Self { entries: [0; 256], last: 0, half: 0, lsbs: 0 };
+        if width < 256 {
+            bytes.last = width as u8;
+            for (sum, entry) in (0..=width).zip(&mut bytes.entries) {
+                *entry = entries[((sum + lookup.half()) >> lookup.lsbs()) as usize];
+            }
+            return Some(bytes);
+        }
+        if entries.len() > 256 || width + lookup.half() > u64::from(u16::MAX) || lookup.lsbs() > 15
+        {
+            return None;
+        }
+        bytes.last = (entries.len() - 1) as u8;
+        bytes.entries[..entries.len()].copy_from_slice(entries);
+        bytes.half = lookup.half() as u16;
+        bytes.lsbs = lookup.lsbs();
+        Some(bytes)
+    }
+}

@@ -1,0 +1,374 @@
+//! The kernel over any register.
+
+use std::marker::PhantomData;
+
+use super::super::bracket::Brackets;
+use super::super::kernel::{BLOCK, Column, HiddenLayer, Kernel, Planes, Rows, Tile};
+use super::super::portable::read_entries;
+use super::super::program::{Layer, Term};
+use super::super::table::{Bytes, Read, Step};
+use super::load;
+use super::vector::{Vector, transpose};
+use crate::input::Input;
+
+/// Registers of codes that a weight is multiplied with at a time.
+const REGISTERS: usize = 4;
+
+/// A kernel in the instructions of `V`; that there is one says that they may be used.
+#[derive(Clone, Copy)]
+pub(super) struct Simd<V>(PhantomData<V>);
+
+impl<V: Vector> Simd<V> {
+    /// The kernel.
+    ///
+    /// # Safety
+    /// The processor must have the instructions of `V`. They are only inlined, so only fast, where
+    /// the calling function enables them.
+    pub(super) unsafe fn new() -> Self {
+        Self(PhantomData)
+    }
+}
+
+impl<V: Vector> Kernel for Simd<V> {
+    #[inline(always)]
+    fn load_reals(
+        self,
+        rows: Rows<'_, f32>,
+        input: &Input,
+        brackets: &Brackets,
+        columns: &mut [Column],
+    ) -> bool {
+        // SAFETY: `self` says that the instructions may be used.
+        unsafe { load::load_reals::<V>(rows, input, brackets, columns) }
+    }
+
+    #[inline(always)]
+    fn load_codes(self, rows: Rows<'_, u16>, max: u8, columns: &mut [Column]) -> bool {
+        // SAFETY: `self` says that the instructions may be used.
+        unsafe { load::load_codes::<V>(rows, max, columns) }
+    }
+
+    #[inline(always)]
+    fn hidden(
+        self,
+        layer: HiddenLayer<'_>,
+        codes: &[Column],
+        next: &mut [Column],
+        sums: &mut Planes,
+    ) {
+        let codes = &codes[..layer.layer.n_inputs];
+        // SAFETY: `self` says that the instructions may be used, and all inputs have a column.
+        unsafe {
+            if layer.rows <= V::BYTES {
+                hidden::<V, 1>(layer, codes, next, sums);
+            } else {
+                hidden::<V, REGISTERS>(layer, codes, next, sums);
+            }
+        }
+    }
+
+    #[inline(always)]
+    fn head(self, layer: &Layer, rows: usize, codes: &[Column], sums: &mut Planes) {
+        let codes = &codes[..layer.n_inputs];
+        // SAFETY: `self` says that the instructions may be used, and all inputs have a column.
+        unsafe {
+            if rows <= V::BYTES {
+                head::<V, 1>(layer, rows, codes, sums);
+            } else {
+                head::<V, REGISTERS>(layer, rows, codes, sums);
+            }
+        }
+    }
+
+    #[inline(always)]
+    fn transpose(self, columns: &[Column], tiles: &mut [Tile]) {
+        for (columns, tile) in columns.as_chunks::<16>().0.iter().zip(tiles) {
+            for row in (0..BLOCK).step_by(V::BYTES) {
+                // SAFETY: `self` says that the instructions may be used; a register's rows are within
+                // the block, whose rows it divides, and each row of a tile has sixteen bytes.
+                unsafe {
+                    let mut matrix = [V::bytes(0); 16];
+                    for (loaded, column) in matrix.iter_mut().zip(columns) {
+                        *loaded = V::load(column.0.as_ptr().add(row));
+                    }
+                    for (at, rows) in transpose(matrix).iter().enumerate() {
+                        let to = tile.0.as_mut_ptr().cast::<u8>().add((row + at) * 16);
+                        rows.store_rows(to, 16 * 16);
+                    }
+                }
+            }
+        }
+    }
+}
+
+/// A Linear and its Lookup, `N` registers at a time.
+///
+/// # Safety
+/// As [`Vector`]; `codes` must have a column for every input, and `N` registers must divide a column.
+#[inline(always)]
+unsafe fn hidden<V: Vector, const N: usize>(
+    task: HiddenLayer<'_>,
+    codes: &[Column],
+    next: &mut [Column],
+    sums: &mut Planes,
+) {
+    for (neuron, next) in (0..task.layer.neurons.len()).zip(next) {
+        let Some(table) = &task.layer.neurons[neuron].table else { continue };
+        let read = if V::READS_TABLES { &table.fast } else { &table.slow };
+        let keep = task.keep_sums || matches!(read, Read::Entries);
+        let mut first = 0;
+        while first < task.rows {
+            let part = Part { layer: task.layer, neuron, codes, first };
+            // SAFETY: the caller's.
+            unsafe { part.look_up::<V, N>(read, keep, next, sums) };
+            first += N * V::BYTES;
+        }
+        if matches!(read, Read::Entries) {
+            let mut sum = [0; BLOCK];
+            for (row, sum) in sum.iter_mut().enumerate().take(task.rows) {
+                *sum = sums.sum(neuron, row);
+            }
+            read_entries(task.lookup, neuron, &sum, next);
+        }
+    }
+}
+
+/// The last Linear, `N` registers at a time.
+///
+/// # Safety
+/// As [`hidden`].
+#[inline(always)]
+unsafe fn head<V: Vector, const N: usize>(
+    layer: &Layer,
+    rows: usize,
+    codes: &[Column],
+    sums: &mut Planes,
+) {
+    for neuron in 0..layer.neurons.len() {
+        let mut first = 0;
+        while first < rows {
+            let part = Part { layer, neuron, codes, first };
+            // SAFETY: the caller's.
+            unsafe {
+                if layer.is_narrow(neuron) {
+                    part.store_narrow(part.narrow_sum::<V, N>(), layer.wide, sums);
+                } else {
+                    part.store_wide(part.wide_sum::<V, N>(), sums);
+                }
+            }
+            first += N * V::BYTES;
+        }
+    }
+}
+
+/// One neuron in the rows from `first`, as many as the registers hold that a method is asked for.
+#[derive(Clone, Copy)]
+struct Part<'a> {
+    layer: &'a Layer,
+    neuron: usize,
+    codes: &'a [Column],
+    first: usize,
+}
+
+/// The sums of a neuron, in 16-bit lanes: of the even rows, and of the odd ones.
+type Wide<V, const N: usize> = ([V; N], [V; N]);
+
+/// # Safety
+/// For all methods, as [`hidden`]; the registers must be within a column.
+impl Part<'_> {
+    /// Sums, and the codes that `read` gives for them; sums are stored if `keep`.
+    #[inline(always)]
+    unsafe fn look_up<V: Vector, const N: usize>(
+        self,
+        read: &Read,
+        keep: bool,
+        next: &mut Column,
+        sums: &mut Planes,
+    ) {
+        // SAFETY: the caller's.
+        unsafe {
+            if self.layer.is_narrow(self.neuron) {
+                let sum = self.narrow_sum::<V, N>();
+                match read {
+                    Read::Steps(base, steps) => self.store(read_steps(sum, *base, steps), next),
+                    Read::Bytes(bytes) => self.store(V::look_up(sum, bytes), next),
+                    Read::Entries => {}
+                }
+                if keep {
+                    self.store_narrow(sum, true, sums);
+                }
+            } else {
+                let sum = self.wide_sum::<V, N>();
+                match read {
+                    Read::Steps(base, steps) => {
+                        self.store(read_wide_steps(sum, *base, steps), next);
+                    }
+                    Read::Bytes(bytes) => self.store(read_wide_bytes(sum, bytes), next),
+                    Read::Entries => {}
+                }
+                if keep {
+                    self.store_wide(sum, sums);
+                }
+            }
+        }
+    }
+
+    /// The sums of a neuron with one group, a row to a byte.
+    #[inline(always)]
+    unsafe fn narrow_sum<V: Vector, const N: usize>(self) -> [V; N] {
+        let (start, terms) = self.layer.first_group(self.neuron);
+        // SAFETY: the caller's.
+        unsafe { self.group_sum(start, terms) }
+    }
+
+    /// The sums of any neuron.
+    #[inline(always)]
+    unsafe fn wide_sum<V: Vector, const N: usize>(self) -> Wide<V, N> {
+        // SAFETY: the caller's.
+        unsafe {
+            let (mut even, mut odd) = ([V::words(0); N], [V::words(0); N]);
+            for (start, terms) in self.layer.groups(self.neuron) {
+                let sums = self.group_sum::<V, N>(start, terms);
+                for at in 0..N {
+                    even[at] = even[at].add(sums[at].and(V::words(255)));
+                    odd[at] = odd[at].add(sums[at].shift_right(8));
+                }
+            }
+            (even, odd)
+        }
+    }
+
+    /// A group's sums, a row to a byte. The terms must be the layer's.
+    #[inline(always)]
+    unsafe fn group_sum<V: Vector, const N: usize>(self, start: u16, terms: &[Term]) -> [V; N] {
+        // SAFETY: a term's column is one of the layer's inputs, by construction of the program, and
+        // those have codes; registers within a column are the caller's promise.
+        unsafe {
+            let mut sums = [V::words(start); N];
+            let codes = self.codes.as_ptr().cast::<u8>().add(self.first);
+            for term in terms {
+                let weights = V::doubles(term.weights);
+                let column = codes.add(term.column as usize * size_of::<Column>());
+                for (at, sum) in sums.iter_mut().enumerate() {
+                    *sum = sum.add(V::load(column.add(at * V::BYTES)).multiply(weights));
+                }
+            }
+            sums
+        }
+    }
+
+    #[inline(always)]
+    unsafe fn store<V: Vector, const N: usize>(self, registers: [V; N], column: &mut Column) {
+        for (at, register) in registers.iter().enumerate() {
+            // SAFETY: the caller's.
+            unsafe { register.store(column.0.as_mut_ptr().add(self.first + at * V::BYTES)) };
+        }
+    }
+
+    /// Stores sums of 8 bits, with zeros for high bytes if `clear_high`.
+    #[inline(always)]
+    unsafe fn store_narrow<V: Vector, const N: usize>(
+        self,
+        sum: [V; N],
+        clear_high: bool,
+        sums: &mut Planes,
+    ) {
+        // SAFETY: the caller's.
+        unsafe {
+            self.store(sum, &mut sums.low[self.neuron]);
+            if clear_high {
+                self.store([V::bytes(0); N], &mut sums.high[self.neuron]);
+            }
+        }
+    }
+
+    #[inline(always)]
+    unsafe fn store_wide<V: Vector, const N: usize>(
+        self,
+        (mut even, mut odd): Wide<V, N>,
+        sums: &mut Planes,
+    ) {
+        // SAFETY: the caller's.
+        unsafe {
+            self.store(low_bytes((even, odd)), &mut sums.low[self.neuron]);
+            for at in 0..N {
+                even[at] = even[at].shift_right(8);
+                odd[at] = odd[at].shift_right(8);
+            }
+            self.store(low_bytes((even, odd)), &mut sums.high[self.neuron]);
+        }
+    }
+}
+
+/// # Safety
+/// As [`Vector`].
+#[inline(always)]
+unsafe fn read_steps<V: Vector, const N: usize>(sums: [V; N], base: u8, steps: &[Step]) -> [V; N] {
+    // SAFETY: the caller's.
+    unsafe {
+        let mut codes = [V::bytes(base); N];
+        for step in steps {
+            let (at, delta) = (V::bytes(step.at.to_le_bytes()[0]), V::bytes(step.delta));
+            for (code, sum) in codes.iter_mut().zip(sums) {
+                *code = code.step_bytes(sum, at, delta);
+            }
+        }
+        codes
+    }
+}
+
+/// # Safety
+/// As [`Vector`].
+#[inline(always)]
+unsafe fn read_wide_steps<V: Vector, const N: usize>(
+    (even, odd): Wide<V, N>,
+    base: u8,
+    steps: &[Step],
+) -> [V; N] {
+    // SAFETY: the caller's.
+    unsafe {
+        let (mut evens, mut odds) = ([V::words(base.into()); N], [V::words(base.into()); N]);
+        for step in steps {
+            let (least, delta) = (V::words(step.at), V::words(step.delta.into()));
+            for at in 0..N {
+                evens[at] = evens[at].step_words(even[at], least, delta);
+                odds[at] = odds[at].step_words(odd[at], least, delta);
+            }
+        }
+        low_bytes((evens, odds))
+    }
+}
+
+/// # Safety
+/// As [`Vector`].
+#[inline(always)]
+unsafe fn read_wide_bytes<V: Vector, const N: usize>(
+    (mut even, mut odd): Wide<V, N>,
+    table: &Bytes,
+) -> [V; N] {
+    // SAFETY: the caller's.
+    unsafe {
+        let half = V::words(table.half);
+        for at in 0..N {
+            even[at] = even[at].add(half).shift_right(table.lsbs);
+            odd[at] = odd[at].add(half).shift_right(table.lsbs);
+        }
+        V::look_up(low_bytes((even, odd)), table)
+    }
+}
+
+/// The low bytes, a row to a byte.
+///
+/// # Safety
+/// As [`Vector`].
+#[inline(always)]
+unsafe fn low_bytes<V: Vector, const N: usize>((even, odd): Wide<V, N>) -> [V; N] {
+    // SAFETY: the caller's.
+    unsafe {
+        let mut bytes = even;
+        for at in 0..N {
+            bytes[at] = even[at].and(V::words(255)).or(odd[at].to_high_bytes());
+        }
+        bytes
+    }
+}

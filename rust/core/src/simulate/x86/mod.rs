@@ -1,0 +1,64 @@
+//! The packed kernel in vector instructions of x86-64.
+
+mod avx2;
+mod avx512;
+mod kernel;
+mod load;
+mod vector;
+
+use avx2::Ymm;
+use avx512::Zmm;
+use kernel::Simd;
+
+use super::evaluate::Job;
+use super::finish::Finish;
+use super::packed::{self, Scratch};
+use super::path::Path;
+use super::portable::Portable;
+use super::program::Program;
+use super::source::Source;
+use crate::error::InputError;
+
+/// Evaluates on `path`, or in plain loops where the processor lacks its instructions.
+pub(super) fn evaluate<S: Source, F: Finish>(
+    path: Path,
+    job: Job<'_, S, F>,
+    program: &Program,
+    start: usize,
+    out: &mut [F::Value],
+    scratch: &mut Scratch,
+) -> Result<(), InputError> {
+    match path {
+        // SAFETY: the processor has the instructions that the function enables.
+        Path::Avx2 if path.is_available() => unsafe { avx2(job, program, start, out, scratch) },
+        // SAFETY: as above.
+        Path::Avx512 if path.is_available() => unsafe { avx512(job, program, start, out, scratch) },
+        // SAFETY: as above.
+        Path::Avx512Vbmi if path.is_available() => unsafe {
+            avx512_vbmi(job, program, start, out, scratch)
+        },
+        _ => packed::evaluate(Portable, job, program, start, out, scratch),
+    }
+}
+
+/// All that is called here is inlined, so that it is compiled for the same instructions.
+macro_rules! evaluate_with {
+    ($name:ident, $vector:ty, $features:literal) => {
+        #[target_feature(enable = $features)]
+        fn $name<S: Source, F: Finish>(
+            job: Job<'_, S, F>,
+            program: &Program,
+            start: usize,
+            out: &mut [F::Value],
+            scratch: &mut Scratch,
+        ) -> Result<(), InputError> {
+            // SAFETY: this function has the vector's instructions.
+            let kernel = unsafe { Simd::<$vector>::new() };
+            packed::evaluate(kernel, job, program, start, out, scratch)
+        }
+    };
+}
+
+evaluate_with!(avx2, Ymm, "avx2,fma");
+evaluate_with!(avx512, Zmm<false>, "avx2,fma,avx512f,avx512bw,avx512dq,avx512vl");
+evaluate_with!(avx512_vbmi, Zmm<true>, "avx2,fma,avx512f,avx512bw,avx512dq,avx512vl,avx512vbmi");

@@ -1,0 +1,102 @@
+//! The vector operations that the kernel is written in.
+
+use super::super::table::Bytes;
+
+/// Lanes of four rows at most share a register.
+pub(super) const MAX_ROWS: usize = 4;
+
+/// A register of bytes, or of lanes of 16 bits, in sub-registers of 16 bytes.
+///
+/// # Safety
+/// All methods need the instruction set of the implementing type, and pointers to as many values as
+/// they say.
+pub(super) trait Vector: Copy {
+    /// Its bytes: a multiple of 16 that divides the rows of a block.
+    const BYTES: usize;
+
+    /// Rows whose bytes of sixteen columns fill it, one to a sub-register.
+    const ROWS: usize = Self::BYTES / 16;
+
+    /// Whether whole tables are read by permutes.
+    const READS_TABLES: bool;
+
+    /// The constants of sixteen features.
+    type Constants: Copy;
+
+    /// [`Vector::BYTES`] bytes at `from`.
+    unsafe fn load(from: *const u8) -> Self;
+    /// Stores [`Vector::BYTES`] bytes at `to`.
+    unsafe fn store(self, to: *mut u8);
+    /// Stores each sub-register `stride` bytes after the one before it.
+    unsafe fn store_rows(self, to: *mut u8, stride: usize);
+
+    /// `value` in every byte.
+    unsafe fn bytes(value: u8) -> Self;
+    /// `value` in every lane of 16 bits.
+    unsafe fn words(value: u16) -> Self;
+    /// `value` in every lane of 32 bits.
+    unsafe fn doubles(value: u32) -> Self;
+
+    /// Sum of 16-bit lanes, modulo `2^16`.
+    unsafe fn add(self, other: Self) -> Self;
+    /// Product of 16-bit lanes, modulo `2^16`.
+    unsafe fn multiply(self, other: Self) -> Self;
+    /// 16-bit lanes shifted right by as many bits.
+    unsafe fn shift_right(self, bits: u8) -> Self;
+    /// 16-bit lanes, each byte moved up by one, zeros below.
+    unsafe fn to_high_bytes(self) -> Self;
+    /// Bitwise and.
+    unsafe fn and(self, other: Self) -> Self;
+    /// Bitwise or.
+    unsafe fn or(self, other: Self) -> Self;
+    /// The lesser of bytes.
+    unsafe fn min_bytes(self, other: Self) -> Self;
+    /// `self + delta`, byte by byte, modulo 256, where `x >= at`; else `self`.
+    unsafe fn step_bytes(self, x: Self, at: Self, delta: Self) -> Self;
+    /// The same with 16-bit lanes.
+    unsafe fn step_words(self, x: Self, at: Self, delta: Self) -> Self;
+
+    /// Within each sub-register, the low eight bytes of both, in turn.
+    unsafe fn unpack_low(self, other: Self) -> Self;
+    /// Within each sub-register, the high eight bytes of both, in turn.
+    unsafe fn unpack_high(self, other: Self) -> Self;
+
+    /// The entries at the indexes in the registers, all at most `table.last`.
+    unsafe fn look_up<const N: usize>(indexes: [Self; N], table: &Bytes) -> [Self; N];
+
+    /// Constants of the sixteen features from those pointed at.
+    unsafe fn constants(below: *const f32, above: *const f32, floor: *const f32)
+    -> Self::Constants;
+
+    /// Brackets sixteen values at each of the first [`Vector::ROWS`] pointers: saturated codes, a row
+    /// to a sub-register. True if one is in doubt: `doubts[16 * row + feature]` is then not zero.
+    unsafe fn bracket(
+        rows: [*const f32; MAX_ROWS],
+        constants: Self::Constants,
+        doubts: &mut [u32; 16 * MAX_ROWS],
+    ) -> (Self, bool);
+
+    /// Sixteen codes at each of the first [`Vector::ROWS`] pointers, as bytes where they are at most
+    /// `max`, a row to a sub-register. True if one is larger; it counts as `max`.
+    unsafe fn narrow(rows: [*const u16; MAX_ROWS], max: u16) -> (Self, bool);
+}
+
+/// Transposes the sixteen by sixteen bytes of each sub-register: byte `j` of register `i` becomes byte
+/// `i` of register `j`. Each of the four rounds is a perfect shuffle.
+///
+/// # Safety
+/// As [`Vector`].
+#[inline(always)]
+pub(super) unsafe fn transpose<V: Vector>(mut matrix: [V; 16]) -> [V; 16] {
+    for _ in 0..4 {
+        let from = matrix;
+        for at in 0..8 {
+            // SAFETY: the caller's.
+            unsafe {
+                matrix[2 * at] = from[at].unpack_low(from[at + 8]);
+                matrix[2 * at + 1] = from[at].unpack_high(from[at + 8]);
+            }
+        }
+    }
+    matrix
+}
