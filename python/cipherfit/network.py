@@ -12,7 +12,7 @@ from torch import Tensor, nn
 
 from cipherfit.activations import build_activation
 from cipherfit.exceptions import InvalidParameterError
-from cipherfit.linear import QuantLinear
+from cipherfit.linear import AMPLE_WEIGHT, QuantLinear
 from cipherfit.quant_functions import OutputUnitsFunction
 from cipherfit.quantizers import ActivationQuantizer, InputQuantizer
 
@@ -22,8 +22,8 @@ MAX_EXACT_LOOKUP_BITS = 6
 ROUNDED_LOOKUP_BITS = 6
 MAX_LOOKUP_BITS = 16
 MAX_CODE_BITS = 16
-#: Inputs get no more bits than this without being asked.
-MAX_CHOSEN_IN_BITS = 8
+#: Inputs get no more bits than this without being asked, and are made no coarser than that.
+MAX_CHOSEN_IN_BITS, MIN_CHOSEN_IN_BITS = 8, 2
 MAX_ACCUM_BITS = 48
 
 
@@ -130,7 +130,7 @@ class SparseQuantNeuralNetImpl(QuantNetwork):
     n_w_bits : int, default=3
         Bits of a weight, in [1, 16].
     n_a_bits : int, default=3
-        Bits of an activation, in [1, 16], and of an input where `n_in_bits` is no more.
+        Bits of an activation, in [1, 16]; those of an input follow, see `n_in_bits`.
     n_accum_bits : int, default=8
         Bits that every accumulator fits, in [1, 48].
     activation_function : type, default=nn.ReLU
@@ -142,7 +142,8 @@ class SparseQuantNeuralNetImpl(QuantNetwork):
         to 6, else 6 or one more than the activations have: cheap in FHE, and fine enough.
     n_in_bits : int, optional
         Bits of an input, in [1, 16]. Default: `n_a_bits`, or more where there are so few inputs
-        that the accumulator has room for them: see `default_in_bits`. They cost no lookups.
+        that the accumulator has room for them, or fewer where there are so many that it has too
+        little for their weights: see `default_in_bits`. They cost no lookups.
     rounding : {"approximate", "exact"}, default="approximate"
         How the circuit rounds away the bits that a lookup does not read. Approximate rounding is
         several times faster, and may move a value next to a rounding threshold to its neighbour.
@@ -353,18 +354,22 @@ def default_lookup_bits(n_accum_bits: int, n_a_bits: int) -> int:
 
 
 def default_in_bits(input_dim: int, n_w_bits: int, n_a_bits: int, n_accum_bits: int) -> int:
-    """Return how many bits an input has by default: at least as many as an activation.
+    """Return how many bits an input has by default: as many as an activation, more, or fewer.
 
     An accumulator holds weight codes of an L1 norm up to ``(2**n_accum_bits - 1) / (2**n - 1)`` on
-    inputs of n bits. With many inputs it is needed for weights. With few, finer inputs are worth
-    more: each bit is taken as long as the norm stays at 0.8 per input, and at the sum of the two
-    largest weights, up to 8 bits.
+    inputs of n bits. With few inputs, finer ones are worth more than norm: each bit is taken as
+    long as the norm stays at 0.8 per input, and at the sum of the two largest weights, up to 8
+    bits. With so many that the norm is scarce (see `AMPLE_WEIGHT`), coarser inputs make room for
+    weights, down to 2 bits.
     """
     max_weight = max(1, 2 ** (n_w_bits - 1) - 1)
+    most = 2**n_accum_bits - 1
     needed = max(0.8 * input_dim, 2 * max_weight)
     n_bits = n_a_bits
-    while n_bits < MAX_CHOSEN_IN_BITS and 2**n_accum_bits - 1 >= needed * (2 ** (n_bits + 1) - 1):
+    while n_bits < MAX_CHOSEN_IN_BITS and most >= needed * (2 ** (n_bits + 1) - 1):
         n_bits += 1
+    while n_bits > MIN_CHOSEN_IN_BITS and most < AMPLE_WEIGHT * input_dim * (2**n_bits - 1):
+        n_bits -= 1
     return n_bits
 
 
