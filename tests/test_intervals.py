@@ -42,7 +42,7 @@ def assert_within_proof(graph, codes, n_accum_bits=8):
 
 
 def small_graph(seed, **options):
-    options = {"n_hidden_neurons": 4, "n_a_bits": 2, "n_w_bits": 3, **options}
+    options = {"n_hidden_neurons": 4, "n_a_bits": 2, "n_in_bits": 2, "n_w_bits": 3, **options}
     return lower(calibrated_network(5, seed=seed, **options)[0])
 
 

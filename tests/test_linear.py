@@ -8,7 +8,7 @@ import torch
 from hypothesis import given
 from hypothesis import strategies as st
 
-from cipherfit.linear import QuantLinear
+from cipherfit.linear import AMPLE_WEIGHT, QuantLinear, surviving
 
 
 def layer(fan_in=6, fan_out=4, **options):
@@ -56,8 +56,8 @@ def test_no_weights_are_extreme_enough_to_leave_the_accumulator_budget(made):
 @given(made=extreme_layers())
 def test_the_mask_keeps_the_largest_weights_and_stops_only_at_the_budget(made):
     mask = made.mask().numpy()
-    scaled = np.abs(made._scaled_weight().detach().numpy())
-    unpruned = made._round(made._scaled_weight()).numpy().astype(int)
+    scaled = np.abs(made.scaled_weight().numpy())
+    unpruned = made._round(made.scaled_weight()).numpy().astype(int)
     budget = 2**made.n_accum_bits - 1 - (2 ** (made.lsbs - 1) if made.lsbs else 0)
     for magnitudes, codes, kept in zip(scaled, unpruned, mask, strict=True):
         dropped = ~kept & (codes != 0)
@@ -119,16 +119,87 @@ def test_small_layers_whose_accumulators_fit_their_lookup_are_not_rounded():
     assert layer(64, 3, n_lookup_bits=None).lsbs == 0
 
 
-def test_gradients_reach_kept_weights_and_scales_and_no_masked_weight():
+def straight_through(hard, soft):
+    return hard.detach() + (soft - soft.detach())
+
+
+def outputs_by_autograd(made, x):
+    """Compute the layer's outputs as a chain of operations that torch differentiates itself."""
+    scale = made.log_scale.exp().unsqueeze(1)
+    clamped = (made.weight / scale).clamp(-made.max_weight_code, made.max_weight_code)
+    counted = torch.ones_like(clamped)
+    if made.most_weight < AMPLE_WEIGHT * made.in_features:
+        counted = surviving(clamped.detach().abs(), made.most_weight)
+    norm = (clamped * counted).abs().sum(dim=1, keepdim=True)
+    fitted = clamped * (made.most_weight / norm).clamp(max=1)
+    mask = made.mask()
+    codes = straight_through(fitted.round() * mask, fitted * mask)
+    accumulators = x @ codes.T
+    low = made.max_in_code * codes.detach().clamp(max=0).sum(dim=1)
+    step = 2**made.lsbs
+    rounded = low + ((accumulators - low + made.rounding_half) / step).floor() * step
+    centre = codes.sum(dim=1) * made.max_in_code / 2
+    real = straight_through(rounded, accumulators) - centre
+    return real * scale.squeeze(1) * made.input_step + made.bias
+
+
+@pytest.mark.parametrize("fan_in", [5, 64, 300])
+@pytest.mark.parametrize("n_lookup_bits", [None, 4])
+@pytest.mark.parametrize("n_accum_bits", [8, 12])
+def test_outputs_and_gradients_are_those_that_autograd_gives(fan_in, n_lookup_bits, n_accum_bits):
+    made = layer(fan_in, 8, n_lookup_bits=n_lookup_bits, n_accum_bits=n_accum_bits).double()
+    x = torch.randint(0, 8, (32, fan_in)).double().requires_grad_()
+    tensors = [x, made.weight, made.log_scale, made.bias]
+    upstream = torch.randn(32, 8).double()
+    made.train()
+    outputs, expected = made(x), outputs_by_autograd(made, x)
+    torch.testing.assert_close(outputs, expected, rtol=1e-12, atol=1e-12)
+    gradients = torch.autograd.grad(outputs, tensors, upstream)
+    for got, wanted in zip(
+        gradients, torch.autograd.grad(expected, tensors, upstream), strict=True
+    ):
+        torch.testing.assert_close(got, wanted, rtol=1e-9, atol=1e-9)
+
+
+def test_gradients_reach_kept_weights_scales_and_biases():
     made = layer(64, 8)
     made(torch.randint(0, 8, (32, 64)).float()).pow(2).sum().backward()
     mask = made.mask()
-    saturated = made._scaled_weight().abs() >= made.max_weight_code
+    saturated = (made.weight / made.log_scale.exp()[:, None]).abs() >= made.max_weight_code
     assert torch.isfinite(made.weight.grad).all()
-    assert (made.weight.grad[~mask] == 0).all()
     assert (made.weight.grad[mask & ~saturated] != 0).all()
     assert (made.log_scale.grad != 0).all()
     assert (made.bias.grad != 0).all()
+
+
+def test_a_masked_weight_moves_only_with_the_norm_that_all_share():
+    made = layer(64, 8)
+    with torch.no_grad():
+        # After fit, all lie above a half, so they round up to more than the accumulator holds.
+        spread = torch.rand(8, 64) * 0.1 + 0.95
+        made.weight.copy_(made.weight.sign() * spread * made.log_scale.exp().unsqueeze(1))
+    made(torch.randint(0, 8, (32, 64)).float()).pow(2).sum().backward()
+    pulls = made.weight.grad * made.weight.sign()
+    for pull, kept in zip(pulls, made.mask(), strict=True):
+        assert (~kept).any()
+        torch.testing.assert_close(pull[~kept], pull[~kept][:1].expand((~kept).sum()))
+
+
+@pytest.mark.parametrize("fan_in", [64, 784])
+def test_weights_are_shrunk_to_the_norm_that_their_accumulator_holds(fan_in):
+    made = layer(fan_in, 8)
+    codes = made.weight_codes()
+    assert (codes.abs().sum(dim=1) <= made.most_weight).all()
+    assert (codes.abs().sum(dim=1) >= 0.5 * made.most_weight).all()
+
+
+def test_settled_weights_keep_their_codes_to_the_last_one():
+    made = layer(300, 8)
+    codes = made.weight_codes()
+    made.settle()
+    assert torch.equal(made.weight_codes(), codes)
+    made.settle()
+    assert torch.equal(made.weight_codes(), codes)
 
 
 def test_a_masked_weight_returns_when_the_others_shrink():

@@ -20,6 +20,10 @@ both = pytest.mark.parametrize("name", ESTIMATORS)
 
 
 def estimator(name, **options):
+    if name == "iris" and "criterion" not in options:
+        # With smoothing, torch sums a batch's losses in another order than ours: to the last bit,
+        # weights of 1 would not be no weights.
+        options = {"criterion__label_smoothing": 0.0, **options}
     return ESTIMATORS[name](
         **{"module__n_hidden_neurons": 4, "max_epochs": 3, "random_state": 0, **options}
     )

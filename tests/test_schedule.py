@@ -25,7 +25,12 @@ class RateLog(Callback):
 def trained(**options):
     log = RateLog()
     X, y = load("iris")
-    options = {"max_epochs": 10, "lr": 0.1, "batch_size": 40, **options}
+    options = {
+        "max_epochs": 10,
+        "lr": 0.1,
+        "batch_size": 40,
+        "iterator_train__min_batches": 1,
+    } | options
     model = NeuralNetClassifier(module__n_hidden_neurons=3, callbacks=[("log", log)], **options)
     return model.fit(X, y), np.array(log.rates)
 

@@ -10,6 +10,7 @@ from skorch.classifier import NeuralNetClassifier as SkorchClassifier
 from torch.nn import CrossEntropyLoss
 from torch.optim import Adam
 
+from cipherfit.batches import BatchLoader
 from cipherfit.estimator import QuantizedSkorchEstimatorMixin
 from cipherfit.exceptions import InvalidParameterError
 from cipherfit.fixed_type import FixedTypeSkorchNeuralNet
@@ -29,17 +30,21 @@ class NeuralNetClassifier(
         Positional parameters of skorch's classifier, after its module.
     criterion : type, default=torch.nn.CrossEntropyLoss
         Loss between the network's outputs (logits) and the class indices. An ndarray
-        `criterion__weight` (n_classes,) weighs the classes.
+        `criterion__weight` (n_classes,) weighs the classes. Cross entropy runs with
+        ``criterion__label_smoothing=0.1``.
     classes : array-like of shape (n_classes,), optional
         All class labels, where `fit` may not see every one. Default: those in `y`.
     optimizer : type, default=torch.optim.Adam
-        Torch optimizer.
+        Torch optimizer. Adam runs with ``optimizer__betas=(0.9, 0.99)``.
     lr : float, default=0.005
         Learning rate: the peak of the one-cycle schedule (see `cipherfit.schedule.OneCycle`).
     max_epochs : int, default=100
-        Passes over the training rows.
-    batch_size : int, default=64
+        Epochs: passes over the training rows, but for few rows, where an epoch makes at least 10
+        steps (``iterator_train__min_batches``).
+    batch_size : int, default=32
         Rows of a training step; -1: all.
+    iterator_train : type, default=cipherfit.batches.BatchLoader
+        What draws the batches.
     iterator_train__shuffle : bool, default=True
         Whether to draw the rows of each epoch in random order.
     train_split : callable or None, default=None
@@ -81,7 +86,8 @@ class NeuralNetClassifier(
         optimizer: Any = Adam,
         lr: float = 0.005,
         max_epochs: int = 100,
-        batch_size: int = 64,
+        batch_size: int = 32,
+        iterator_train: Any = BatchLoader,
         iterator_train__shuffle: bool = True,
         train_split: Any = None,
         verbose: int = 0,
@@ -104,6 +110,7 @@ class NeuralNetClassifier(
             lr=lr,
             max_epochs=max_epochs,
             batch_size=batch_size,
+            iterator_train=iterator_train,
             iterator_train__shuffle=iterator_train__shuffle,
             train_split=train_split,
             verbose=verbose,

@@ -6,9 +6,19 @@ from collections.abc import Mapping
 from types import MappingProxyType
 from typing import Any
 
+from torch.nn import CrossEntropyLoss
+from torch.optim import Adam
+
 from cipherfit.exceptions import InvalidParameterError, NotFittedError
 from cipherfit.network import SparseQuantNeuralNetImpl
 from cipherfit.schedule import OneCycle
+
+#: Options of loss and optimizer that help few bits, where they are of the kind named and the user
+#: leaves them out: found by the experiments in docs/training.md.
+_TRAINING_OPTIONS: dict[str, tuple[type, dict[str, Any]]] = {
+    "criterion": (CrossEntropyLoss, {"label_smoothing": 0.1}),
+    "optimizer": (Adam, {"betas": (0.9, 0.99)}),
+}
 
 
 class FixedTypeSkorchNeuralNet:
@@ -64,9 +74,26 @@ class FixedTypeSkorchNeuralNet:
     def _default_callbacks(self) -> list[tuple[str, Any]]:
         return [*super()._default_callbacks, ("lr_schedule", OneCycle())]  # type: ignore[misc]
 
+    def get_params_for(self, prefix: str) -> dict[str, Any]:
+        """Return the parameters of a component, with defaults that suit training with few bits.
+
+        Parameters
+        ----------
+        prefix : str
+            Name of the component, such as "optimizer".
+
+        Returns
+        -------
+        params : dict
+            Parameter names, without prefix, mapped to their values.
+        """
+        params: dict[str, Any] = super().get_params_for(prefix)  # type: ignore[misc]
+        kind, options = _TRAINING_OPTIONS.get(prefix, (None, {}))
+        return {**options, **params} if vars(self).get(prefix) is kind else params
+
     def initialize_module(self) -> Any:
         """Build the network for the data's features and targets."""
-        options: dict[str, Any] = self.get_params_for("module")  # type: ignore[attr-defined]
+        options: dict[str, Any] = self.get_params_for("module")
         options.setdefault("n_layers", 2)
         self._fill_in(options, "input_dim", vars(self).get("n_features_in_"), "features in X")
         targets = vars(self).get("targets_")

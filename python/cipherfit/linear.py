@@ -6,20 +6,53 @@ import math
 
 import torch
 from torch import Tensor, nn
-from torch.nn import functional as F  # noqa: N812
 
 from cipherfit._core import accumulator_mask
-from cipherfit.quantizers import straight_through
+from cipherfit.quant_functions import QuantizedWeights, QuantLinearFunction
+
+#: Mean weight code up to which a budget is scarce: most weights would round to zero.
+AMPLE_WEIGHT = 0.3
+#: Halvings (of a logarithm) in the search for the factor at which enough weights survive.
+_SEARCH_STEPS = 5
+
+
+def surviving(magnitudes: Tensor, most: float) -> Tensor:
+    """Return which weights of each neuron still round away from zero once they fit together.
+
+    Parameters
+    ----------
+    magnitudes : torch.Tensor of shape (out_features, in_features)
+        Weights in units of their scale, not negative.
+    most : float
+        L1 norm that those which survive may have together.
+
+    Returns
+    -------
+    torch.Tensor of shape (out_features, in_features)
+        1 where ``factor * magnitude >= 0.5`` for the largest factor in [0, 1] that was found to let
+        the survivors fit, else 0.
+    """
+    high = torch.ones_like(magnitudes[:, :1])
+    low = (most / magnitudes.sum(dim=1, keepdim=True).clamp(min=1e-9)).clamp(max=1.0)
+    for _ in range(_SEARCH_STEPS):
+        middle = (low * high).sqrt()
+        threshold = 0.5 / middle
+        norm = middle * (magnitudes * (magnitudes >= threshold)).sum(dim=1, keepdim=True)
+        beyond = norm > most
+        high, low = torch.where(beyond, middle, high), torch.where(beyond, low, middle)
+    return (magnitudes * low >= 0.5).to(magnitudes.dtype)
 
 
 class QuantLinear(nn.Module):
     """Linear layer with integer weights, pruned so that no accumulator leaves its bit budget.
 
-    A weight's code is ``clamp(round(weight / scale), -max_code, max_code)``: symmetric, with one
-    learned scale per neuron, so that a pruned weight is exactly 0. In every forward the Rust mask
-    keeps, per neuron, the largest weights whose *proven* accumulator width fits
-    ``2**n_accum_bits - 1``. A masked weight has no gradient; it returns when those that are kept
-    shrink below it.
+    A weight's code is ``clamp(round(fit * clamp(weight / scale)), -max_code, max_code)``:
+    symmetric, with one learned scale per neuron (LSQ, arXiv:1902.08153), so that a pruned weight is
+    exactly 0. The factor ``fit`` shrinks a neuron's weights until their L1 norm is what its
+    accumulator can hold, as the normalization of A2Q does (Colbert et al., 2023, arXiv:2308.13504):
+    its gradient makes weights compete for the budget. Then, in every forward, the Rust mask keeps
+    the largest weights whose *proven* accumulator width fits ``2**n_accum_bits - 1``, rounding of
+    the weights included.
 
     Where the lookup that follows reads fewer bits than the accumulator has, the forward rounds the
     accumulator as the circuit will.
@@ -44,10 +77,13 @@ class QuantLinear(nn.Module):
     in_low, in_high : torch.Tensor of shape (in_features,)
         Proven interval of every input code, which lowering sets: in evaluation it places the
         rounding grid where the integer graph has it. Training assumes all codes.
+    settled : torch.Tensor of shape (), bool
+        Whether the weights are stored as they are after fit and mask, so that `fit` is 1.
     """
 
     in_low: Tensor
     in_high: Tensor
+    settled: Tensor
 
     def __init__(
         self,
@@ -69,6 +105,7 @@ class QuantLinear(nn.Module):
         self.n_lookup_bits = n_lookup_bits
         self.register_buffer("in_low", torch.zeros(in_features))
         self.register_buffer("in_high", torch.full((in_features,), float(self.max_in_code)))
+        self.register_buffer("settled", torch.tensor(False))
         self.weight = nn.Parameter(torch.empty(out_features, in_features))
         self.log_scale = nn.Parameter(torch.empty(out_features))
         self.bias = nn.Parameter(torch.zeros(out_features)) if bias else None
@@ -98,6 +135,11 @@ class QuantLinear(nn.Module):
         return (1 << self.lsbs) >> 1
 
     @property
+    def most_weight(self) -> float:
+        """Largest L1 norm of a neuron's weight codes that its accumulator can hold."""
+        return float((2**self.n_accum_bits - 1 - self.rounding_half) / self.max_in_code)
+
+    @property
     def input_step(self) -> float:
         """Real value of one input code; codes are centred and span [-1, 1]."""
         return 2.0 / self.max_in_code
@@ -119,26 +161,57 @@ class QuantLinear(nn.Module):
         The largest stay; given the spread of every input (in_features,), those of the largest
         contribution, weight times spread.
         """
-        scaled = self._scaled_weight()
+        scaled = self.scaled_weight()
         importance = scaled if input_spread is None else scaled * input_spread
         return self._mask(importance, self._round(scaled))
 
+    @torch.no_grad()
+    def settle(self) -> None:
+        """Write what fit and mask make of the weights into them, with exact zeros where pruned."""
+        quantized = self.quantize(self.weight, (-self.log_scale).exp())
+        weight: Tensor = self.weight
+        if quantized.fit is not None:
+            # Where nothing shrinks, the weights stay to the last bit.
+            limit = self.max_weight_code * self.log_scale.exp().unsqueeze(1)
+            fitted = weight.clamp(-limit, limit) * quantized.fit
+            weight = torch.where(quantized.fit < 1, fitted, weight)
+        self.weight.copy_(weight * self.mask())
+        self.settled.fill_(True)
+
+    @torch.no_grad()
+    def scaled_weight(self) -> Tensor:
+        """Return the weights in units of their scale, clamped and fitted, before rounding."""
+        quantized = self.quantize(self.weight, (-self.log_scale).exp())
+        return quantized.clamped if quantized.fit is None else quantized.clamped * quantized.fit
+
+    @torch.no_grad()
     def weight_codes(self) -> Tensor:
-        """Return the pruned integer weights, with straight-through gradients."""
-        scaled = self._scaled_weight()
-        codes = self._round(scaled)
-        mask = self._mask(scaled, codes)
-        return straight_through(codes * mask, scaled * mask)
+        """Return the pruned integer weights."""
+        return self.quantize(self.weight, (-self.log_scale).exp()).codes
 
     def real_weight(self) -> Tensor:
         """Return the real value of each weight per code of its input, before rounding."""
-        scaled = self._scaled_weight()
-        kept = scaled * self._mask(scaled, self._round(scaled))
-        return kept * (self.log_scale.exp() * self.input_step).unsqueeze(1)
+        return (
+            self.scaled_weight()
+            * self.mask()
+            * (self.log_scale.exp() * self.input_step).unsqueeze(1)
+        )
+
+    def quantize(self, weight: Tensor, inverse_scale: Tensor) -> QuantizedWeights:
+        """Return the codes of given weights, and what their gradient needs."""
+        scaled = weight * inverse_scale.unsqueeze(1)
+        clamped = scaled.clamp(-self.max_weight_code, self.max_weight_code)
+        fit, counted = self._fit(clamped)
+        fitted = clamped if fit is None else clamped * fit
+        codes = self._round(fitted)
+        mask = None
+        if bool((codes.abs().sum(dim=1) > self.most_weight).any()):
+            mask = self._mask(fitted, codes)
+            codes = codes * mask
+        return QuantizedWeights(codes, clamped, fit, counted, mask, scaled == clamped)
 
     def lowest(self, codes: Tensor) -> Tensor:
         """Return the least value of every neuron's accumulator for given weight codes."""
-        codes = codes.detach()
         if self.training:
             return codes.clamp(max=0).sum(dim=1) * self.max_in_code
         return codes.clamp(min=0) @ self.in_low + codes.clamp(max=0) @ self.in_high
@@ -146,19 +219,26 @@ class QuantLinear(nn.Module):
     def dequantize(self, accumulators: Tensor, codes: Tensor) -> Tensor:
         """Return the real values of accumulators (..., out_features) for given weight codes."""
         centre = codes.sum(dim=1) * (self.max_in_code / 2)
-        real = (accumulators - centre) * (self.log_scale.exp() * self.input_step)
+        real = (accumulators - centre) * (self.input_step / (-self.log_scale).exp())
         return real if self.bias is None else real + self.bias
+
+    def centred(self, x: Tensor, codes: Tensor) -> Tensor:
+        """Return accumulators as the lookup reads them, less what centred inputs would give."""
+        accumulators = x @ codes.T
+        centre = codes.sum(dim=1) * (self.max_in_code / 2)
+        if not self.lsbs:
+            return accumulators.sub_(centre)
+        low = self.lowest(codes)
+        step = float(1 << self.lsbs)
+        index = accumulators.add_(self.rounding_half - low).div_(step).floor_()
+        return index.mul_(step).add_(low - centre)
 
     def forward(self, x: Tensor) -> Tensor:
         """Return the real-valued outputs of input codes `x` (n_samples, in_features)."""
-        codes = self.weight_codes()
-        accumulators = F.linear(x, codes)
-        if self.lsbs:
-            low = self.lowest(codes)
-            step = float(1 << self.lsbs)
-            index = ((accumulators - low + self.rounding_half) / step).floor()
-            accumulators = straight_through(low + index * step, accumulators)
-        return self.dequantize(accumulators, codes)
+        outputs: Tensor = QuantLinearFunction.apply(  # type: ignore[no-untyped-call]
+            x, self.weight, self.log_scale, self.bias, self
+        )
+        return outputs
 
     def extra_repr(self) -> str:
         """Describe the layer in one line."""
@@ -167,12 +247,19 @@ class QuantLinear(nn.Module):
             f"n_in_bits={self.n_in_bits}, n_accum_bits={self.n_accum_bits}, lsbs={self.lsbs}"
         )
 
-    def _scaled_weight(self) -> Tensor:
-        scaled = self.weight * (-self.log_scale).exp().unsqueeze(1)
-        return scaled.clamp(-self.max_weight_code, self.max_weight_code)
+    def _fit(self, clamped: Tensor) -> tuple[Tensor | None, Tensor | None]:
+        """Return by what each neuron's weights shrink, and which of them count for it."""
+        if self.n_w_bits == 1 or bool(self.settled):
+            return None, None
+        magnitudes, counted = clamped.abs(), None
+        if self.most_weight < AMPLE_WEIGHT * self.in_features:
+            counted = surviving(magnitudes, self.most_weight)
+            magnitudes = magnitudes * counted
+        norm = magnitudes.sum(dim=1, keepdim=True)
+        return (self.most_weight / norm.clamp(min=1e-9)).clamp(max=1.0), counted
 
     def _round(self, scaled: Tensor) -> Tensor:
-        return (scaled.sign() if self.n_w_bits == 1 else scaled.round()).detach()
+        return scaled.sign() if self.n_w_bits == 1 else scaled.round()
 
     def _mask(self, importance: Tensor, codes: Tensor) -> Tensor:
         mask = accumulator_mask(

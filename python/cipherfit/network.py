@@ -12,8 +12,9 @@ from torch import Tensor, nn
 
 from cipherfit.activations import build_activation
 from cipherfit.exceptions import InvalidParameterError
-from cipherfit.linear import QuantLinear
-from cipherfit.quantizers import ActivationQuantizer, InputQuantizer, straight_through
+from cipherfit.linear import AMPLE_WEIGHT, QuantLinear
+from cipherfit.quant_functions import OutputUnitsFunction
+from cipherfit.quantizers import ActivationQuantizer, InputQuantizer
 
 #: Exact lookups are cheap in Concrete up to this width, and dear above it.
 MAX_EXACT_LOOKUP_BITS = 6
@@ -21,6 +22,8 @@ MAX_EXACT_LOOKUP_BITS = 6
 ROUNDED_LOOKUP_BITS = 6
 MAX_LOOKUP_BITS = 16
 MAX_CODE_BITS = 16
+#: Inputs get no more bits than this without being asked, and are made no coarser than that.
+MAX_CHOSEN_IN_BITS, MIN_CHOSEN_IN_BITS = 8, 2
 MAX_ACCUM_BITS = 48
 
 
@@ -96,9 +99,10 @@ class QuantNetwork(nn.Module):
             outputs = self.features(x)
             # The gradient is that of outputs in units of their own, lest targets of a tiny or huge
             # unit leave the optimizer's range.
-            return straight_through(
-                self._scale_outputs(outputs), outputs / self.output_scale.to(x.dtype)
+            scaled: Tensor = OutputUnitsFunction.apply(  # type: ignore[no-untyped-call]
+                outputs, self.output_scale.to(x.dtype), self.output_mean.to(x.dtype)
             )
+            return scaled
         exact = torch.func.functional_call(self.features, double_state(self.features), x.double())
         return self._scale_outputs(exact).to(x.dtype)
 
@@ -126,7 +130,7 @@ class SparseQuantNeuralNetImpl(QuantNetwork):
     n_w_bits : int, default=3
         Bits of a weight, in [1, 16].
     n_a_bits : int, default=3
-        Bits of an input and of an activation, in [1, 16].
+        Bits of an activation, in [1, 16]; those of an input follow, see `n_in_bits`.
     n_accum_bits : int, default=8
         Bits that every accumulator fits, in [1, 48].
     activation_function : type, default=nn.ReLU
@@ -136,6 +140,10 @@ class SparseQuantNeuralNetImpl(QuantNetwork):
     n_lookup_bits : int, optional
         Top bits of a hidden accumulator that its lookup reads, in [1, 16]. Default: all of them up
         to 6, else 6 or one more than the activations have: cheap in FHE, and fine enough.
+    n_in_bits : int, optional
+        Bits of an input, in [1, 16]. Default: `n_a_bits`, or more where there are so few inputs
+        that the accumulator has room for them, or fewer where there are so many that it has too
+        little for their weights: see `default_in_bits`. They cost no lookups.
     rounding : {"approximate", "exact"}, default="approximate"
         How the circuit rounds away the bits that a lookup does not read. Approximate rounding is
         several times faster, and may move a value next to a rounding threshold to its neighbour.
@@ -144,8 +152,8 @@ class SparseQuantNeuralNetImpl(QuantNetwork):
     ----------
     features : nn.Sequential
         The layers: codes flow into every linear layer, real values out of it.
-    pruned_layers : set of QuantLinear
-        Layers whose pruning is not permanent yet.
+    n_in_bits : int
+        Bits of an input code, as given or chosen.
 
     Raises
     ------
@@ -168,6 +176,7 @@ class SparseQuantNeuralNetImpl(QuantNetwork):
         *,
         n_hidden_neurons: int | Sequence[int] | None = None,
         n_lookup_bits: int | None = None,
+        n_in_bits: int | None = None,
         rounding: str = "approximate",
     ) -> None:
         input_dim = _integer("input_dim", input_dim, 1, what="number of input dimensions")
@@ -178,18 +187,17 @@ class SparseQuantNeuralNetImpl(QuantNetwork):
         n_accum_bits = _integer(
             "n_accum_bits", n_accum_bits, 1, MAX_ACCUM_BITS, "accumulator bitwidth"
         )
+        _check_accumulator(n_accum_bits, n_w_bits, n_a_bits, "activation")
         most_active = _max_active_neurons(n_accum_bits, n_w_bits, n_a_bits)
-        if most_active == 0:
-            raise InvalidParameterError(
-                f"Invalid accumulator bitwidth: n_accum_bits={n_accum_bits} can't hold the product "
-                f"of one {n_w_bits}-bit weight and one {n_a_bits}-bit activation; at least "
-                f"{n_w_bits + n_a_bits} bits are needed"
-            )
         if n_lookup_bits is None:
             n_lookup_bits = default_lookup_bits(n_accum_bits, n_a_bits)
         n_lookup_bits = _integer(
             "n_lookup_bits", n_lookup_bits, 1, MAX_LOOKUP_BITS, "lookup bitwidth"
         )
+        if n_in_bits is None:
+            n_in_bits = default_in_bits(input_dim, n_w_bits, n_a_bits, n_accum_bits)
+        n_in_bits = _integer("n_in_bits", n_in_bits, 1, MAX_CODE_BITS, "quantization bitwidth")
+        _check_accumulator(n_accum_bits, n_w_bits, n_in_bits, "input")
         if n_hidden_neurons is None:
             n_hidden_neurons = _multiplied(n_hidden_neurons_multiplier, most_active)
         hidden_widths = _widths(n_hidden_neurons, n_layers)
@@ -198,6 +206,7 @@ class SparseQuantNeuralNetImpl(QuantNetwork):
             activation_function,
             n_w_bits=n_w_bits,
             n_a_bits=n_a_bits,
+            n_in_bits=n_in_bits,
             n_accum_bits=n_accum_bits,
             n_lookup_bits=n_lookup_bits,
         )
@@ -210,10 +219,9 @@ class SparseQuantNeuralNetImpl(QuantNetwork):
         self.n_a_bits = n_a_bits
         self.n_accum_bits = n_accum_bits
         self.n_lookup_bits = n_lookup_bits
+        self.n_in_bits = n_in_bits
         self.activation_function = activation_function
         self.hidden_widths = hidden_widths
-        self.pruned_layers: set[QuantLinear] = set()
-        self.enable_pruning()
 
     def max_active_neurons(self) -> int:
         """Return how many non-zero weights a neuron may have in the worst case.
@@ -229,16 +237,20 @@ class SparseQuantNeuralNetImpl(QuantNetwork):
         """
         return _max_active_neurons(self.n_accum_bits, self.n_w_bits, self.n_a_bits)
 
+    @property
+    def pruned_layers(self) -> set[QuantLinear]:
+        """Layers whose pruning is not permanent yet."""
+        return {layer for layer in self.linear_layers if not bool(layer.settled)}
+
     def enable_pruning(self) -> None:
         """Enable pruning; it must be made permanent to write its zeros into the weights."""
-        self.pruned_layers = set(self.linear_layers)
+        for layer in self.linear_layers:
+            layer.settled.fill_(False)
 
     def make_pruning_permanent(self) -> None:
         """Write the learned pruning into the weights, as exact zeros."""
-        with torch.no_grad():
-            for layer in self.pruned_layers:
-                layer.weight.mul_(layer.mask())
-        self.pruned_layers = set()
+        for layer in self.pruned_layers:
+            layer.settle()
 
     def on_train_end(self) -> None:
         """Make the pruning permanent when training has ended."""
@@ -266,6 +278,15 @@ class SparseQuantNeuralNetImpl(QuantNetwork):
 def _max_active_neurons(n_accum_bits: int, n_w_bits: int, n_a_bits: int) -> int:
     worst = (2**n_w_bits - 1) * (2**n_a_bits - 1)
     return int((2**n_accum_bits - 1) // worst)
+
+
+def _check_accumulator(n_accum_bits: int, n_w_bits: int, n_code_bits: int, what: str) -> None:
+    if _max_active_neurons(n_accum_bits, n_w_bits, n_code_bits) == 0:
+        raise InvalidParameterError(
+            f"Invalid accumulator bitwidth: n_accum_bits={n_accum_bits} can't hold the product "
+            f"of one {n_w_bits}-bit weight and one {n_code_bits}-bit {what}; at least "
+            f"{n_w_bits + n_code_bits} bits are needed"
+        )
 
 
 def _multiplied(multiplier: float, most_active: int) -> int:
@@ -301,17 +322,18 @@ def _build(
     *,
     n_w_bits: int,
     n_a_bits: int,
+    n_in_bits: int,
     n_accum_bits: int,
     n_lookup_bits: int,
 ) -> nn.Sequential:
-    layers: list[nn.Module] = [InputQuantizer(sizes[0], n_a_bits)]
+    layers: list[nn.Module] = [InputQuantizer(sizes[0], n_in_bits)]
     for index, (fan_in, fan_out) in enumerate(itertools.pairwise(sizes)):
         last = index == len(sizes) - 2
         linear = QuantLinear(
             fan_in,
             fan_out,
             n_w_bits=n_w_bits,
-            n_in_bits=n_a_bits,
+            n_in_bits=n_in_bits if index == 0 else n_a_bits,
             n_accum_bits=n_accum_bits,
             n_lookup_bits=None if last else n_lookup_bits,
             bias=last,
@@ -329,6 +351,26 @@ def default_lookup_bits(n_accum_bits: int, n_a_bits: int) -> int:
     if n_accum_bits <= MAX_EXACT_LOOKUP_BITS:
         return n_accum_bits
     return min(n_accum_bits, MAX_LOOKUP_BITS, max(ROUNDED_LOOKUP_BITS, n_a_bits + 1))
+
+
+def default_in_bits(input_dim: int, n_w_bits: int, n_a_bits: int, n_accum_bits: int) -> int:
+    """Return how many bits an input has by default: as many as an activation, more, or fewer.
+
+    An accumulator holds weight codes of an L1 norm up to ``(2**n_accum_bits - 1) / (2**n - 1)`` on
+    inputs of n bits. With few inputs, finer ones are worth more than norm: each bit is taken as
+    long as the norm stays at 0.8 per input, and at the sum of the two largest weights, up to 8
+    bits. With so many that the norm is scarce (see `AMPLE_WEIGHT`), coarser inputs make room for
+    weights, down to 2 bits.
+    """
+    max_weight = max(1, 2 ** (n_w_bits - 1) - 1)
+    most = 2**n_accum_bits - 1
+    needed = max(0.8 * input_dim, 2 * max_weight)
+    n_bits = n_a_bits
+    while n_bits < MAX_CHOSEN_IN_BITS and most >= needed * (2 ** (n_bits + 1) - 1):
+        n_bits += 1
+    while n_bits > MIN_CHOSEN_IN_BITS and most < AMPLE_WEIGHT * input_dim * (2**n_bits - 1):
+        n_bits -= 1
+    return n_bits
 
 
 def double_state(module: nn.Module) -> dict[str, Tensor]:

@@ -13,17 +13,7 @@ import torch
 from torch import Tensor, nn
 
 from cipherfit.exceptions import InvalidInputError
-
-
-def straight_through(hard: Tensor, soft: Tensor) -> Tensor:
-    """Return the values of `hard` with the gradient of `soft`."""
-    # Not `soft + (hard - soft)`: that rounds, and codes must stay exact integers.
-    return hard.detach() + (soft - soft.detach())
-
-
-def round_ste(x: Tensor) -> Tensor:
-    """Round half to even; the gradient passes through."""
-    return straight_through(x.round(), x)
+from cipherfit.quant_functions import ActivationCodesFunction
 
 
 def input_tail(n_bits: int) -> float:
@@ -101,8 +91,8 @@ class InputQuantizer(nn.Module):
         """Return the codes of `x`, in its floating-point type."""
         if self.training and not bool(self.calibrated):
             self.calibrate(x)
-        codes = (x.to(torch.float64) / self.scale).round() + self.zero_point
-        return codes.clamp(0, self.max_code).to(x.dtype)
+        codes = (x.to(torch.float64) / self.scale).round_().add_(self.zero_point)
+        return codes.clamp_(0, self.max_code).to(x.dtype)
 
 
 class ActivationQuantizer(nn.Module):
@@ -143,4 +133,7 @@ class ActivationQuantizer(nn.Module):
 
     def forward(self, y: Tensor) -> Tensor:
         """Return the codes of activations `y`, integers in its floating-point type."""
-        return round_ste((y * (-self.log_step).exp() + self.offset).clamp(0, self.max_code))
+        codes: Tensor = ActivationCodesFunction.apply(  # type: ignore[no-untyped-call]
+            y, self.log_step, self.offset, self.max_code
+        )
+        return codes

@@ -7,6 +7,7 @@ from typing import Any
 from skorch.regressor import NeuralNetRegressor as SkorchRegressor
 from torch.optim import Adam
 
+from cipherfit.batches import BatchLoader
 from cipherfit.estimator import QuantizedSkorchEstimatorMixin
 from cipherfit.fixed_type import FixedTypeSkorchNeuralNet
 
@@ -21,13 +22,16 @@ class NeuralNetRegressor(FixedTypeSkorchNeuralNet, QuantizedSkorchEstimatorMixin
     *args : tuple
         Positional parameters of skorch's regressor, after its module.
     optimizer : type, default=torch.optim.Adam
-        Torch optimizer.
+        Torch optimizer. Adam runs with ``optimizer__betas=(0.9, 0.99)``.
     lr : float, default=0.005
         Learning rate: the peak of the one-cycle schedule (see `cipherfit.schedule.OneCycle`).
     max_epochs : int, default=100
-        Passes over the training rows.
-    batch_size : int, default=64
+        Epochs: passes over the training rows, but for few rows, where an epoch makes at least 10
+        steps (``iterator_train__min_batches``).
+    batch_size : int, default=32
         Rows of a training step; -1: all.
+    iterator_train : type, default=cipherfit.batches.BatchLoader
+        What draws the batches.
     iterator_train__shuffle : bool, default=True
         Whether to draw the rows of each epoch in random order.
     train_split : callable or None, default=None
@@ -65,7 +69,8 @@ class NeuralNetRegressor(FixedTypeSkorchNeuralNet, QuantizedSkorchEstimatorMixin
         optimizer: Any = Adam,
         lr: float = 0.005,
         max_epochs: int = 100,
-        batch_size: int = 64,
+        batch_size: int = 32,
+        iterator_train: Any = BatchLoader,
         iterator_train__shuffle: bool = True,
         train_split: Any = None,
         verbose: int = 0,
@@ -78,6 +83,7 @@ class NeuralNetRegressor(FixedTypeSkorchNeuralNet, QuantizedSkorchEstimatorMixin
             lr=lr,
             max_epochs=max_epochs,
             batch_size=batch_size,
+            iterator_train=iterator_train,
             iterator_train__shuffle=iterator_train__shuffle,
             train_split=train_split,
             verbose=verbose,

@@ -38,9 +38,7 @@ class OneCycle(Callback):  # type: ignore[misc]
     def on_epoch_begin(self, net: Any, dataset_train: Any = None, **kwargs: Any) -> None:
         """Note how many batches an epoch has."""
         self.batch_ = 0
-        self.n_batches_ = max(1, math.ceil(len(dataset_train) / max(1, net.batch_size)))
-        if net.batch_size == -1:
-            self.n_batches_ = 1
+        self.n_batches_ = max(1, len(net.get_iterator(dataset_train, training=True)))
 
     def on_batch_begin(self, net: Any, training: bool = False, **kwargs: Any) -> None:
         """Set the rate of the next step."""
