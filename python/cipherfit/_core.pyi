@@ -55,8 +55,9 @@ class IntegerGraph:
     ) -> npt.NDArray[np.int64]:
         """Compute output accumulators (n_samples, n_outputs) of codes (n_samples, n_features).
 
-        With ``p_error`` above 0 each lookup errs with that probability by one step of its index,
-        the same ones for the same ``seed``. ``path`` is the way to compute, None for the fastest;
+        With ``p_error`` above 0 lookups err by one step of their index as TFHE's do: with that
+        probability, or, rounded approximately, more where the accumulator is near a threshold; the
+        same ones for the same ``seed``. ``path`` is the way to compute, None for the fastest;
         all give the same. Raises InvalidInputError, InputTypeError or InvalidParameterError.
         """
 

@@ -2,6 +2,7 @@
 
 mod common;
 
+use cipherfit_core::IntegerGraph;
 use cipherfit_core::simulate::Noise;
 use common::random::{cases, packed_recipes, recipes};
 use common::{NaiveGraph, NaiveLayer, paths, simulate, simulate_on};
@@ -48,6 +49,60 @@ fn lookups_err_at_the_given_rate_up_and_down_alike() {
             assert!((neuron - trials * p_error).abs() < 6.0 * spread, "every neuron errs alike");
         }
     }
+}
+
+/// Error rates that the model gives for a place in a step, computed apart: normal tail areas for
+/// `p_error` 0.01 and 0.05 by place, of `scipy.stats.norm`.
+#[expect(clippy::cast_precision_loss, reason = "counts are small")]
+#[test]
+fn approximate_lookups_err_by_their_distance_from_the_threshold() {
+    // Places -0.375, -0.125, 0.125, 0.375 in a step of 4; down, then up.
+    let cases = [
+        (
+            0.01,
+            [
+                [0.259_802, 3.2e-6],
+                [0.026_688, 0.000_641],
+                [0.000_641, 0.026_688],
+                [3.2e-6, 0.259_802],
+            ],
+        ),
+        (
+            0.05,
+            [
+                [0.312_070, 0.000_302],
+                [0.070_785, 0.007_144],
+                [0.007_144, 0.070_785],
+                [0.000_302, 0.312_070],
+            ],
+        ),
+    ];
+    let rows = 200_000;
+    for (p_error, places) in cases {
+        // Index 2 is read from the sums 6 to 9.
+        for (code, rates) in (6..10).zip(places) {
+            let graph = index_graph(false);
+            let noise = Noise::new(p_error, 7).unwrap();
+            let out = simulate(&graph, &vec![code; rows], Some(noise), 2);
+            for (index, rate) in [(1, rates[0]), (3, rates[1])] {
+                let count = out.iter().filter(|&&got| got == index).count() as f64;
+                let expected = rows as f64 * rate;
+                assert!((count - expected).abs() < 5.0 * expected.sqrt() + 5.0, "{code}: {count}");
+            }
+        }
+    }
+    let noise = Noise::new(0.05, 7).unwrap();
+    let out = simulate(&index_graph(true), &vec![9; rows], Some(noise), 2);
+    let errors = out.iter().filter(|&&got| got != 2).count() as f64;
+    assert!((errors - 10_000.0).abs() < 500.0, "exact rounding errs anywhere alike: {errors}");
+}
+
+/// One 4-bit input, rounded to its two upper bits by a lookup that gives its own index.
+fn index_graph(exact: bool) -> IntegerGraph {
+    let unit = || NaiveLayer::Linear { weights: vec![vec![1]], offset: vec![0] };
+    let lookup =
+        NaiveLayer::Lookup { low: vec![0], lsbs: 2, exact, tables: vec![(0..5).collect()] };
+    NaiveGraph { n_bits: 4, n_features: 1, layers: vec![unit(), lookup, unit()] }.build()
 }
 
 #[test]

@@ -166,9 +166,11 @@ impl PyIntegerGraph {
     /// codes : array-like of shape (n_samples, n_features), integers
     ///     In [0, 2**n_bits - 1]. ``uint16`` in C order is read in place.
     /// p_error : float in [0, 1], default=0.0
-    ///     Probability that a lookup errs, each independently, by reading the entry beside the right
-    ///     one: one step up or down with equal chance. Beyond the table's end it reads the end.
-    ///     With 0, results are exact.
+    ///     Probability that noise carries an accumulator beyond half a step of its lookup, which then
+    ///     reads the entry beside the right one, up or down; beyond the table's end it reads the end.
+    ///     So a lookup errs with this probability, each independently; one that rounds approximately
+    ///     errs more where its accumulator is near a threshold, less elsewhere. With 0, results are
+    ///     exact.
     /// seed : int in [0, 2**64 - 1] or None, default=None
     ///     Decides which lookups err. The same seed gives the same result whatever the number of
     ///     threads; None takes a fresh one from the system.

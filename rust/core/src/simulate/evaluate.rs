@@ -4,7 +4,7 @@ use std::num::NonZeroUsize;
 
 use super::finish::Finish;
 use super::kernel::BLOCK;
-use super::noise::Gaps;
+use super::noise::Errors;
 use super::path::Path;
 use super::portable::Portable;
 use super::program::Program;
@@ -26,7 +26,7 @@ pub(super) struct Job<'a, S, F> {
     pub(super) graph: &'a IntegerGraph,
     pub(super) source: S,
     /// Errors of lookups.
-    pub(super) gaps: Option<&'a Gaps>,
+    pub(super) errors: Option<&'a Errors>,
     pub(super) finish: F,
 }
 

@@ -8,7 +8,8 @@ use super::evaluate::Job;
 use super::finish::Finish;
 use super::kernel::BLOCK;
 use super::lane::{Lane, LaneBits, Plan};
-use super::noise::{Gaps, block_of};
+use super::noise::{Errors, block_of};
+use super::rows::sum;
 use super::source::Source;
 use crate::bounds::Interval;
 use crate::error::InputError;
@@ -29,8 +30,6 @@ pub(super) struct Scratch {
     inputs: Vec<u16>,
     hidden: Vec<u16>,
     next: Vec<u16>,
-    /// Table indexes, where errors have to know them.
-    indexes: Vec<u16>,
 }
 
 impl Scratch {
@@ -42,7 +41,6 @@ impl Scratch {
             row: vec![0; graph.n_features()],
             inputs: vec![0; graph.n_features() * BLOCK],
             next: hidden.clone(),
-            indexes: hidden.clone(),
             hidden,
         }
     }
@@ -65,7 +63,7 @@ pub(super) fn evaluate<S: Source, F: Finish>(
                 column[row] = code;
             }
         }
-        let noise = job.gaps.map(|gaps| (gaps, block_of(start)));
+        let noise = job.errors.map(|errors| (errors, block_of(start)));
         scratch.evaluate(job.graph, rows, noise, |output, accumulators| {
             for (row, &accumulator) in out.chunks_exact_mut(width).zip(accumulators) {
                 row[output] = job.finish.one(output, accumulator);
@@ -83,24 +81,25 @@ impl Scratch {
         &mut self,
         graph: &IntegerGraph,
         rows: usize,
-        noise: Option<(&Gaps, u64)>,
+        noise: Option<(&Errors, u64)>,
         emit: impl FnMut(usize, &[i64]),
     ) {
         let lanes = rows.next_multiple_of(PADDING).min(BLOCK);
-        let Self { plan, inputs, hidden, next, indexes, .. } = self;
+        let Self { plan, inputs, hidden, next, .. } = self;
         for (index, layer) in graph.hidden().iter().enumerate() {
             let codes: &[u16] = if index == 0 { inputs } else { hidden };
             let pass = LookupPass { layer, lanes };
             match plan.lanes(index) {
-                LaneBits::Bits16 => pass.run::<u16>(codes, next, indexes),
-                LaneBits::Bits32 => pass.run::<u32>(codes, next, indexes),
-                LaneBits::Bits64 => pass.run::<u64>(codes, next, indexes),
+                LaneBits::Bits16 => pass.run::<u16>(codes, next),
+                LaneBits::Bits32 => pass.run::<u32>(codes, next),
+                LaneBits::Bits64 => pass.run::<u64>(codes, next),
             }
-            if let Some((gaps, block)) = noise {
-                for misread in gaps.misreads(block, index, rows, layer.lookup.len()) {
-                    let at = misread.neuron * BLOCK + misread.row;
-                    let table = layer.lookup.table(misread.neuron);
-                    next[at] = table[misread.index(indexes[at].into(), table.len() - 1)];
+            if let Some((errors, block)) = noise {
+                for candidate in errors.candidates(block, index, rows, layer.lookup.len()) {
+                    let code = |column: usize| codes[column * BLOCK + candidate.row];
+                    let sum = sum(layer, candidate.neuron, code);
+                    next[candidate.neuron * BLOCK + candidate.row] =
+                        candidate.read(&layer.lookup, sum);
                 }
             }
             std::mem::swap(hidden, next);
@@ -123,20 +122,16 @@ struct LookupPass<'a> {
 }
 
 impl LookupPass<'_> {
-    fn run<L: Lane>(&self, codes: &[u16], next: &mut [u16], indexes: &mut [u16]) {
+    fn run<L: Lane>(&self, codes: &[u16], next: &mut [u16]) {
         let Hidden { linear, lookup } = self.layer;
         let half = L::wrap(1_i64.wrapping_shl(lookup.lsbs().into()) >> 1);
         let mut sums = [L::wrap(0); BLOCK];
         let sums = &mut sums[..self.lanes];
-        let columns = next.chunks_mut(BLOCK).zip(indexes.chunks_mut(BLOCK));
-        for ((neuron, &low), (out, indexes)) in lookup.low().iter().enumerate().zip(columns) {
+        for ((neuron, &low), out) in lookup.low().iter().enumerate().zip(next.chunks_mut(BLOCK)) {
             accumulate(linear, neuron, low, codes, sums);
-            for (index, &sum) in indexes.iter_mut().zip(&*sums) {
-                *index = sum.index(half, lookup.lsbs());
-            }
             let table = lookup.table(neuron);
-            for (code, &index) in out[..self.lanes].iter_mut().zip(&*indexes) {
-                *code = table[usize::from(index)];
+            for (code, &sum) in out[..self.lanes].iter_mut().zip(&*sums) {
+                *code = table[usize::from(sum.index(half, lookup.lsbs()))];
             }
         }
     }

@@ -98,9 +98,9 @@ impl IntegerGraph {
     ) -> Result<(), InputError> {
         let rows = rows_of("codes", codes.len(), self.n_features())?;
         check_out(out.len(), rows, self.n_outputs())?;
-        let gaps = options.noise.and_then(Noise::gaps);
+        let errors = options.noise.and_then(|noise| noise.errors(self));
         let source = Codes { graph: self, codes };
-        let job = Job { graph: self, source, gaps: gaps.as_ref(), finish: Accumulators };
+        let job = Job { graph: self, source, errors: errors.as_ref(), finish: Accumulators };
         job.run(rows, out, options.path, options.n_threads)
     }
 
@@ -133,9 +133,9 @@ impl IntegerGraph {
     ) -> Result<(), InputError> {
         let rows = rows_of("X", x.len(), self.n_features())?;
         check_out(out.len(), rows, self.n_outputs())?;
-        let gaps = options.noise.and_then(Noise::gaps);
+        let errors = options.noise.and_then(|noise| noise.errors(self));
         let (source, finish) = (Reals { graph: self, x }, Values(self.output()));
-        let job = Job { graph: self, source, gaps: gaps.as_ref(), finish };
+        let job = Job { graph: self, source, errors: errors.as_ref(), finish };
         job.run(rows, out, options.path, options.n_threads)
     }
 }

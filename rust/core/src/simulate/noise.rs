@@ -1,18 +1,32 @@
-//! TFHE's own errors: with a small probability a lookup reads a neighbouring entry.
+//! TFHE's own errors: with some probability a lookup reads a neighbouring entry.
+//!
+//! A lookup decides which step its accumulator lies in; noise on the accumulator is normal, and TFHE's
+//! parameters are chosen such that half a step is exceeded with probability `p_error`. A lookup that
+//! reads every bit, or rounds exactly, sits in the middle of its step and errs just so often. One that
+//! rounds approximately leaves the low bits where they are, so that an accumulator close to the
+//! threshold errs more: with `z` the two-sided normal quantile of `p_error` and `f` in (-1/2, 1/2) its
+//! place in the step, `P(down) = erfc((1 + 2f) z / sqrt 2) / 2` and `P(up) = erfc((1 - 2f) z / sqrt 2) / 2`.
+//! `benches/rounding_noise.py` measures both against encrypted runs.
 //!
 //! Most lookups don't err, so it is the gaps between errors that are drawn: independent events of
 //! equal probability lie geometrically distributed gaps apart, and the cost is in proportion to the
-//! errors. Every layer of every block of [`BLOCK`] rows has a random stream of its own: Philox4x32-10
-//! of Salmon, Moraes, Dror and Shaw, "Parallel random numbers: as easy as 1, 2, 3" (SC 2011), keyed by
-//! the seed and counting (block, layer), gives the state from which xoshiro256++ of Blackman and
-//! Vigna, "Scrambled linear pseudorandom number generators" (TOMS 2021), goes on. An error is thus a
-//! function of where it is, not of when it was computed: threads and kernels don't change a result.
+//! errors. Where probabilities differ, candidates are drawn at the largest one and thinned out. Every
+//! layer of every block of [`BLOCK`] rows has a random stream of its own: Philox4x32-10 of Salmon,
+//! Moraes, Dror and Shaw, "Parallel random numbers: as easy as 1, 2, 3" (SC 2011), keyed by the seed
+//! and counting (block, layer), gives the state from which xoshiro256++ of Blackman and Vigna,
+//! "Scrambled linear pseudorandom number generators" (TOMS 2021), goes on. An error is thus a function
+//! of where it is, not of when it was computed: threads and kernels don't change a result.
 
 use super::kernel::BLOCK;
 use crate::error::ParameterError;
+use crate::graph::IntegerGraph;
+use crate::ops::Lookup;
 
 /// Gaps up to this are found by one search; longer ones by more, since gaps have no memory.
 const LONGEST: usize = 256;
+
+/// Places in a step that are told apart, as a power of two.
+const PLACE_BITS: u8 = 8;
 
 /// How often a lookup errs, and the seed that decides which ones do.
 #[derive(Debug, Clone, Copy, PartialEq)]
@@ -22,7 +36,7 @@ pub struct Noise {
 }
 
 impl Noise {
-    /// Each lookup errs with probability `p_error`, independently.
+    /// Half a step of each lookup is exceeded with probability `p_error`, independently.
     ///
     /// # Errors
     /// If `p_error` is not in `[0, 1]`.
@@ -33,76 +47,156 @@ impl Noise {
         Err(ParameterError::Probability { name: "p_error", value: p_error })
     }
 
-    /// The distribution of its gaps; none if no lookup errs.
-    pub(super) fn gaps(self) -> Option<Gaps> {
-        (self.p_error > 0.0).then(|| Gaps::new(self))
+    /// The errors of a graph's lookups; none if no lookup errs.
+    pub(super) fn errors(self, graph: &IntegerGraph) -> Option<Errors> {
+        let layer = |lookup: &Lookup| LayerErrors::new(self.p_error, lookup);
+        (self.p_error > 0.0).then(|| Errors {
+            seed: self.seed,
+            layers: graph.hidden().iter().map(|hidden| layer(&hidden.lookup)).collect(),
+        })
     }
 }
 
-/// The distribution of the gaps between errors.
-pub(super) struct Gaps {
+/// Errors of all lookups.
+pub(super) struct Errors {
     seed: u64,
-    /// `longer[gap]`: the probability, times `2^63`, that a gap is longer than `gap`.
-    longer: [u64; LONGEST],
+    layers: Vec<LayerErrors>,
 }
 
-/// A lookup that errs.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(super) struct Misread {
+/// Errors of the lookups of one layer.
+struct LayerErrors {
+    /// `longer[gap]`: the probability, times `2^63`, that a gap between candidates is longer.
+    longer: Box<[u64; LONGEST]>,
+    /// By place in the step.
+    chances: Vec<Chance>,
+    /// Low bits of the place that are not told apart.
+    shift: u8,
+}
+
+/// Whether a candidate errs: down if a draw of 64 bits is below `down`, up if from there on it is at
+/// most `either`, else not.
+#[derive(Debug, Clone, Copy)]
+struct Chance {
+    down: u64,
+    either: u64,
+}
+
+/// A lookup that may err.
+#[derive(Clone, Copy)]
+pub(super) struct Candidate<'a> {
     /// Its row in the block.
     pub(super) row: usize,
     /// Its neuron.
     pub(super) neuron: usize,
-    up: bool,
+    layer: &'a LayerErrors,
+    draw: u64,
 }
 
-impl Misread {
-    /// The index that is read where `index` would be right: one more or one less with equal chance.
-    /// It stays in the table, `[0, last]`: an error beyond an end reads the end, so that codes stay
-    /// among those that the proof covers.
-    pub(super) fn index(self, index: usize, last: usize) -> usize {
-        if self.up { last.min(index + 1) } else { index.saturating_sub(1) }
+impl Candidate<'_> {
+    /// The code that is read for a sum, counted from the accumulator's minimum.
+    ///
+    /// An error beyond an end of the table reads the end, so that codes stay among those that the
+    /// proof covers.
+    pub(super) fn read(&self, lookup: &Lookup, sum: u64) -> u16 {
+        let table = lookup.table(self.neuron);
+        let rounded = sum + lookup.half();
+        // Its size is that of the table.
+        let index = usize::try_from(rounded >> lookup.lsbs()).unwrap_or(usize::MAX);
+        let place = (rounded & ((1 << lookup.lsbs()) - 1)) >> self.layer.shift;
+        let chances = &self.layer.chances;
+        let chance = chances[usize::try_from(place).unwrap_or(0).min(chances.len() - 1)];
+        table[if self.draw < chance.down {
+            index.saturating_sub(1)
+        } else if self.draw <= chance.either {
+            (index + 1).min(table.len() - 1)
+        } else {
+            index
+        }]
     }
 }
 
-impl Gaps {
-    fn new(noise: Noise) -> Self {
-        let mut longer = [0; LONGEST];
+impl LayerErrors {
+    fn new(p_error: f64, lookup: &Lookup) -> Self {
+        let places = if lookup.exact() { 0 } else { lookup.lsbs().min(PLACE_BITS) };
+        let quantile = quantile(p_error);
+        let tail =
+            |distance: f64| libm::erfc(distance * quantile * std::f64::consts::FRAC_1_SQRT_2) / 2.0;
+        let step = f64::from(1_u32 << places);
+        let chances: Vec<(f64, f64)> = (0..1_u32 << places)
+            .map(|place| 2.0 * (f64::from(place) + 0.5) / step - 1.0)
+            .map(|place| (tail(1.0 + place), tail(1.0 - place)))
+            .collect();
+        let most = chances.iter().map(|(down, up)| down + up).fold(0.0, f64::max);
+        let chance = |(down, up): (f64, f64)| Chance {
+            down: scaled(down / most, 64),
+            either: scaled((down + up) / most, 64),
+        };
+        let mut longer = Box::new([0; LONGEST]);
         let mut probability = 1.0;
-        for entry in &mut longer {
-            probability *= 1.0 - noise.p_error;
-            #[expect(clippy::cast_possible_truncation, clippy::cast_sign_loss, reason = "in range")]
-            let scaled = (probability * 2_f64.powi(63)) as u64;
-            *entry = scaled;
+        for entry in longer.iter_mut() {
+            probability *= 1.0 - most;
+            *entry = scaled(probability, 63);
         }
-        Self { seed: noise.seed, longer }
+        Self {
+            longer,
+            chances: chances.into_iter().map(chance).collect(),
+            shift: if lookup.exact() { lookup.lsbs() } else { lookup.lsbs() - places },
+        }
     }
+}
 
-    /// The lookups that err among those of `rows` rows from the block's first, of a layer of
-    /// `neurons` neurons, row by row. More rows bring more errors after those of fewer.
-    pub(super) fn misreads(
+impl Errors {
+    /// The lookups that may err among those of `rows` rows from the block's first, of a layer of
+    /// `neurons` neurons, row by row. More rows bring more of them after those of fewer.
+    pub(super) fn candidates(
         &self,
         block: u64,
         layer: usize,
         rows: usize,
         neurons: usize,
-    ) -> impl Iterator<Item = Misread> {
+    ) -> impl Iterator<Item = Candidate<'_>> {
         let mut random = Xoshiro::new(self.seed, block, layer);
+        let layer = &self.layers[layer];
         let mut next = 0;
         std::iter::from_fn(move || {
             while next < rows * neurons {
-                let bits = random.next();
-                let gap = self.longer.partition_point(|&longer| bits >> 1 < longer);
+                let bits = random.next() >> 1;
+                let gap = layer.longer.partition_point(|&longer| bits < longer);
                 next += gap;
                 if gap < LONGEST && next < rows * neurons {
                     let (row, neuron) = (next / neurons, next % neurons);
                     next += 1;
-                    return Some(Misread { row, neuron, up: bits & 1 == 1 });
+                    return Some(Candidate { row, neuron, layer, draw: random.next() });
                 }
             }
             None
         })
     }
+}
+
+/// `z` such that a standard normal variable lies beyond `-z` or `z` with probability `p`, in (0, 1].
+fn quantile(p: f64) -> f64 {
+    // Halvings of [0, 40], which holds that of the least positive number, down to its last bits.
+    let (mut low, mut high) = (0.0, 40.0);
+    for _ in 0..60 {
+        let middle = f64::midpoint(low, high);
+        if libm::erfc(middle * std::f64::consts::FRAC_1_SQRT_2) > p {
+            low = middle;
+        } else {
+            high = middle;
+        }
+    }
+    high
+}
+
+/// A probability in units of `2^-bits`; 1 itself is the largest integer where it has no other place.
+#[expect(
+    clippy::cast_possible_truncation,
+    clippy::cast_sign_loss,
+    reason = "saturates as it should"
+)]
+fn scaled(probability: f64, bits: i32) -> u64 {
+    (probability * 2_f64.powi(bits)) as u64
 }
 
 /// The number of the block that begins with this row.

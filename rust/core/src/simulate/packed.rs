@@ -3,7 +3,7 @@
 use super::evaluate::Job;
 use super::finish::Finish;
 use super::kernel::{BLOCK, Column, HiddenLayer, Kernel, Planes, Rows, Tile};
-use super::noise::{Gaps, block_of};
+use super::noise::{Errors, block_of};
 use super::program::{OutputGroup, Program};
 use super::source::Source;
 use crate::error::InputError;
@@ -118,10 +118,10 @@ fn hidden_layers<K: Kernel, S: Source, F: Finish>(
     for (index, (layer, hidden)) in program.layers.iter().zip(job.graph.hidden()).enumerate() {
         let from: &[Column] = if index == 0 { inputs } else { codes };
         let lookup = &hidden.lookup;
-        let task = HiddenLayer { layer, lookup, rows, keep_sums: job.gaps.is_some() };
+        let task = HiddenLayer { layer, lookup, rows, keep_sums: job.errors.is_some() };
         kernel.hidden(task, from, next, sums);
-        if let Some(gaps) = job.gaps {
-            misread(hidden, gaps, (start, index, rows), sums, next);
+        if let Some(errors) = job.errors {
+            misread(hidden, errors, (start, index, rows), sums, next);
         }
         std::mem::swap(codes, next);
     }
@@ -130,18 +130,16 @@ fn hidden_layers<K: Kernel, S: Source, F: Finish>(
 /// Reads anew what lookups err in reading.
 fn misread(
     hidden: &Hidden,
-    gaps: &Gaps,
+    errors: &Errors,
     (start, layer, rows): (usize, usize, usize),
     sums: &Planes,
     next: &mut [Column],
 ) {
     let lookup = &hidden.lookup;
-    for misread in gaps.misreads(block_of(start), layer, rows, lookup.len()) {
-        let (row, neuron) = (misread.row, misread.neuron);
-        let table = lookup.table(neuron);
-        let sum = u64::from(sums.sum(neuron, row));
-        let index = usize::try_from((sum + lookup.half()) >> lookup.lsbs()).unwrap_or(0);
-        next[neuron].0[row] = table[misread.index(index, table.len() - 1)].to_le_bytes()[0];
+    for candidate in errors.candidates(block_of(start), layer, rows, lookup.len()) {
+        let (row, neuron) = (candidate.row, candidate.neuron);
+        let code = candidate.read(lookup, sums.sum(neuron, row).into());
+        next[neuron].0[row] = code.to_le_bytes()[0];
     }
 }
 
