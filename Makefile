@@ -49,7 +49,8 @@ test-lowest:  ## Python tests with the oldest versions that are allowed
 docs: $(VENV)/.dev  ## Write the API reference into docs/api/
 	$(BIN)/pdoc --docformat numpy --no-show-source --output-directory docs/api \
 		cipherfit cipherfit.qnn cipherfit.exceptions cipherfit.circuit cipherfit.lowering \
-		cipherfit.quantizers cipherfit.linear cipherfit.network cipherfit.schedule
+		cipherfit.quantizers cipherfit.linear cipherfit.network cipherfit.schedule \
+		cipherfit.p_error cipherfit.latency
 	@echo "open docs/api/index.html"
 
 bench: $(VENV)/.dev  ## Accuracy and latency end to end, simulation against its peers, the core's benchmarks

@@ -9,8 +9,10 @@ with _warnings.catch_warnings():
     from cipherfit._core import Certificate, IntegerGraph, accumulator_mask
     from cipherfit.circuit import compile_graph, run_encrypted
     from cipherfit.exceptions import CipherfitError
+    from cipherfit.latency import FheEstimate
     from cipherfit.lowering import lower
     from cipherfit.onnx_export import to_onnx
+    from cipherfit.p_error import PErrorSearch, search_p_error
     from cipherfit.qnn import (
         MAXIMUM_TLU_BIT_WIDTH,
         FixedTypeSkorchNeuralNet,
@@ -26,10 +28,12 @@ __all__ = [
     "MAXIMUM_TLU_BIT_WIDTH",
     "Certificate",
     "CipherfitError",
+    "FheEstimate",
     "FixedTypeSkorchNeuralNet",
     "IntegerGraph",
     "NeuralNetClassifier",
     "NeuralNetRegressor",
+    "PErrorSearch",
     "QuantizedSkorchEstimatorMixin",
     "SparseQuantNeuralNetImpl",
     "__version__",
@@ -38,5 +42,6 @@ __all__ = [
     "exceptions",
     "lower",
     "run_encrypted",
+    "search_p_error",
     "to_onnx",
 ]

@@ -7,6 +7,7 @@ sample rows, and inputs beyond them would wrap silently.
 
 from __future__ import annotations
 
+import warnings
 from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any
@@ -17,7 +18,7 @@ from numpy.typing import NDArray
 from tqdm.auto import tqdm
 
 from cipherfit._core import IntegerGraph
-from cipherfit.exceptions import CompilationError, InvalidParameterError
+from cipherfit.exceptions import CipherfitWarning, CompilationError, InvalidParameterError
 
 Int64 = NDArray[np.int64]
 
@@ -25,6 +26,8 @@ Int64 = NDArray[np.int64]
 MAXIMUM_TLU_BIT_WIDTH: int = fhe.MAXIMUM_TLU_BIT_WIDTH
 #: Probability that one lookup gives a neighbour's value, where the caller names none.
 DEFAULT_P_ERROR = 0.01
+#: Bytes of keys from which on they are worth a warning.
+LARGE_KEYS = 1_000_000_000
 #: Random inputs that show Concrete which outputs can be negative.
 _ROWS_FOR_SIGNS = 64
 
@@ -51,6 +54,7 @@ def compile_graph(
     artifacts: fhe.DebugArtifacts | None = None,
     show_mlir: bool = False,
     simulation_only: bool = False,
+    warn_of_size: bool = True,
 ) -> fhe.Circuit:
     """Compile an integer graph to a Concrete circuit whose integers hold every proven value.
 
@@ -69,6 +73,8 @@ def compile_graph(
         Print the MLIR that Concrete compiles.
     simulation_only : bool, default=False
         Compile for Concrete's simulation, without cryptography.
+    warn_of_size : bool, default=True
+        Warn (`CipherfitWarning`) where keys take more than 1 GB: making them takes long, too.
 
     Returns
     -------
@@ -100,6 +106,8 @@ def compile_graph(
             "(module__n_accum_bits) or lookups (module__n_lookup_bits), or a larger p_error, help"
         ) from error
     check_widths(circuit, graph)
+    if warn_of_size and configuration.fhe_execution:
+        _warn_of_large_keys(circuit, stages)
     return circuit
 
 
@@ -214,6 +222,21 @@ def _check_supported(stages: list[_Stage]) -> None:
                 f"{MAXIMUM_TLU_BIT_WIDTH} (8 or fewer are fast), which fits at 3-bit weights and "
                 "activations"
             )
+
+
+def _warn_of_large_keys(circuit: fhe.Circuit, stages: list[_Stage]) -> None:
+    size = circuit.size_of_bootstrap_keys + circuit.size_of_keyswitch_keys
+    if size <= LARGE_KEYS:
+        return
+    read = [stage.accumulator_bits - stage.lsbs if stage.tables else 0 for stage in stages]
+    layer = int(np.argmax(read))
+    warnings.warn(
+        f"the keys of this circuit take {size / 1e9:.1f} GB of memory, and encrypted rows long: "
+        f"layer {layer} has lookups of {read[layer]} bits at p_error={circuit.p_error:.2g}. "
+        "Lookups of 6 bits (module__n_lookup_bits=6) or a larger p_error keep them small",
+        CipherfitWarning,
+        stacklevel=3,
+    )
 
 
 def _configure(

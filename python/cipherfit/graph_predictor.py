@@ -17,7 +17,9 @@ from torch import nn
 from cipherfit._core import IntegerGraph
 from cipherfit.circuit import compile_graph, run_encrypted
 from cipherfit.exceptions import InvalidParameterError, NotCompiledError, NotFittedError
+from cipherfit.latency import FheEstimate, estimate_circuit, reference_seconds
 from cipherfit.onnx_export import to_onnx
+from cipherfit.p_error import search_p_error
 from cipherfit.quantizer_view import UniformQuantizer
 from cipherfit.targets import Targets
 from cipherfit.validation import Float32, check_features
@@ -25,6 +27,8 @@ from cipherfit.validation import Float32, check_features
 Float64 = NDArray[np.float64]
 
 _FHE_MODES = ("disable", "simulate", "execute")
+#: By what the largest error probability is divided, in search of a faster one.
+_PARTS_OF_LARGEST = (1, 1.5, 2.5, 4, 7)
 
 
 @dataclass(frozen=True)
@@ -185,14 +189,17 @@ class GraphPredictor:
         compilation_artifacts: fhe.DebugArtifacts | None = None,
         show_mlir: bool = False,
         use_virtual_lib: bool = False,
-        p_error: float | None = None,
+        p_error: float | str | None = None,
+        y: Any = None,
+        max_accuracy_drop: float = 0.01,
     ) -> fhe.Circuit:
         """Compile the trained network to an FHE circuit.
 
         Parameters
         ----------
         X : array-like of shape (n_samples, n_features), optional
-            Not needed, since the proof gives all widths; where given, only its shape is checked.
+            Rows that ``p_error="auto"`` is chosen by. Else not needed, since the proof gives all
+            widths; where given, only its shape is checked.
         configuration : fhe.Configuration, optional
             Concrete's options.
         compilation_artifacts : fhe.DebugArtifacts, optional
@@ -201,8 +208,13 @@ class GraphPredictor:
             Print the MLIR that Concrete compiles.
         use_virtual_lib : bool, default=False
             Compile for Concrete's simulation only, without cryptography.
-        p_error : float in (0, 1), default=0.01
-            Probability that one lookup gives a neighbour's value. Smaller is slower.
+        p_error : float in (0, 1) or "auto", default=0.01
+            Probability that one lookup gives a neighbour's value. Smaller is slower. "auto" takes
+            the fastest that the model bears on `X`: see `cipherfit.search_p_error`.
+        y : array-like of shape (n_samples,) or (n_samples, n_targets), optional
+            For "auto", labels or targets of `X`. Default: what the model predicts in the clear.
+        max_accuracy_drop : float in (0, 1), default=0.01
+            For "auto", by how much accuracy or R2 may fall, with 95 % confidence.
 
         Returns
         -------
@@ -219,6 +231,8 @@ class GraphPredictor:
         self._check_calibrated("compile")
         if X is not None:
             self._features(X)
+        if isinstance(p_error, str):
+            p_error = self._fastest_p_error(p_error, X, y, max_accuracy_drop)
         self.fhe_circuit = compile_graph(
             self.graph_,
             configuration=configuration,
@@ -228,6 +242,49 @@ class GraphPredictor:
             simulation_only=use_virtual_lib,
         )
         return self.fhe_circuit
+
+    def estimate_fhe(self, p_error: float | None = None) -> FheEstimate:
+        """Estimate what encrypted prediction costs, before keys are made.
+
+        The first estimate of a process times a small circuit of its own, for about two seconds.
+
+        Parameters
+        ----------
+        p_error : float in (0, 1), optional
+            Probability that one lookup errs. Default: that of the compiled circuit, else 0.01.
+
+        Returns
+        -------
+        FheEstimate
+            Lookups, bits, seconds per row on this machine, sizes of keys and ciphertexts, memory.
+
+        Raises
+        ------
+        ValueError
+            If the model is not fitted.
+        CompilationError
+            If Concrete can't run the network.
+        """
+        self._check_calibrated("estimate_fhe")
+        circuit = self.fhe_circuit if p_error is None else None
+        if circuit is None or not circuit.configuration.fhe_execution:
+            circuit = compile_graph(self.graph_, p_error=p_error, warn_of_size=False)
+        return estimate_circuit(circuit, self.graph_)
+
+    def _fastest_p_error(self, given: str, X: Any, y: Any, max_accuracy_drop: float) -> float:
+        """Return the fastest of some error probabilities that the model bears on `X`."""
+        if given != "auto":
+            raise InvalidParameterError(f"p_error={given!r} must be a number or 'auto'")
+        if X is None:
+            raise InvalidParameterError("p_error='auto' is chosen by rows: give X, and y if known")
+        largest = search_p_error(self, X, y, max_accuracy_drop=max_accuracy_drop).p_error
+        # Rarer errors can be faster, as TFHE's parameters come in steps.
+        return min(
+            (largest / part for part in _PARTS_OF_LARGEST),
+            key=lambda p_error: reference_seconds(
+                compile_graph(self.graph_, p_error=p_error, warn_of_size=False)
+            ),
+        )
 
     def _features(self, X: Any) -> Float32:
         return check_features(self, X, reset=False)

@@ -1,0 +1,241 @@
+"""The largest error probability that a trained network bears, found by simulation.
+
+TFHE's cost grows as errors of its lookups become rarer, and a network with quantized activations
+shrugs many of them off. How many is a question to the data, which simulation answers without
+compiling anything.
+"""
+
+from __future__ import annotations
+
+import math
+import numbers
+from collections.abc import Callable
+from dataclasses import dataclass
+from statistics import NormalDist
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+from sklearn.base import is_classifier
+from sklearn.utils import check_consistent_length
+
+from cipherfit.exceptions import InvalidInputError, InvalidParameterError
+
+Float64 = NDArray[np.float64]
+
+#: Probabilities that are tried. Above, errors of more than one step, which are not simulated, would
+#: no longer be rarer than one in a million.
+LARGEST, LEAST = 0.1, 1e-9
+#: Steps of the search per decade, then halvings of the step that was found.
+_PER_DECADE, _HALVINGS = 4, 4
+#: Simulated rows in all that a trial aims at, and the least and most passes over the data.
+_ROWS_PER_TRIAL, _LEAST_PASSES, _MOST_PASSES = 200_000, 30, 200
+
+
+@dataclass(frozen=True)
+class Trial:
+    """What simulation gave at one error probability.
+
+    Parameters
+    ----------
+    p_error : float
+        The probability that lookups were simulated with.
+    drop : float
+        By how much the mean score fell: accuracy, or R2 for a regressor.
+    drop_bound : float
+        What the drop on rows like these does not exceed, with the confidence that was asked for.
+    score_interval : tuple of (float, float)
+        Where the score of one encrypted pass over the same rows lies, with that confidence.
+    """
+
+    p_error: float
+    drop: float
+    drop_bound: float
+    score_interval: tuple[float, float]
+
+
+@dataclass(frozen=True)
+class PErrorSearch:
+    """The result of `search_p_error`; printed, it is a statement.
+
+    Parameters
+    ----------
+    p_error : float
+        The largest error probability, up to 0.1, whose `drop_bound` is within what was asked for.
+    score : float
+        Accuracy, or R2, without errors.
+    chosen : Trial
+        What simulation gave at `p_error`.
+    trials : tuple of Trial
+        All that was tried, in order.
+    max_accuracy_drop, confidence : float
+        As they were given.
+    n_rows, n_passes : int
+        Rows, and how often each trial simulated them.
+    """
+
+    p_error: float
+    score: float
+    chosen: Trial
+    trials: tuple[Trial, ...]
+    max_accuracy_drop: float
+    confidence: float
+    n_rows: int
+    n_passes: int
+
+    def __str__(self) -> str:
+        low, high = self.chosen.score_interval
+        return (
+            f"p_error={self.p_error:.2g}: a score of {self.score:.4f} falls by "
+            f"{self.chosen.drop:.4f}, and by at most {self.chosen.drop_bound:.4f} with "
+            f"{self.confidence:.0%} confidence ({self.max_accuracy_drop:g} allowed); an encrypted "
+            f"pass over these {self.n_rows} rows scores {low:.4f} to {high:.4f}"
+        )
+
+
+def search_p_error(
+    model: Any,
+    X: Any,
+    y: Any = None,
+    *,
+    max_accuracy_drop: float = 0.01,
+    confidence: float = 0.95,
+    random_state: int = 0,
+) -> PErrorSearch:
+    """Find the largest `p_error`, up to 0.1, that a fitted model bears, by simulating errors.
+
+    Every row is simulated many times with errors of its own. How much its loss rises is one
+    observation; their mean is the drop of the score, and their spread over the rows bounds it (a
+    one-sided normal interval), so that the statement holds for further rows of the same kind.
+
+    Parameters
+    ----------
+    model : NeuralNetClassifier, NeuralNetRegressor or an estimator like them
+        Fitted; it need not be compiled.
+    X : array-like of shape (n_samples, n_features)
+        Rows like those to come, held out from training where possible. Few rows give a wide bound
+        and so a small `p_error`.
+    y : array-like of shape (n_samples,) or (n_samples, n_targets), optional
+        Their labels or targets. Default: what the model predicts without errors.
+    max_accuracy_drop : float in (0, 1), default=0.01
+        By how much accuracy, or R2, may fall.
+    confidence : float in (0, 1), default=0.95
+        With what confidence it may not fall by more.
+    random_state : int, default=0
+        Seed of the simulated errors.
+
+    Returns
+    -------
+    PErrorSearch
+        With the probability, and what it was chosen by.
+
+    Raises
+    ------
+    NotFittedError
+        If the model is not fitted.
+    InvalidParameterError
+        If a parameter is out of range, or no `p_error` down to 1e-9 bears the drop: then the
+        approximate rounding itself costs more.
+    """
+    allowed = _fraction("max_accuracy_drop", max_accuracy_drop)
+    quantile = NormalDist().inv_cdf(_fraction("confidence", confidence))
+    codes = model.quantize_input(X)
+    loss = _loss(model, y, codes)
+    clear = loss(model.graph_.run(model._features(X)))
+    n_passes = min(max(_ROWS_PER_TRIAL // len(codes), _LEAST_PASSES), _MOST_PASSES)
+    two_sided = NormalDist().inv_cdf((1 + confidence) / 2)
+
+    def attempt(p_error: float) -> Trial:
+        rise, scores = np.zeros(len(codes)), []
+        for number in range(n_passes):
+            seed = int(random_state) * _MOST_PASSES + number
+            accumulators = model.graph_.simulate(codes, p_error=p_error, seed=seed)
+            noisy = loss(model.graph_.dequantize(accumulators))
+            scores.append(1 - noisy.mean())
+            rise += (noisy - clear) / n_passes
+        error = float(rise.std(ddof=1)) / math.sqrt(len(rise)) if len(rise) > 1 else math.inf
+        middle, spread = float(np.mean(scores)), float(np.std(scores, ddof=1))
+        reach = two_sided * spread * math.sqrt(1 + 1 / n_passes)
+        drop = float(rise.mean())
+        return Trial(p_error, drop, drop + quantile * error, (middle - reach, middle + reach))
+
+    chosen, trials = _largest(attempt, allowed)
+    if chosen is None:
+        raise InvalidParameterError(
+            f"max_accuracy_drop={max_accuracy_drop:g} is not met on these {len(codes)} rows even "
+            f"at p_error={LEAST:g}, where at least {trials[-1].drop_bound:.2g} can't be ruled out: "
+            "allow more, give more rows, or train with module__rounding='exact'"
+        )
+    return PErrorSearch(
+        p_error=chosen.p_error,
+        score=float(1 - clear.mean()),
+        chosen=chosen,
+        trials=tuple(trials),
+        max_accuracy_drop=allowed,
+        confidence=confidence,
+        n_rows=len(codes),
+        n_passes=n_passes,
+    )
+
+
+def _largest(attempt: Callable[[float], Trial], allowed: float) -> tuple[Trial | None, list[Trial]]:
+    """Go down until the drop is borne, then back up by halves of the last step."""
+    trials: list[Trial] = []
+
+    def bears(exponent: float) -> bool:
+        # Two digits, so that what is reported is what was tried.
+        trials.append(attempt(float(f"{10**exponent:.1e}")))
+        return trials[-1].drop_bound <= allowed
+
+    top, bottom = math.log10(LARGEST), math.log10(LEAST)
+    exponent = top
+    while not bears(exponent):
+        if exponent <= bottom:
+            return None, trials
+        exponent = max(bottom, exponent - 1 / _PER_DECADE)
+    chosen = trials[-1]
+    low, high = exponent, min(top, exponent + 1 / _PER_DECADE)
+    for _ in range(_HALVINGS if high > low else 0):
+        middle = (low + high) / 2
+        if bears(middle):
+            low, chosen = middle, trials[-1]
+        else:
+            high = middle
+    return chosen, trials
+
+
+def _loss(model: Any, y: Any, codes: NDArray[np.uint16]) -> Callable[[Float64], Float64]:
+    """Return the function from real-valued outputs to each row's loss.
+
+    The score is 1 less its mean. For a classifier it counts wrong labels, for a regressor squared
+    errors in units of variance.
+    """
+
+    def predict(outputs: Float64) -> NDArray[Any]:
+        predicted: NDArray[Any] = model.targets_.decode(model.post_processing(outputs))
+        return predicted
+
+    exact = predict(model.graph_.dequantize(model.graph_.simulate(codes)))
+    truth = exact if y is None else np.asarray(y)
+    if truth.shape != exact.shape:
+        check_consistent_length(codes, truth)
+        raise InvalidInputError(f"y has shape {truth.shape}, and predictions have {exact.shape}")
+    if is_classifier(model):
+        return lambda outputs: np.asarray(predict(outputs) != truth, dtype=np.float64)
+    truth = truth.astype(np.float64).reshape(len(codes), -1)
+    variance = truth.var(axis=0)
+    if not (variance > 0).all():
+        raise InvalidInputError("y is constant, so that R2 has no meaning; give rows that differ")
+
+    def squared(outputs: Float64) -> Float64:
+        errors = predict(outputs).reshape(truth.shape) - truth
+        return np.asarray((np.square(errors) / variance).mean(axis=1))
+
+    return squared
+
+
+def _fraction(name: str, value: Any) -> float:
+    real = isinstance(value, numbers.Real) and not isinstance(value, bool)
+    if not (real and 0 < float(value) < 1):
+        raise InvalidParameterError(f"{name}={value!r} must lie strictly between 0 and 1")
+    return float(value)
