@@ -18,15 +18,15 @@ from typing import Any
 
 import numpy as np
 import torch
-from latency_model import modelled_seconds
 from skorch import NeuralNetClassifier as FloatClassifier
 from skorch import NeuralNetRegressor as FloatRegressor
 from tables import FASHION_FOLDER, NAMES, Table, available
 from tqdm.auto import tqdm
 
-from cipherfit import NeuralNetClassifier, NeuralNetRegressor
+from cipherfit import NeuralNetClassifier, NeuralNetRegressor, compile_graph
 from cipherfit.batches import BatchLoader
 from cipherfit.float_twin import FloatTwin
+from cipherfit.latency import reference_seconds
 from cipherfit.schedule import OneCycle
 
 RESULTS = Path(__file__).parent / "results"
@@ -49,7 +49,7 @@ class Setting:
 
 
 BITS = [(2, 2, 6, None), (3, 3, 8, None), (4, 4, 8, None), (4, 4, 10, 5)]
-GRID = [Setting(n, *bits) for n, bits in itertools.product((4, 8, 16, 32), BITS)]
+NEURONS = [4, 8, 16, 32]
 QUICK_GRID = [Setting(8, 3, 3, 8), Setting(8, 4, 4, 10, 5)]
 #: Data set, setting, and what it must reach.
 TARGETS = [
@@ -106,7 +106,7 @@ def integer_result(table: Table, setting: Setting, seed: int) -> dict[str, Any]:
         "seconds": seconds,
         "n_lookups": model.graph_.n_lookups,
         "bits": model.graph_.prove().max_accumulator_bits,
-        "latency": modelled_seconds(model.graph_),
+        "latency": reference_seconds(compile_graph(model.graph_, warn_of_size=False)),
     }
 
 
@@ -211,6 +211,7 @@ def main() -> None:
     parser.add_argument("--quick", action="store_true", help="2 seeds, 2 settings, no large data")
     parser.add_argument("--targets", action="store_true", help="only the settings with a target")
     parser.add_argument("--data", nargs="*", choices=NAMES, default=NAMES, help="data sets")
+    parser.add_argument("--neurons", nargs="*", type=int, default=NEURONS, help="hidden ones")
     parser.add_argument("--seeds", type=int, default=5)
     parser.add_argument("--fashion-mnist", type=Path, default=FASHION_FOLDER, metavar="FOLDER")
     parser.add_argument("--results", type=Path, default=RESULTS, metavar="FOLDER")
@@ -224,7 +225,9 @@ def main() -> None:
     if options.targets:
         names = list(dict.fromkeys(name for name, *_ in TARGETS if name in names))
     for table in available(names, options.fashion_mnist):
-        grid = QUICK_GRID if options.quick else GRID
+        grid = [Setting(n, *bits) for n, bits in itertools.product(options.neurons, BITS)]
+        if options.quick:
+            grid = QUICK_GRID
         if options.targets:
             grid = [setting for name, setting, _ in TARGETS if name == table.name]
         rows = measure(log, table, grid, 2 if options.quick else options.seeds)
