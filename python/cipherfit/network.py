@@ -49,21 +49,27 @@ class QuantNetwork(nn.Module):
         values into codes elementwise, ending with an `ActivationQuantizer`.
     n_outputs : int
         Number of outputs of the last linear layer.
-    rounding : {"approximate", "exact"}
-        How the circuit rounds away the bits that a lookup does not read.
+    rounding : {"approximate", "exact"} or sequence of them
+        How the circuit rounds away the bits that a lookup does not read, in all hidden layers or
+        in each.
     """
 
     output_scale: Tensor
     output_mean: Tensor
 
-    def __init__(self, features: nn.Sequential, n_outputs: int, rounding: str) -> None:
+    def __init__(
+        self, features: nn.Sequential, n_outputs: int, rounding: str | Sequence[str]
+    ) -> None:
         super().__init__()
-        if rounding not in ("approximate", "exact"):
-            raise InvalidParameterError(
-                f"Invalid rounding: {rounding!r} is neither 'approximate' nor 'exact'"
-            )
         self.features = features
         self.rounding = rounding
+        n_hidden = len(self.linear_layers) - 1
+        self.roundings = _per_layer("rounding", rounding, n_hidden)
+        for each in self.roundings:
+            if each not in ("approximate", "exact"):
+                raise InvalidParameterError(
+                    f"Invalid rounding: {each!r} is neither 'approximate' nor 'exact'"
+                )
         self.register_buffer("output_scale", torch.ones(n_outputs, dtype=torch.float64))
         self.register_buffer("output_mean", torch.zeros(n_outputs, dtype=torch.float64))
 
@@ -137,16 +143,18 @@ class SparseQuantNeuralNetImpl(QuantNetwork):
         Elementwise torch activation class, built without arguments.
     n_hidden_neurons : int or sequence of int, optional
         Neurons of every hidden layer, or of each; replaces the multiplier.
-    n_lookup_bits : int, optional
-        Top bits of a hidden accumulator that its lookup reads, in [1, 16]. Default: all of them up
-        to 6, else 6 or one more than the activations have: cheap in FHE, and fine enough.
+    n_lookup_bits : int or sequence of int, optional
+        Top bits of a hidden accumulator that its lookup reads, in [1, 16], in every hidden layer or
+        in each. Default: all of them up to 6, else 6 or one more than the activations have: cheap
+        in FHE, and fine enough.
     n_in_bits : int, optional
         Bits of an input, in [1, 16]. Default: `n_a_bits`, or more where there are so few inputs
         that the accumulator has room for them, or fewer where there are so many that it has too
         little for their weights: see `default_in_bits`. They cost no lookups.
-    rounding : {"approximate", "exact"}, default="approximate"
-        How the circuit rounds away the bits that a lookup does not read. Approximate rounding is
-        several times faster, and may move a value next to a rounding threshold to its neighbour.
+    rounding : {"approximate", "exact"} or sequence of them, default="approximate"
+        How the circuit rounds away the bits that a lookup does not read, in every hidden layer or
+        in each. Approximate rounding is several times faster, and may move a value next to a
+        rounding threshold to its neighbour.
 
     Attributes
     ----------
@@ -175,9 +183,9 @@ class SparseQuantNeuralNetImpl(QuantNetwork):
         activation_function: type[nn.Module] = nn.ReLU,
         *,
         n_hidden_neurons: int | Sequence[int] | None = None,
-        n_lookup_bits: int | None = None,
+        n_lookup_bits: int | Sequence[int] | None = None,
         n_in_bits: int | None = None,
-        rounding: str = "approximate",
+        rounding: str | Sequence[str] = "approximate",
     ) -> None:
         input_dim = _integer("input_dim", input_dim, 1, what="number of input dimensions")
         n_layers = _integer("n_layers", n_layers, 1, what="number of layers")
@@ -191,9 +199,10 @@ class SparseQuantNeuralNetImpl(QuantNetwork):
         most_active = _max_active_neurons(n_accum_bits, n_w_bits, n_a_bits)
         if n_lookup_bits is None:
             n_lookup_bits = default_lookup_bits(n_accum_bits, n_a_bits)
-        n_lookup_bits = _integer(
-            "n_lookup_bits", n_lookup_bits, 1, MAX_LOOKUP_BITS, "lookup bitwidth"
-        )
+        lookup_bits = [
+            _integer("n_lookup_bits", bits, 1, MAX_LOOKUP_BITS, "lookup bitwidth")
+            for bits in _per_layer("n_lookup_bits", n_lookup_bits, n_layers - 1)
+        ]
         if n_in_bits is None:
             n_in_bits = default_in_bits(input_dim, n_w_bits, n_a_bits, n_accum_bits)
         n_in_bits = _integer("n_in_bits", n_in_bits, 1, MAX_CODE_BITS, "quantization bitwidth")
@@ -208,7 +217,7 @@ class SparseQuantNeuralNetImpl(QuantNetwork):
             n_a_bits=n_a_bits,
             n_in_bits=n_in_bits,
             n_accum_bits=n_accum_bits,
-            n_lookup_bits=n_lookup_bits,
+            lookup_bits=lookup_bits,
         )
         super().__init__(features, n_outputs, rounding)
         self.input_dim = input_dim
@@ -300,20 +309,22 @@ def _multiplied(multiplier: float, most_active: int) -> int:
 
 
 def _widths(n_hidden_neurons: int | Sequence[int], n_layers: int) -> list[int]:
-    n_hidden = n_layers - 1
-    if isinstance(n_hidden_neurons, Sequence):
-        given: Sequence[Any] = n_hidden_neurons
-    else:
-        given = [n_hidden_neurons] * n_hidden
-    widths = [
-        _integer("n_hidden_neurons", width, 1, what="number of hidden neurons") for width in given
+    return [
+        _integer("n_hidden_neurons", width, 1, what="number of hidden neurons")
+        for width in _per_layer("n_hidden_neurons", n_hidden_neurons, n_layers - 1)
     ]
-    if len(widths) != n_hidden:
+
+
+def _per_layer(name: str, given: Any, n_hidden: int) -> list[Any]:
+    """Return one value per hidden layer, of a sequence or of one value for all."""
+    if isinstance(given, str) or not isinstance(given, Sequence):
+        return [given] * n_hidden
+    if len(given) != n_hidden:
         raise InvalidParameterError(
-            f"Invalid number of hidden neurons: n_hidden_neurons={n_hidden_neurons!r} gives "
-            f"{len(widths)} widths, but n_layers={n_layers} has {n_hidden} hidden layers"
+            f"Invalid {name}: {given!r} has {len(given)} values, but n_layers={n_hidden + 1} has "
+            f"{n_hidden} hidden layers"
         )
-    return widths
+    return list(given)
 
 
 def _build(
@@ -324,7 +335,7 @@ def _build(
     n_a_bits: int,
     n_in_bits: int,
     n_accum_bits: int,
-    n_lookup_bits: int,
+    lookup_bits: Sequence[int],
 ) -> nn.Sequential:
     layers: list[nn.Module] = [InputQuantizer(sizes[0], n_in_bits)]
     for index, (fan_in, fan_out) in enumerate(itertools.pairwise(sizes)):
@@ -335,7 +346,7 @@ def _build(
             n_w_bits=n_w_bits,
             n_in_bits=n_in_bits if index == 0 else n_a_bits,
             n_accum_bits=n_accum_bits,
-            n_lookup_bits=None if last else n_lookup_bits,
+            n_lookup_bits=None if last else lookup_bits[index],
             bias=last,
         )
         layers.append(linear)

@@ -19,6 +19,7 @@ from numpy.typing import NDArray
 from sklearn.base import is_classifier
 from sklearn.utils import check_consistent_length
 
+from cipherfit._core import IntegerGraph
 from cipherfit.exceptions import InvalidInputError, InvalidParameterError
 
 Float64 = NDArray[np.float64]
@@ -137,45 +138,72 @@ def search_p_error(
         If a parameter is out of range, or no `p_error` down to 1e-9 bears the drop: then the
         approximate rounding itself costs more.
     """
-    allowed = _fraction("max_accuracy_drop", max_accuracy_drop)
-    quantile = NormalDist().inv_cdf(_fraction("confidence", confidence))
-    codes = model.quantize_input(X)
-    loss = _loss(model, y, codes)
-    clear = loss(model.graph_.run(model._features(X)))
-    n_passes = min(max(_ROWS_PER_TRIAL // len(codes), _LEAST_PASSES), _MOST_PASSES)
-    two_sided = NormalDist().inv_cdf((1 + confidence) / 2)
-
-    def attempt(p_error: float) -> Trial:
-        rise, scores = np.zeros(len(codes)), []
-        for number in range(n_passes):
-            seed = int(random_state) * _MOST_PASSES + number
-            accumulators = model.graph_.simulate(codes, p_error=p_error, seed=seed)
-            noisy = loss(model.graph_.dequantize(accumulators))
-            scores.append(1 - noisy.mean())
-            rise += (noisy - clear) / n_passes
-        error = float(rise.std(ddof=1)) / math.sqrt(len(rise)) if len(rise) > 1 else math.inf
-        middle, spread = float(np.mean(scores)), float(np.std(scores, ddof=1))
-        reach = two_sided * spread * math.sqrt(1 + 1 / n_passes)
-        drop = float(rise.mean())
-        return Trial(p_error, drop, drop + quantile * error, (middle - reach, middle + reach))
-
-    chosen, trials = _largest(attempt, allowed)
+    allowed = fraction("max_accuracy_drop", max_accuracy_drop)
+    judge = NoisyScore(model, X, y, confidence=confidence, random_state=random_state)
+    chosen, trials = _largest(lambda p_error: judge.trial(model.graph_, p_error), allowed)
     if chosen is None:
         raise InvalidParameterError(
-            f"max_accuracy_drop={max_accuracy_drop:g} is not met on these {len(codes)} rows even "
+            f"max_accuracy_drop={max_accuracy_drop:g} is not met on these {judge.n_rows} rows even "
             f"at p_error={LEAST:g}, where at least {trials[-1].drop_bound:.2g} can't be ruled out: "
             "allow more, give more rows, or train with module__rounding='exact'"
         )
     return PErrorSearch(
         p_error=chosen.p_error,
-        score=float(1 - clear.mean()),
+        score=judge.score,
         chosen=chosen,
         trials=tuple(trials),
         max_accuracy_drop=allowed,
         confidence=confidence,
-        n_rows=len(codes),
-        n_passes=n_passes,
+        n_rows=judge.n_rows,
+        n_passes=judge.n_passes,
     )
+
+
+class NoisyScore:
+    """The score of a model's rows under simulated errors, for its graph or another of its kind.
+
+    Parameters
+    ----------
+    model, X, y, confidence, random_state
+        As for `search_p_error`.
+
+    Attributes
+    ----------
+    score : float
+        Accuracy, or R2, of the model without errors.
+    n_rows, n_passes : int
+        Rows, and how often a trial simulates them.
+    """
+
+    def __init__(
+        self, model: Any, X: Any, y: Any = None, *, confidence: float = 0.95, random_state: int = 0
+    ) -> None:
+        self._one_sided = NormalDist().inv_cdf(fraction("confidence", confidence))
+        self._two_sided = NormalDist().inv_cdf((1 + confidence) / 2)
+        self._codes = model.quantize_input(X)
+        self._loss = _loss(model, y, self._codes)
+        self._clear = self._loss(model.graph_.run(model._features(X)))
+        self._first_seed = int(random_state) * _MOST_PASSES
+        self.score = float(1 - self._clear.mean())
+        self.n_rows = len(self._codes)
+        self.n_passes = min(max(_ROWS_PER_TRIAL // self.n_rows, _LEAST_PASSES), _MOST_PASSES)
+
+    def trial(self, graph: IntegerGraph, p_error: float) -> Trial:
+        """Simulate a graph with errors; its drop is from the model's score without any."""
+        rise, scores = np.zeros(self.n_rows), []
+        for number in range(self.n_passes):
+            accumulators = graph.simulate(
+                self._codes, p_error=p_error, seed=self._first_seed + number
+            )
+            noisy = self._loss(graph.dequantize(accumulators))
+            scores.append(1 - noisy.mean())
+            rise += (noisy - self._clear) / self.n_passes
+        error = float(rise.std(ddof=1)) / math.sqrt(len(rise)) if len(rise) > 1 else math.inf
+        middle, spread = float(np.mean(scores)), float(np.std(scores, ddof=1))
+        reach = self._two_sided * spread * math.sqrt(1 + 1 / self.n_passes)
+        drop = float(rise.mean())
+        bound = drop + self._one_sided * error
+        return Trial(p_error, drop, bound, (middle - reach, middle + reach))
 
 
 def _largest(attempt: Callable[[float], Trial], allowed: float) -> tuple[Trial | None, list[Trial]]:
@@ -234,7 +262,8 @@ def _loss(model: Any, y: Any, codes: NDArray[np.uint16]) -> Callable[[Float64], 
     return squared
 
 
-def _fraction(name: str, value: Any) -> float:
+def fraction(name: str, value: Any) -> float:
+    """Return a number strictly between 0 and 1, or raise InvalidParameterError by its name."""
     real = isinstance(value, numbers.Real) and not isinstance(value, bool)
     if not (real and 0 < float(value) < 1):
         raise InvalidParameterError(f"{name}={value!r} must lie strictly between 0 and 1")
