@@ -12,7 +12,8 @@ from concrete.ml import __version__
 from concrete.ml.sklearn import NeuralNetClassifier
 
 N_ROWS = 10
-#: Its defaults, and fewer bits with a narrower accumulator, which run faster.
+#: Its default network, and one with fewer bits and a narrower accumulator, which runs faster. Both
+#: train with Adam for 60 epochs, which serves them better than the default of 10 with SGD.
 SETTINGS = {
     "defaults": {},
     "w3 a3 acc 8": {
@@ -35,7 +36,9 @@ def main() -> None:
     ]
     for name, setting in SETTINGS.items():
         torch.manual_seed(0)
-        model = NeuralNetClassifier(module__n_layers=2, max_epochs=50, verbose=0, **setting)
+        model = NeuralNetClassifier(
+            module__n_layers=2, max_epochs=60, lr=0.01, optimizer=torch.optim.Adam, verbose=0, **setting
+        )
         model.fit(X_train, y_train)
         start = time.perf_counter()
         circuit = model.compile(X_train[:500])
