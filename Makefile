@@ -50,7 +50,7 @@ docs: $(VENV)/.dev  ## Write the API reference into docs/api/
 	$(BIN)/pdoc --docformat numpy --no-show-source --output-directory docs/api \
 		cipherfit cipherfit.qnn cipherfit.exceptions cipherfit.circuit cipherfit.lowering \
 		cipherfit.quantizers cipherfit.linear cipherfit.network cipherfit.schedule \
-		cipherfit.p_error cipherfit.latency cipherfit.rounding cipherfit.design
+		cipherfit.p_error cipherfit.latency cipherfit.rounding cipherfit.design cipherfit.designs
 	@echo "open docs/api/index.html"
 
 bench: $(VENV)/.dev  ## Accuracy and latency end to end, simulation against its peers, the core's benchmarks

@@ -37,7 +37,12 @@ def main() -> None:
     for name, setting in SETTINGS.items():
         torch.manual_seed(0)
         model = NeuralNetClassifier(
-            module__n_layers=2, max_epochs=60, lr=0.01, optimizer=torch.optim.Adam, verbose=0, **setting
+            module__n_layers=2,
+            max_epochs=60,
+            lr=0.01,
+            optimizer=torch.optim.Adam,
+            verbose=0,
+            **setting,
         )
         model.fit(X_train, y_train)
         start = time.perf_counter()

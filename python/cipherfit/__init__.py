@@ -8,7 +8,8 @@ with _warnings.catch_warnings():
     from cipherfit import exceptions
     from cipherfit._core import Certificate, IntegerGraph, accumulator_mask
     from cipherfit.circuit import compile_graph, run_encrypted
-    from cipherfit.design import Design, DesignSearch, design_network
+    from cipherfit.design import design_network
+    from cipherfit.designs import Design, DesignSearch
     from cipherfit.exceptions import CipherfitError
     from cipherfit.latency import FheEstimate
     from cipherfit.lowering import lower

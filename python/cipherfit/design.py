@@ -14,7 +14,6 @@ import math
 import numbers
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
-from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -25,6 +24,7 @@ from sklearn.utils.multiclass import type_of_target
 from tqdm.auto import tqdm
 
 from cipherfit.circuit import compile_graph
+from cipherfit.designs import Design, DesignSearch
 from cipherfit.exceptions import (
     CompilationError,
     InvalidInputError,
@@ -52,123 +52,10 @@ SPACE: dict[str, tuple[Any, ...]] = {
 _LINEAR_ACCUM_BITS = 16
 #: Rows that show what a network costs, which needs no training worth the name.
 _PROBE_ROWS, _PROBE_NEURONS = 200, 8
+#: TPE proposes good networks again; these don't count, up to so many proposals per network.
+_PROPOSALS = 5
 #: Folds of which `n_folds` are used, and from how many rows on one is enough.
 _FOLDS, _MANY_ROWS = 5, 5000
-
-
-@dataclass(frozen=True)
-class Design:
-    """A network that was tried.
-
-    Parameters
-    ----------
-    parameters : dict
-        Parameters of the estimator.
-    p_error : float
-        Error probability of a lookup, to compile with.
-    score : float
-        Mean accuracy, or R2, of held-out rows under simulated errors.
-    score_error : float
-        Its standard error over the folds; NaN where there was one fold.
-    seconds_per_row : float
-        Modelled seconds per encrypted row.
-    n_lookups : int
-        Lookups per row.
-    """
-
-    parameters: dict[str, Any]
-    p_error: float
-    score: float
-    score_error: float
-    seconds_per_row: float
-    n_lookups: int
-
-    def __str__(self) -> str:
-        module = {name.removeprefix("module__"): value for name, value in self.parameters.items()}
-        named = ", ".join(f"{name}={value!r}" for name, value in module.items())
-        return (
-            f"score {self.score:.4f} at {self.seconds_per_row:.3g} s per row, "
-            f"{self.n_lookups} lookups: {named}, p_error={self.p_error:g}"
-        )
-
-
-@dataclass(frozen=True)
-class DesignSearch:
-    """The result of `design_network`; printed, it is a small table.
-
-    Parameters
-    ----------
-    model : estimator
-        The chosen network, fitted on all rows, not compiled: ``model.compile(p_error=p_error)``.
-    chosen : Design
-        What it is.
-    designs : tuple of Design
-        All that were tried, in order.
-    max_latency : float or None
-        As given.
-    """
-
-    model: Any
-    chosen: Design
-    designs: tuple[Design, ...]
-    max_latency: float | None
-
-    @property
-    def p_error(self) -> float:
-        """The error probability to compile with."""
-        return self.chosen.p_error
-
-    @property
-    def front(self) -> tuple[Design, ...]:
-        """The designs than which none is faster and as accurate, fastest first."""
-        best, front = -math.inf, []
-        for design in sorted(self.designs, key=lambda each: (each.seconds_per_row, -each.score)):
-            if design.score > best:
-                best = design.score
-                front.append(design)
-        return tuple(front)
-
-    def plot(self, ax: Any = None) -> Any:
-        """Draw score over latency, with the front.
-
-        Parameters
-        ----------
-        ax : matplotlib.axes.Axes, optional
-            Where to draw. Default: a new figure.
-
-        Returns
-        -------
-        matplotlib.axes.Axes
-        """
-        if ax is None:
-            try:
-                from matplotlib import pyplot
-            except ImportError as error:
-                raise MissingDependencyError(
-                    "plot needs matplotlib: pip install 'cipherfit[plot]'"
-                ) from error
-            _, ax = pyplot.subplots(figsize=(6.4, 4.2), layout="constrained")
-        seconds, scores = zip(*[(d.seconds_per_row, d.score) for d in self.designs], strict=True)
-        ax.scatter(seconds, scores, color="0.7", label="tried")
-        front = self.front
-        ax.plot(
-            [d.seconds_per_row for d in front], [d.score for d in front],
-            marker="o", drawstyle="steps-post", label="front",
-        )  # fmt: skip
-        chosen = self.chosen
-        ax.scatter([chosen.seconds_per_row], [chosen.score], marker="*", s=180, color="C3",
-                   zorder=3, label="chosen")  # fmt: skip
-        if self.max_latency is not None:
-            ax.axvline(self.max_latency, color="0.5", linestyle=":", label="max_latency")
-        ax.set_xscale("log")
-        ax.set_xlabel("seconds per encrypted row (modelled)")
-        ax.set_ylabel("accuracy" if is_classifier(self.model) else "R2")
-        ax.legend(loc="lower right")
-        return ax
-
-    def __str__(self) -> str:
-        lines = [f"chosen: {self.chosen}", "front:", *(f"  {design}" for design in self.front)]
-        return "\n".join(lines)
 
 
 def design_network(
@@ -301,29 +188,38 @@ class _Study:
                 storage=kept, study_name=self.name(), load_if_exists=True,
                 directions=["maximize", "minimize"],
             )  # fmt: skip
-            done = [trial for trial in study.trials if trial.state.is_finished()]
-            if not done:
+            proposed, counted = _progress(study)
+            if not proposed:
                 # First what is fastest, so that something is within the latency.
                 study.enqueue_trial({"n_layers": min(self.space["n_layers"])}, skip_if_exists=True)
             with tqdm(
-                total=n_trials, initial=min(len(done), n_trials), desc="networks",
+                total=n_trials, initial=min(len(counted), n_trials), desc="networks",
                 disable=None if progress is None else not progress,
             ) as bar:  # fmt: skip
-                for number in range(len(done), n_trials):
+                while len(counted) < n_trials and len(proposed) < _PROPOSALS * n_trials:
                     # A sampler of its own for each trial: what was interrupted goes on the same.
-                    seed = self.random_state * 100_003 + number
-                    study.sampler = optuna.samplers.TPESampler(seed=seed)
+                    seed = self.random_state * 100_003 + len(proposed)
+                    again = bool(proposed) and "again" in proposed[-1].user_attrs
+                    kind = optuna.samplers.RandomSampler if again else optuna.samplers.TPESampler
+                    study.sampler = kind(seed=seed)
                     self._try(study, optuna.trial.TrialState.FAIL)
-                    bar.update()
-            finished = [trial for trial in study.trials if trial.state.is_finished()][:n_trials]
-        return [Design(**trial.user_attrs["design"]) for trial in finished if trial.values]
+                    proposed, counted = _progress(study)
+                    bar.update(len(counted) - bar.n)
+        return [
+            Design(**trial.user_attrs["design"]) for trial in counted[:n_trials] if trial.values
+        ]
 
     def _try(self, study: Any, failed: Any) -> None:
         trial = study.ask()
         try:
-            design = self._design({
+            choice = {
                 name: trial.suggest_categorical(name, values) for name, values in self.space.items()
-            })  # fmt: skip
+            }
+            known = [
+                each.user_attrs["design"] for each in study.trials
+                if each.values and self._is_same(each.params, choice)
+            ]  # fmt: skip
+            design = Design(**known[0]) if known else self._design(choice)
         except (InvalidParameterError, ProofError, CompilationError) as error:
             trial.set_user_attr("error", str(error))
             study.tell(trial, state=failed)
@@ -331,8 +227,17 @@ class _Study:
             study.tell(trial, state=failed)
             raise
         else:
+            if known:
+                trial.set_user_attr("again", True)
             trial.set_user_attr("design", vars(design))
             study.tell(trial, [design.score, design.seconds_per_row])
+
+    def _is_same(self, one: dict[str, Any], other: dict[str, Any]) -> bool:
+        """Tell whether two choices mean the same network."""
+        if self._parameters(one) != self._parameters(other):
+            return False
+        names = ("p_error", "size") if one["n_layers"] > 1 else ()
+        return all(one[name] == other[name] for name in names)
 
     def _design(self, choice: dict[str, Any]) -> Design:
         """Train and judge the network of a sampled choice."""
@@ -425,6 +330,12 @@ class _Study:
             f"max_latency={self.max_latency!r}: the fastest takes {least:.3g} s per row. Allow "
             "more, try more (n_trials), or a space with fewer bits"
         )
+
+
+def _progress(study: Any) -> tuple[list[Any], list[Any]]:
+    """Return all finished proposals, and those that were not made before."""
+    proposed = [trial for trial in study.trials if trial.state.is_finished()]
+    return proposed, [trial for trial in proposed if "again" not in trial.user_attrs]
 
 
 @contextmanager
