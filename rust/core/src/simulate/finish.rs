@@ -12,7 +12,7 @@ pub(super) trait Finish: Copy + Sync {
     fn one(self, output: usize, accumulator: i64) -> Self::Value;
 
     /// The results for eight outputs, given as distances from their minimum.
-    fn eight(self, group: &OutputGroup, distances: [u16; 8]) -> [Self::Value; 8];
+    fn eight(self, group: &OutputGroup, distances: [i32; 8]) -> [Self::Value; 8];
 }
 
 /// Accumulators as they are.
@@ -27,7 +27,7 @@ impl Finish for Accumulators {
     }
 
     #[inline(always)]
-    fn eight(self, group: &OutputGroup, distances: [u16; 8]) -> [i64; 8] {
+    fn eight(self, group: &OutputGroup, distances: [i32; 8]) -> [i64; 8] {
         let mut values = group.low;
         for (value, distance) in values.iter_mut().zip(distances) {
             *value += i64::from(distance);
@@ -49,10 +49,10 @@ impl Finish for Values<'_> {
 
     /// Below `2^52` the sum in `f64` is the accumulator.
     #[inline(always)]
-    fn eight(self, group: &OutputGroup, distances: [u16; 8]) -> [f64; 8] {
+    fn eight(self, group: &OutputGroup, distances: [i32; 8]) -> [f64; 8] {
         let mut values = [0.0; 8];
         for at in 0..8 {
-            let accumulator = group.low_steps[at] + f64::from(i32::from(distances[at]));
+            let accumulator = group.low_steps[at] + f64::from(distances[at]);
             values[at] = accumulator * group.scale[at] + group.offset[at];
         }
         values

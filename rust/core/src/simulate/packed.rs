@@ -154,51 +154,54 @@ fn emit<F: Finish>(
     out: &mut [F::Value],
 ) {
     for (index, group) in program.outputs.iter().enumerate() {
-        let part =
-            Part { index, width, low: &low[index / 2], high: high.map(|high| &high[index / 2]) };
+        let part = Part { finish, group, index, width };
+        let (low, high) = (&low[index / 2], high.map(|high| &high[index / 2]));
         // A known number of results is written by few instructions.
         match (width - 8 * index).min(8) {
-            1 => part.emit::<F, 1>(finish, group, out),
-            2 => part.emit::<F, 2>(finish, group, out),
-            3 => part.emit::<F, 3>(finish, group, out),
-            4 => part.emit::<F, 4>(finish, group, out),
-            5 => part.emit::<F, 5>(finish, group, out),
-            6 => part.emit::<F, 6>(finish, group, out),
-            7 => part.emit::<F, 7>(finish, group, out),
-            _ => part.emit::<F, 8>(finish, group, out),
+            1 => part.emit::<1>(low, high, out),
+            2 => part.emit::<2>(low, high, out),
+            3 => part.emit::<3>(low, high, out),
+            4 => part.emit::<4>(low, high, out),
+            5 => part.emit::<5>(low, high, out),
+            6 => part.emit::<6>(low, high, out),
+            7 => part.emit::<7>(low, high, out),
+            _ => part.emit::<8>(low, high, out),
         }
     }
 }
 
 /// Eight outputs of all, those of a tile's first or second half.
-struct Part<'a> {
+struct Part<'a, F> {
+    finish: F,
+    group: &'a OutputGroup,
     index: usize,
     width: usize,
-    low: &'a Tile,
-    high: Option<&'a Tile>,
 }
 
-impl Part<'_> {
+impl<F: Finish> Part<'_, F> {
     /// Writes the first `N` of the eight for every row.
     #[inline(always)]
-    fn emit<F: Finish, const N: usize>(
-        &self,
-        finish: F,
-        group: &OutputGroup,
-        out: &mut [F::Value],
-    ) {
-        let half = self.index % 2;
-        let start = 8 * self.index;
-        for (row, out) in out.chunks_exact_mut(self.width).enumerate() {
-            let mut distances = self.low.0[row % BLOCK].as_chunks::<8>().0[half].map(u16::from);
-            if let Some(high) = self.high {
-                let high = high.0[row % BLOCK].as_chunks::<8>().0[half];
-                for (distance, high) in distances.iter_mut().zip(high) {
-                    *distance |= u16::from(high) << 8;
+    fn emit<const N: usize>(&self, low: &Tile, high: Option<&Tile>, out: &mut [F::Value]) {
+        let rows = out.chunks_exact_mut(self.width).map(|row| &mut row[8 * self.index..][..N]);
+        let half = |row: &[u8; 16]| row.as_chunks::<8>().0[self.index % 2].map(i32::from);
+        // One loop for both would not be vectorized.
+        match high {
+            None => {
+                for (out, low) in rows.zip(&low.0) {
+                    let values = self.finish.eight(self.group, half(low));
+                    out.copy_from_slice(&values[..N]);
                 }
             }
-            let values = finish.eight(group, distances);
-            out[start..start + N].copy_from_slice(&values[..N]);
+            Some(high) => {
+                for (out, (low, high)) in rows.zip(low.0.iter().zip(&high.0)) {
+                    let (mut distances, high) = (half(low), half(high));
+                    for (distance, high) in distances.iter_mut().zip(high) {
+                        *distance |= high << 8;
+                    }
+                    let values = self.finish.eight(self.group, distances);
+                    out.copy_from_slice(&values[..N]);
+                }
+            }
         }
     }
 }

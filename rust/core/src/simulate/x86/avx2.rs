@@ -109,6 +109,11 @@ impl Vector for Ymm {
     }
 
     #[inline(always)]
+    unsafe fn is_zero(self) -> bool {
+        unsafe { _mm256_testz_si256(self.0, self.0) != 0 }
+    }
+
+    #[inline(always)]
     unsafe fn min_bytes(self, other: Self) -> Self {
         unsafe { Self(_mm256_min_epu8(self.0, other.0)) }
     }
@@ -173,8 +178,7 @@ impl Vector for Ymm {
     unsafe fn bracket(
         rows: [*const f32; MAX_ROWS],
         Constants([low, high]): Constants,
-        doubts: &mut [u32; 16 * MAX_ROWS],
-    ) -> (Self, bool) {
+    ) -> (Self, Self) {
         unsafe {
             let (a_low, first_doubt_a) = bracket_row(rows[0], low);
             let (a_high, second_doubt_a) = bracket_row(rows[0].add(8), high);
@@ -183,18 +187,11 @@ impl Vector for Ymm {
             let doubt_a = _mm256_or_si256(first_doubt_a, second_doubt_a);
             let doubt_b = _mm256_or_si256(first_doubt_b, second_doubt_b);
             let doubt = _mm256_or_si256(doubt_a, doubt_b);
-            let in_doubt = _mm256_testz_si256(doubt, doubt) == 0;
-            if in_doubt {
-                let all = [first_doubt_a, second_doubt_a, first_doubt_b, second_doubt_b];
-                for (part, doubt) in doubts.as_chunks_mut::<8>().0.iter_mut().zip(all) {
-                    _mm256_storeu_si256(part.as_mut_ptr().cast(), doubt);
-                }
-            }
             // Packs work within 16 bytes, so each of these gets four features of four halves.
             let words = (_mm256_packs_epi32(a_low, a_high), _mm256_packs_epi32(b_low, b_high));
             let order = _mm256_setr_epi32(0, 4, 1, 5, 2, 6, 3, 7);
             let packed = _mm256_packus_epi16(words.0, words.1);
-            (Self(_mm256_permutevar8x32_epi32(packed, order)), in_doubt)
+            (Self(_mm256_permutevar8x32_epi32(packed, order)), Self(doubt))
         }
     }
 

@@ -93,6 +93,11 @@ impl<const VBMI: bool> Vector for Zmm<VBMI> {
     }
 
     #[inline(always)]
+    unsafe fn is_zero(self) -> bool {
+        unsafe { _mm512_test_epi32_mask(self.0, self.0) == 0 }
+    }
+
+    #[inline(always)]
     unsafe fn min_bytes(self, other: Self) -> Self {
         unsafe { Self(_mm512_min_epu8(self.0, other.0)) }
     }
@@ -140,11 +145,7 @@ impl<const VBMI: bool> Vector for Zmm<VBMI> {
     }
 
     #[inline(always)]
-    unsafe fn bracket(
-        rows: [*const f32; MAX_ROWS],
-        constants: Constants,
-        doubts: &mut [u32; 16 * MAX_ROWS],
-    ) -> (Self, bool) {
+    unsafe fn bracket(rows: [*const f32; MAX_ROWS], constants: Constants) -> (Self, Self) {
         unsafe {
             let (a, doubt_a) = bracket_row(rows[0], constants);
             let (b, doubt_b) = bracket_row(rows[1], constants);
@@ -152,18 +153,11 @@ impl<const VBMI: bool> Vector for Zmm<VBMI> {
             let (d, doubt_d) = bracket_row(rows[3], constants);
             let doubt = _mm512_or_si512(doubt_a, _mm512_or_si512(doubt_b, doubt_c));
             let doubt = _mm512_or_si512(doubt, doubt_d);
-            let in_doubt = _mm512_test_epi32_mask(doubt, doubt) != 0;
-            if in_doubt {
-                let all = [doubt_a, doubt_b, doubt_c, doubt_d];
-                for (part, doubt) in doubts.as_chunks_mut::<16>().0.iter_mut().zip(all) {
-                    _mm512_storeu_si512(part.as_mut_ptr().cast(), doubt);
-                }
-            }
             // Packs work within 16 bytes, so each of these gets four features of all rows.
             let words = (_mm512_packs_epi32(a, b), _mm512_packs_epi32(c, d));
             let order = _mm512_setr_epi32(0, 4, 8, 12, 1, 5, 9, 13, 2, 6, 10, 14, 3, 7, 11, 15);
             let packed = _mm512_packus_epi16(words.0, words.1);
-            (Self(_mm512_permutexvar_epi32(order, packed)), in_doubt)
+            (Self(_mm512_permutexvar_epi32(order, packed)), Self(doubt))
         }
     }
 

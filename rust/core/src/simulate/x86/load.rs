@@ -10,16 +10,25 @@ use crate::input::Input;
 /// Columns that are loaded at a time.
 const TILE: usize = 16;
 
-/// The most rows that are loaded at a time.
-const GROUP: usize = 16 * MAX_ROWS;
-
 /// How the codes of a register are had. A closure would not be inlined, so not be fast.
 trait Load<V, T> {
-    /// The codes of [`TILE`] values at each of the pointers to rows, which begin in column `first`.
+    /// Turns to the columns from `first` on.
     ///
     /// # Safety
     /// As [`Vector`].
-    unsafe fn load(&mut self, rows: [*const T; MAX_ROWS], first: usize) -> V;
+    unsafe fn turn_to(&mut self, first: usize);
+
+    /// The codes of [`TILE`] values at each of the pointers to rows.
+    ///
+    /// # Safety
+    /// As [`Vector`].
+    unsafe fn load(&mut self, rows: [*const T; MAX_ROWS]) -> V;
+
+    /// Corrects the codes that [`Load::load`] gave for these rows, if one was in doubt.
+    ///
+    /// # Safety
+    /// As [`Vector`].
+    unsafe fn settle(&mut self, rows: &Places<T>, codes: &mut [V; TILE]);
 }
 
 /// Rows of at least [`TILE`] values.
@@ -29,41 +38,36 @@ struct Matrix<T> {
     width: usize,
 }
 
-impl<T> Matrix<T> {
-    /// Where the `count` rows from `row` on begin, the last one standing in for those beyond it.
-    #[inline(always)]
-    fn starts(&self, row: usize, count: usize) -> [usize; GROUP] {
-        let mut starts = [0; GROUP];
-        for (at, start) in starts.iter_mut().enumerate().take(count) {
-            *start = (row + at).min(self.rows - 1) * self.width;
-        }
-        starts
-    }
+/// Where the values of as many rows are that a register has bytes.
+struct Places<T> {
+    first: *const T,
+    width: usize,
+    /// The last row that there is; it stands in for those beyond it.
+    last: usize,
+    /// As many values that are needed soon, one after the other: memory and its pages are faster in
+    /// order.
+    next: *const T,
+}
 
-    /// Pointers to the values from `column` on in the rows of one register: those whose starts are
-    /// the one with number `at` and each sixteenth after it.
+impl<T> Places<T> {
+    /// Pointers to the rows of one register: that with number `at` and each sixteenth after it.
     ///
     /// # Safety
-    /// `starts` must be of this matrix, and `column + TILE` at most the width.
+    /// The rows up to the last must have values where they are sought.
     #[inline(always)]
-    unsafe fn pointers<V: Vector>(
-        &self,
-        starts: &[usize; GROUP],
-        at: usize,
-        column: usize,
-    ) -> [*const T; MAX_ROWS] {
-        let mut pointers = [self.values; MAX_ROWS];
-        for (row, pointer) in pointers.iter_mut().enumerate().take(V::ROWS) {
+    unsafe fn rows<V: Vector, const FULL: bool>(&self, at: usize) -> [*const T; MAX_ROWS] {
+        let mut rows = [self.first; MAX_ROWS];
+        for (part, pointer) in rows.iter_mut().enumerate().take(V::ROWS) {
+            let row = at + 16 * part;
+            let row = if FULL { row } else { row.min(self.last) };
             // SAFETY: within the row, by the caller's promise.
-            *pointer = unsafe { self.values.add(starts[at + 16 * row] + column) };
-            // The same place in the rows that come next.
-            let next = pointer.wrapping_add(V::BYTES * self.width);
-            // SAFETY: a hint, which any address may be given to.
-            unsafe { _mm_prefetch::<_MM_HINT_T0>(next.cast()) };
+            *pointer = unsafe { self.first.add(row * self.width) };
         }
-        pointers
+        rows
     }
+}
 
+impl<T> Matrix<T> {
     /// Fills `columns`.
     ///
     /// # Safety
@@ -72,7 +76,7 @@ impl<T> Matrix<T> {
     unsafe fn load<V: Vector>(&self, columns: &mut [Column], loader: &mut impl Load<V, T>) {
         let mut row = 0;
         while row < self.rows {
-            let starts = self.starts(row, V::BYTES);
+            let last = self.rows - row - 1;
             let mut column = 0;
             while column < self.width {
                 // The last columns are taken together with some before them, again.
@@ -81,12 +85,17 @@ impl<T> Matrix<T> {
                 // SAFETY: sixteen columns from `first` are within the width; rows of a register are
                 // within a block, as `row` is a multiple of what divides it; the rest is the caller's.
                 unsafe {
-                    let mut matrix = [V::bytes(0); TILE];
-                    for (at, loaded) in matrix.iter_mut().enumerate() {
-                        *loaded = loader.load(self.pointers::<V>(&starts, at, first), first);
-                    }
-                    let matrix = transpose(matrix);
-                    for (column, codes) in columns.iter_mut().zip(&matrix) {
+                    let place = self.values.add(row * self.width + first);
+                    let next = self.values.wrapping_add((row + V::BYTES) * self.width);
+                    let next = next.wrapping_add(column * V::BYTES);
+                    let places = Places { first: place, width: self.width, last, next };
+                    loader.turn_to(first);
+                    let codes = if last + 1 >= V::BYTES {
+                        tile::<V, T, true>(&places, loader)
+                    } else {
+                        tile::<V, T, false>(&places, loader)
+                    };
+                    for (column, codes) in columns.iter_mut().zip(&codes) {
                         codes.store(column.0.as_mut_ptr().add(row));
                     }
                 }
@@ -97,14 +106,40 @@ impl<T> Matrix<T> {
     }
 }
 
+/// Codes of sixteen columns.
+///
+/// # Safety
+/// As [`Places::rows`], and as [`Vector`]; if `FULL`, there must be as many rows as `V` has bytes.
+#[inline(always)]
+unsafe fn tile<V: Vector, T, const FULL: bool>(
+    places: &Places<T>,
+    loader: &mut impl Load<V, T>,
+) -> [V; TILE] {
+    // SAFETY: the caller's; a prefetch is a hint, which any address may be given to.
+    unsafe {
+        let mut codes = [V::bytes(0); TILE];
+        for (at, loaded) in codes.iter_mut().enumerate() {
+            let rows = places.rows::<V, FULL>(at);
+            for part in 0..V::ROWS {
+                let next = places.next.wrapping_add((at * V::ROWS + part) * TILE);
+                _mm_prefetch::<_MM_HINT_T0>(next.cast());
+            }
+            *loaded = loader.load(rows);
+        }
+        loader.settle(places, &mut codes);
+        transpose(codes)
+    }
+}
+
 impl<T: Copy + Default> Matrix<T> {
     /// The rows, widened with zeros to at least [`TILE`] columns in `padded`.
     #[inline(always)]
-    fn new(rows: Rows<'_, T>, padded: &mut [[T; TILE]; BLOCK]) -> Self {
+    fn new(rows: Rows<'_, T>, padded: &mut Option<[[T; TILE]; BLOCK]>) -> Self {
         let n = rows.len().min(BLOCK);
         if rows.width >= TILE {
             return Self { values: rows.values.as_ptr(), rows: n, width: rows.width };
         }
+        let padded = padded.insert([[T::default(); TILE]; BLOCK]);
         for (padded, row) in padded.iter_mut().zip(rows.values.chunks_exact(rows.width)) {
             for (padded, &value) in padded.iter_mut().zip(row) {
                 *padded = value;
@@ -125,14 +160,22 @@ pub(super) unsafe fn load_reals<V: Vector>(
     brackets: &Brackets,
     columns: &mut [Column],
 ) -> bool {
-    let mut padded = [[0.0; TILE]; BLOCK];
+    let mut padded = None;
     let matrix = Matrix::new(rows, &mut padded);
     // SAFETY: the constants have at least sixteen entries; the matrix gives pointers to sixteen
     // values; the rest is the caller's.
     unsafe {
         let constants = constants::<V>(brackets, 0);
         let max = V::bytes(brackets.max_code);
-        let mut loader = Reals { input, brackets, max, first: 0, constants, all_finite: true };
+        let mut loader = Reals {
+            input,
+            brackets,
+            max,
+            first: 0,
+            constants,
+            doubt: V::bytes(0),
+            all_finite: true,
+        };
         matrix.load(columns, &mut loader);
         loader.all_finite
     }
@@ -146,27 +189,49 @@ struct Reals<'a, V: Vector> {
     /// The feature that `constants` begin with.
     first: usize,
     constants: V::Constants,
+    /// Not zero if a value of the tile is in doubt.
+    doubt: V,
     all_finite: bool,
 }
 
 impl<V: Vector> Load<V, f32> for Reals<'_, V> {
     #[inline(always)]
-    unsafe fn load(&mut self, rows: [*const f32; MAX_ROWS], first: usize) -> V {
+    unsafe fn turn_to(&mut self, first: usize) {
         // SAFETY: the caller's; constants are padded to the columns of a matrix.
+        unsafe { (self.first, self.constants) = (first, constants::<V>(self.brackets, first)) };
+    }
+
+    #[inline(always)]
+    unsafe fn load(&mut self, rows: [*const f32; MAX_ROWS]) -> V {
+        // SAFETY: the caller's.
         unsafe {
-            if first != self.first {
-                (self.first, self.constants) = (first, constants::<V>(self.brackets, first));
+            let (codes, doubt) = V::bracket(rows, self.constants);
+            self.doubt = self.doubt.or(doubt);
+            codes.min_bytes(self.max)
+        }
+    }
+
+    #[inline(always)]
+    unsafe fn settle(&mut self, places: &Places<f32>, codes: &mut [V; TILE]) {
+        // SAFETY: the caller's.
+        unsafe {
+            if self.doubt.is_zero() {
+                return;
             }
-            let mut doubts = [0; 16 * MAX_ROWS];
-            let (codes, in_doubt) = V::bracket(rows, self.constants, &mut doubts);
-            let codes = codes.min_bytes(self.max);
-            if !in_doubt {
-                return codes;
+            self.doubt = V::bytes(0);
+            for (at, codes) in codes.iter_mut().enumerate() {
+                let rows = places.rows::<V, false>(at);
+                let (_, doubt) = V::bracket(rows, self.constants);
+                if !doubt.is_zero() {
+                    let (mut bytes, mut doubts) = ([0; 16 * MAX_ROWS], [[0; 4]; 4 * MAX_ROWS]);
+                    codes.store(bytes.as_mut_ptr());
+                    doubt.store(doubts.as_mut_ptr().cast());
+                    let doubts = &doubts[..V::BYTES / 4];
+                    let rows = &rows[..V::ROWS];
+                    self.all_finite &= divide(rows, self.input, self.first, doubts, &mut bytes);
+                    *codes = V::load(bytes.as_ptr());
+                }
             }
-            let mut bytes = [0; 16 * MAX_ROWS];
-            codes.store(bytes.as_mut_ptr());
-            self.all_finite &= divide(&rows[..V::ROWS], self.input, first, &doubts, &mut bytes);
-            V::load(bytes.as_ptr())
         }
     }
 }
@@ -183,7 +248,8 @@ unsafe fn constants<V: Vector>(brackets: &Brackets, first: usize) -> V::Constant
     unsafe { V::constants(below.as_ptr(), above.as_ptr(), brackets.floor[range].as_ptr()) }
 }
 
-/// Replaces codes in doubt by those that division gives; false if a value is not finite.
+/// Replaces codes by those that division gives, of the features whose `doubts` are not zero; false if
+/// a value is not finite.
 ///
 /// # Safety
 /// Each pointer must be to sixteen values.
@@ -192,16 +258,18 @@ unsafe fn divide(
     rows: &[*const f32],
     input: &Input,
     first: usize,
-    doubts: &[u32; 16 * MAX_ROWS],
+    doubts: &[[u8; 4]],
     codes: &mut [u8; 16 * MAX_ROWS],
 ) -> bool {
     let mut all_finite = true;
-    for (at, &doubt) in doubts.iter().enumerate().take(16 * rows.len()) {
-        if doubt != 0 {
+    // Columns beyond the features are padding.
+    let features = (input.n_features() - first).min(TILE);
+    for at in (0..features).filter(|at| doubts[at % doubts.len()] != [0; 4]) {
+        for (row, codes) in rows.iter().zip(codes.as_chunks_mut::<TILE>().0) {
             // SAFETY: by the caller's promise.
-            let value = unsafe { *rows[at / 16].add(at % 16) };
+            let value = unsafe { *row.add(at) };
             if value.is_finite() {
-                codes[at] = input.code(first + at % 16, value.into()).to_le_bytes()[0];
+                codes[at] = input.code(first + at, value.into()).to_le_bytes()[0];
             } else {
                 all_finite = false;
             }
@@ -220,7 +288,7 @@ pub(super) unsafe fn load_codes<V: Vector>(
     max: u8,
     columns: &mut [Column],
 ) -> bool {
-    let mut padded = [[0; TILE]; BLOCK];
+    let mut padded = None;
     let matrix = Matrix::new(rows, &mut padded);
     let mut loader = Codes { max: max.into(), all_fit: true };
     // SAFETY: the matrix gives pointers to sixteen values; the rest is the caller's.
@@ -236,10 +304,16 @@ struct Codes {
 
 impl<V: Vector> Load<V, u16> for Codes {
     #[inline(always)]
-    unsafe fn load(&mut self, rows: [*const u16; MAX_ROWS], _first: usize) -> V {
+    unsafe fn turn_to(&mut self, _first: usize) {}
+
+    #[inline(always)]
+    unsafe fn load(&mut self, rows: [*const u16; MAX_ROWS]) -> V {
         // SAFETY: the caller's.
         let (codes, beyond) = unsafe { V::narrow(rows, self.max) };
         self.all_fit &= !beyond;
         codes
     }
+
+    #[inline(always)]
+    unsafe fn settle(&mut self, _rows: &Places<u16>, _codes: &mut [V; TILE]) {}
 }

@@ -49,6 +49,8 @@ pub(super) trait Vector: Copy {
     unsafe fn and(self, other: Self) -> Self;
     /// Bitwise or.
     unsafe fn or(self, other: Self) -> Self;
+    /// Whether no bit is set.
+    unsafe fn is_zero(self) -> bool;
     /// The lesser of bytes.
     unsafe fn min_bytes(self, other: Self) -> Self;
     /// `self + delta`, byte by byte, modulo 256, where `x >= at`; else `self`.
@@ -69,12 +71,9 @@ pub(super) trait Vector: Copy {
     -> Self::Constants;
 
     /// Brackets sixteen values at each of the first [`Vector::ROWS`] pointers: saturated codes, a row
-    /// to a sub-register. True if one is in doubt: `doubts[16 * row + feature]` is then not zero.
-    unsafe fn bracket(
-        rows: [*const f32; MAX_ROWS],
-        constants: Self::Constants,
-        doubts: &mut [u32; 16 * MAX_ROWS],
-    ) -> (Self, bool);
+    /// to a sub-register, and lanes of 32 bits that are zero where none is in doubt; with `n` lanes,
+    /// feature `i` belongs to lane `i % n`.
+    unsafe fn bracket(rows: [*const f32; MAX_ROWS], constants: Self::Constants) -> (Self, Self);
 
     /// Sixteen codes at each of the first [`Vector::ROWS`] pointers, as bytes where they are at most
     /// `max`, a row to a sub-register. True if one is larger; it counts as `max`.
