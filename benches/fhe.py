@@ -40,8 +40,8 @@ class Network:
 NETWORKS = [
     Network("digits", 0.97, 0.18, 200, 5, 0.1,
             {"n_hidden_neurons": [29], "n_w_bits": 4, "n_a_bits": 4, "n_lookup_bits": 5}),
-    Network("breast_cancer", 0.95, 0.05, 143, 5, 0.01, {"n_layers": 1, "n_accum_bits": 16}),
-    Network("breast_cancer", 0.95, 0.05, 143, 5, 0.01, {"n_hidden_neurons": [3]}),
+    Network("breast_cancer", 0.95, 0.05, 143, 5, 1e-6, {"n_layers": 1, "n_accum_bits": 16}),
+    Network("breast_cancer", 0.95, 0.05, 143, 5, 0.03, {"n_hidden_neurons": [2]}),
     Network("fashion_mnist", 0.86, 0.8, 150, 1, 0.01,
             {"n_hidden_neurons": [64], "n_w_bits": 4, "n_a_bits": 4, "n_accum_bits": 10}),
 ]  # fmt: skip

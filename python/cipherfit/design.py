@@ -242,6 +242,8 @@ class _Study:
     def _design(self, choice: dict[str, Any]) -> Design:
         """Train and judge the network of a sampled choice."""
         size, p_error = choice["size"], choice["p_error"]
+        if choice["n_layers"] == 1:
+            p_error = min(self.space["p_error"])  # without lookups the rarest errors are free
         parameters = self._parameters(choice)
         if parameters["module__n_layers"] > 1:
             n_neurons = self._n_neurons(parameters, p_error, size)

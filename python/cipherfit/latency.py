@@ -22,7 +22,7 @@ from cipherfit.circuit import compile_graph
 #: Seconds per row; per unit of complexity; per byte of the bootstrap keys.
 _FIXED, _PER_COMPLEXITY, _PER_KEY_BYTE = 7.8e-3, 5.18e-11, 2.78e-10
 #: Seconds per row where there are no lookups, and so no bootstrapping.
-_WITHOUT_LOOKUPS = 1.5e-3
+_WITHOUT_LOOKUPS = 2.5e-3
 #: Encrypted runs of the reference circuit; the fastest counts.
 _REFERENCE_RUNS = 4
 
