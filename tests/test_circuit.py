@@ -291,3 +291,35 @@ def test_a_refit_forgets_the_circuit():
     model.compile(use_virtual_lib=True)
     model.fit(*load("iris"))
     assert model.fhe_circuit is None
+
+
+def wide_graph(n_bits, n_lookup_bits):
+    unit, zeros = np.eye(2, dtype=np.int64), np.zeros(2, dtype=np.int64)
+    lsbs = n_bits - n_lookup_bits
+    n_entries = (2**n_bits - 1 + (2**lsbs >> 1) >> lsbs) + 1
+    return IntegerGraph.from_layers(
+        {"scale": np.ones(2), "zero_point": zeros, "n_bits": n_bits},
+        [
+            {"kind": "linear", "weights": unit, "offset": zeros},
+            {"kind": "lookup", "low": zeros, "lsbs": lsbs, "exact": lsbs == 0,
+             "tables": [np.arange(n_entries) % 2] * 2},
+            {"kind": "linear", "weights": unit, "offset": zeros},
+        ],
+        {"scale": np.ones(2), "offset": np.zeros(2)},
+    )  # fmt: skip
+
+
+def test_without_crypto_parameters_the_error_names_the_layer_and_what_compiles():
+    # This strategy of Concrete's has no parameters for wide lookups.
+    options = {
+        "configuration": fhe.Configuration(parameter_selection_strategy="v0"),
+        "p_error": 1e-6,
+        "warn_of_size": False,
+    }
+    with pytest.raises(CompilationError, match="layer 0, whose lookups read 12 bits") as caught:
+        compile_graph(wide_graph(12, 12), **options)
+    named = int(str(caught.value).rpartition("nearest that compiles is module__n_accum_bits=")[2])
+    assert 1 <= named < 12
+    compile_graph(wide_graph(named, named), **options)
+    with pytest.raises(CompilationError, match="nearest"):
+        compile_graph(wide_graph(named + 1, named + 1), **options)

@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import warnings
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 import numpy as np
@@ -99,12 +99,8 @@ def compile_graph(
             show_mlir=show_mlir,
         )
     except RuntimeError as error:
-        widths = ", ".join(str(stage.accumulator_bits) for stage in stages)
-        raise CompilationError(
-            f"Concrete can't compile accumulators of {widths} bits (layer by layer) at "
-            f"p_error={configuration.p_error}: {error}. Narrower accumulators "
-            "(module__n_accum_bits) or lookups (module__n_lookup_bits), or a larger p_error, help"
-        ) from error
+        message = _why_not(stages, configuration, _extreme_inputs(graph), error)
+        raise CompilationError(message) from error
     check_widths(circuit, graph)
     if warn_of_size and configuration.fhe_execution:
         _warn_of_large_keys(circuit, stages)
@@ -224,15 +220,70 @@ def _check_supported(stages: list[_Stage]) -> None:
             )
 
 
+def _widest_lookup(stages: list[_Stage]) -> tuple[int, int]:
+    """Return the layer that reads the most bits, and how many."""
+    read = [stage.accumulator_bits - stage.lsbs if stage.tables else 0 for stage in stages]
+    return int(np.argmax(read)), max(read)
+
+
+def _why_not(
+    stages: list[_Stage], configuration: fhe.Configuration, inputs: list[Int64], error: Exception
+) -> str:
+    """Say which layer is to blame, and the widest lookups with which the circuit compiles."""
+    layer, widest = _widest_lookup(stages)
+    blame = (
+        f"Concrete can't compile layer {layer}, whose lookups read {widest} bits of accumulators "
+        f"of {stages[layer].accumulator_bits}, at p_error={configuration.p_error}: {error}. "
+    )
+    for name, narrowed in (("lookup", _reading), ("accum", _within)):
+        for bits in range(widest - 1, 0, -1):
+            stand_in = _network_function([narrowed(stage, bits) for stage in stages])
+            # Zeros show no width of their own: all widths are those of the hints.
+            nothing = inputs if narrowed is _reading else [np.zeros_like(inputs[0])]
+            try:
+                fhe.Compiler(stand_in, {"codes": "encrypted"}).compile(
+                    nothing, configuration=configuration
+                )
+            except RuntimeError:
+                continue
+            return f"{blame}The nearest that compiles is module__n_{name}_bits={bits}"
+    return f"{blame}A larger p_error may help"
+
+
+def _reading(stage: _Stage, bits: int) -> _Stage:
+    """Return a stage of the same cost as one whose lookups read at most so many bits."""
+    if not stage.tables or stage.accumulator_bits - stage.lsbs <= bits:
+        return stage
+    return replace(
+        stage,
+        lsbs=stage.accumulator_bits - bits,
+        exactness=fhe.Exactness.APPROXIMATE,
+        tables=[table[: 1 << bits] for table in stage.tables],
+    )
+
+
+def _within(stage: _Stage, bits: int) -> _Stage:
+    """Return a stage of the same cost as one whose accumulators have at most so many bits."""
+    if stage.accumulator_bits <= bits:
+        return stage
+    return replace(
+        stage,
+        offset=np.zeros_like(stage.offset),
+        sum_bits=min(stage.sum_bits, bits),
+        accumulator_bits=bits,
+        lsbs=0,
+        tables=[table[: 1 << bits] for table in stage.tables],
+    )
+
+
 def _warn_of_large_keys(circuit: fhe.Circuit, stages: list[_Stage]) -> None:
     size = circuit.size_of_bootstrap_keys + circuit.size_of_keyswitch_keys
     if size <= LARGE_KEYS:
         return
-    read = [stage.accumulator_bits - stage.lsbs if stage.tables else 0 for stage in stages]
-    layer = int(np.argmax(read))
+    layer, widest = _widest_lookup(stages)
     warnings.warn(
         f"the keys of this circuit take {size / 1e9:.1f} GB of memory, and encrypted rows long: "
-        f"layer {layer} has lookups of {read[layer]} bits at p_error={circuit.p_error:.2g}. "
+        f"layer {layer} has lookups of {widest} bits at p_error={circuit.p_error:.2g}. "
         "Lookups of 6 bits (module__n_lookup_bits=6) or a larger p_error keep them small",
         CipherfitWarning,
         stacklevel=3,
