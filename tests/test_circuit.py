@@ -312,7 +312,9 @@ def wide_graph(n_bits, n_lookup_bits):
 def test_without_crypto_parameters_the_error_names_the_layer_and_what_compiles():
     # This strategy of Concrete's has no parameters for wide lookups.
     options = {
-        "configuration": fhe.Configuration(parameter_selection_strategy="v0"),
+        "configuration": fhe.Configuration(
+            parameter_selection_strategy="v0", dump_artifacts_on_unexpected_failures=False
+        ),
         "p_error": 1e-6,
         "warn_of_size": False,
     }

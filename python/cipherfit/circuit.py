@@ -235,6 +235,7 @@ def _why_not(
         f"Concrete can't compile layer {layer}, whose lookups read {widest} bits of accumulators "
         f"of {stages[layer].accumulator_bits}, at p_error={configuration.p_error}: {error}. "
     )
+    configuration = configuration.fork(dump_artifacts_on_unexpected_failures=False)
     for name, narrowed in (("lookup", _reading), ("accum", _within)):
         for bits in range(widest - 1, 0, -1):
             stand_in = _network_function([narrowed(stage, bits) for stage in stages])
@@ -303,7 +304,9 @@ def _configure(
     )
     if p_error is not None or not named:
         options.update(p_error=DEFAULT_P_ERROR if p_error is None else float(p_error))
-    base = configuration if configuration is not None else fhe.Configuration()
+    base = configuration
+    if base is None:
+        base = fhe.Configuration(dump_artifacts_on_unexpected_failures=False)
     return base.fork(**options)
 
 
