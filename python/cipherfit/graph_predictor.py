@@ -190,6 +190,7 @@ class GraphPredictor:
         show_mlir: bool = False,
         use_virtual_lib: bool = False,
         p_error: float | str | None = None,
+        *,
         y: Any = None,
         max_accuracy_drop: float = 0.01,
     ) -> fhe.Circuit:
