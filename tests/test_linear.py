@@ -8,6 +8,7 @@ import torch
 from hypothesis import given
 from hypothesis import strategies as st
 
+from cipherfit._core import WeightQuantizer
 from cipherfit.linear import AMPLE_WEIGHT, QuantLinear, surviving
 
 
@@ -159,6 +160,99 @@ def test_outputs_and_gradients_are_those_that_autograd_gives(fan_in, n_lookup_bi
         gradients, torch.autograd.grad(expected, tensors, upstream), strict=True
     ):
         torch.testing.assert_close(got, wanted, rtol=1e-9, atol=1e-9)
+
+
+def by_torch(made, x, upstream, monkeypatch):
+    """Return the layer's outputs and gradients as torch computes them, without Rust."""
+    with monkeypatch.context() as patched:
+        patched.setattr("cipherfit.quant_functions.in_rust", lambda *tensors: False)
+        return outputs_and_gradients(made, x, upstream)
+
+
+def outputs_and_gradients(made, x, upstream):
+    outputs = made(x)
+    tensors = [x, *made.parameters()]
+    return [outputs.detach(), *torch.autograd.grad(outputs, tensors, upstream)]
+
+
+@pytest.mark.parametrize("fan_in", [1, 5, 64, 300])
+@pytest.mark.parametrize("n_w_bits", [1, 2, 3, 4, 8])
+@pytest.mark.parametrize("n_accum_bits", [7, 8, 12, 16])
+@pytest.mark.parametrize("n_lookup_bits", [None, 4])
+@pytest.mark.parametrize("settled", [False, True])
+def test_rust_trains_as_torch_does(
+    fan_in, n_w_bits, n_accum_bits, n_lookup_bits, settled, monkeypatch
+):
+    torch.manual_seed(0)
+    options = {"n_w_bits": n_w_bits, "n_accum_bits": n_accum_bits, "n_lookup_bits": n_lookup_bits}
+    made = layer(fan_in, 8, **options)
+    if settled:
+        made.settle()
+    x = torch.randint(0, 8, (32, fan_in)).float().requires_grad_()
+    upstream = torch.randn(32, 8)
+    expected = by_torch(made, x, upstream, monkeypatch)
+    for got, wanted in zip(outputs_and_gradients(made, x, upstream), expected, strict=True):
+        torch.testing.assert_close(
+            got, wanted, rtol=1e-4, atol=1e-4 * (1 + float(wanted.abs().max()))
+        )
+
+
+@given(made=extreme_layers())
+def test_rust_keeps_the_accumulator_budget_in_training(made):
+    inverse = (-made.log_scale).exp().detach()
+    codes, mask, _ = made.quantizer_in_rust().quantize(made.weight.detach(), inverse)
+    assert np.array_equal(codes, np.rint(codes))
+    assert np.abs(codes).max() <= made.max_weight_code
+    assert mask is None or not codes[~mask].any()
+    budget = 2**made.n_accum_bits - 1 - made.rounding_half
+    for width in worst_widths(torch.from_numpy(codes), made.max_in_code):
+        assert width <= budget
+
+
+@pytest.mark.parametrize("n_accum_bits", [6, 8, 10])
+def test_rust_drops_the_weights_that_the_mask_drops(n_accum_bits):
+    # Few distinct weights, so that many are equally important; none are shrunk.
+    generator = torch.Generator().manual_seed(0)
+    made = layer(200, 30, n_accum_bits=n_accum_bits)
+    with torch.no_grad():
+        made.log_scale.zero_()
+        made.weight.copy_(torch.randint(-6, 7, made.weight.shape, generator=generator) / 2)
+    made.settled.fill_(True)
+    inverse = torch.ones(30)
+    codes, mask, _ = made.quantizer_in_rust().quantize(made.weight.detach(), inverse)
+    assert mask is not None
+    expected = made.quantize(made.weight.detach(), inverse)
+    assert np.array_equal(codes, expected.codes.numpy())
+    assert np.array_equal(codes != 0, mask)
+
+
+@pytest.mark.parametrize(
+    ("change", "named"),
+    [
+        ({"n_w_bits": 0}, "n_w_bits"),
+        ({"n_in_bits": 17}, "n_in_bits"),
+        ({"n_accum_bits": 49}, "n_accum_bits"),
+        ({"reserve": 256}, "reserve"),
+    ],
+)
+def test_a_quantizer_out_of_range_is_refused(change, named):
+    good = {"n_w_bits": 3, "n_in_bits": 3, "n_accum_bits": 8, "reserve": 2}
+    with pytest.raises(ValueError, match=named):
+        WeightQuantizer(**{**good, **change}, shrinks=True, is_scarce=False)
+
+
+@pytest.mark.parametrize(
+    ("weights", "inverse", "named"),
+    [
+        (np.zeros(3), np.ones(3), "weights"),
+        (np.zeros((2, 0)), np.ones(2), "weights"),
+        (np.zeros((2, 3)), np.ones(3), "inverse_scale"),
+    ],
+)
+def test_weights_of_another_shape_are_refused(weights, inverse, named):
+    quantizer = WeightQuantizer(3, 3, 8, 0, shrinks=True, is_scarce=False)
+    with pytest.raises(ValueError, match=named):
+        quantizer.quantize(weights, inverse)
 
 
 def test_gradients_reach_kept_weights_scales_and_biases():

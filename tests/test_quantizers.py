@@ -115,6 +115,27 @@ def test_an_activation_that_is_constant_still_gives_finite_codes():
     assert torch.isfinite(quantizer(torch.full((5, 2), 0.7))).all()
 
 
+@pytest.mark.parametrize("n_bits", [1, 3, 8, 16])
+@pytest.mark.parametrize("dtype", [torch.float32, torch.float64])
+def test_activation_codes_and_gradients_are_those_that_autograd_gives(n_bits, dtype):
+    torch.manual_seed(0)
+    quantizer = ActivationQuantizer(5, n_bits, torch.nn.ReLU()).to(dtype)
+    with torch.no_grad():
+        quantizer.offset.add_(torch.rand(5))
+    y = (2 * torch.randn(40, 5, dtype=dtype)).requires_grad_()
+    scaled = y * (-quantizer.log_step).exp() + quantizer.offset
+    soft = scaled.clamp(0, quantizer.max_code)
+    expected = soft + (soft.round() - soft).detach()
+    codes = quantizer(y)
+    # In 16 bits of float32 the order of operations can move a tie.
+    torch.testing.assert_close(codes, expected, rtol=0, atol=1e-6 if n_bits < 16 else 1)
+    upstream = torch.randn(40, 5, dtype=dtype)
+    tensors = [y, quantizer.log_step, quantizer.offset]
+    wanted = torch.autograd.grad(expected, tensors, upstream)
+    for got, each in zip(torch.autograd.grad(codes, tensors, upstream), wanted, strict=True):
+        torch.testing.assert_close(got, each, rtol=1e-4, atol=1e-4 * float(each.abs().max()))
+
+
 def test_step_and_offset_learn():
     quantizer = ActivationQuantizer(4, 3, nn.ReLU())
     quantizer(torch.rand(50, 4) * 2).pow(2).sum().backward()

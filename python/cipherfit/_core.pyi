@@ -189,3 +189,50 @@ def accumulator_mask(
     ``2**n_accum_bits - 1 - reserve``. Raises InvalidInputError, InputTypeError or
     InvalidParameterError.
     """
+
+@final
+class WeightQuantizer:
+    """How a linear layer's float32 weights become codes in training, and their gradient."""
+
+    def __init__(
+        self,
+        n_w_bits: int,
+        n_in_bits: int,
+        n_accum_bits: int,
+        reserve: int,
+        *,
+        shrinks: bool,
+        is_scarce: bool,
+    ) -> None: ...
+    def quantize(
+        self, weights: npt.ArrayLike, inverse_scale: npt.ArrayLike
+    ) -> tuple[npt.NDArray[np.float32], npt.NDArray[np.bool_] | None, npt.NDArray[np.float32]]:
+        """Return codes (n_out, n_in), the mask or None, and four numbers per neuron (4, n_out).
+
+        By what its weights shrink, from which magnitude on they count for that, its accumulator's
+        least value, and its value in the middle of all inputs' codes.
+        """
+
+    def gradient(
+        self,
+        weights: npt.ArrayLike,
+        inverse_scale: npt.ArrayLike,
+        neurons: npt.ArrayLike,
+        mask: npt.NDArray[np.bool_] | None,
+        gradient: npt.ArrayLike,
+    ) -> tuple[npt.NDArray[np.float32], npt.NDArray[np.float32]]:
+        """Return the gradients of weights (n_out, n_in) and log scales (n_out,), of the codes'."""
+
+def activation_codes(
+    values: npt.ArrayLike, inverse_step: npt.ArrayLike, offset: npt.ArrayLike, max_code: int
+) -> npt.NDArray[np.float32]:
+    """Return ``clamp(round(values * inverse_step + offset), 0, max_code)``, as ``values``."""
+
+def activation_gradients(
+    values: npt.ArrayLike,
+    inverse_step: npt.ArrayLike,
+    offset: npt.ArrayLike,
+    max_code: int,
+    gradient: npt.ArrayLike,
+) -> tuple[npt.NDArray[np.float32], npt.NDArray[np.float32], npt.NDArray[np.float32]]:
+    """Return the gradients of activations, of the logarithm of steps, and of offsets."""

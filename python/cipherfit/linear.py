@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 import math
+from functools import cache
 
 import torch
 from torch import Tensor, nn
 
-from cipherfit._core import accumulator_mask
+from cipherfit._core import WeightQuantizer, accumulator_mask
 from cipherfit.quant_functions import QuantizedWeights, QuantLinearFunction
 
 #: Mean weight code up to which a budget is scarce: most weights would round to zero.
@@ -140,6 +141,11 @@ class QuantLinear(nn.Module):
         return float((2**self.n_accum_bits - 1 - self.rounding_half) / self.max_in_code)
 
     @property
+    def is_scarce(self) -> bool:
+        """Whether the budget is so small that most weights would round to zero."""
+        return self.most_weight < AMPLE_WEIGHT * self.in_features
+
+    @property
     def input_step(self) -> float:
         """Real value of one input code; codes are centred and span [-1, 1]."""
         return 2.0 / self.max_in_code
@@ -210,6 +216,17 @@ class QuantLinear(nn.Module):
             codes = codes * mask
         return QuantizedWeights(codes, clamped, fit, counted, mask, scaled == clamped)
 
+    def quantizer_in_rust(self) -> WeightQuantizer:
+        """Return what quantizes as `quantize` does, for training in float32 on a CPU."""
+        return _quantizer(
+            self.n_w_bits,
+            self.n_in_bits,
+            self.n_accum_bits,
+            self.rounding_half,
+            shrinks=not bool(self.settled),
+            is_scarce=self.is_scarce,
+        )
+
     def lowest(self, codes: Tensor) -> Tensor:
         """Return the least value of every neuron's accumulator for given weight codes."""
         if self.training:
@@ -218,17 +235,18 @@ class QuantLinear(nn.Module):
 
     def dequantize(self, accumulators: Tensor, codes: Tensor) -> Tensor:
         """Return the real values of accumulators (..., out_features) for given weight codes."""
-        centre = codes.sum(dim=1) * (self.max_in_code / 2)
-        real = (accumulators - centre) * (self.input_step / (-self.log_scale).exp())
+        real = (accumulators - self.centre(codes)) * (self.input_step / (-self.log_scale).exp())
         return real if self.bias is None else real + self.bias
 
-    def centred(self, x: Tensor, codes: Tensor) -> Tensor:
+    def centre(self, codes: Tensor) -> Tensor:
+        """Return every neuron's accumulator where each input has half of its largest code."""
+        return codes.sum(dim=1) * (self.max_in_code / 2)
+
+    def centred(self, x: Tensor, codes: Tensor, low: Tensor, centre: Tensor) -> Tensor:
         """Return accumulators as the lookup reads them, less what centred inputs would give."""
         accumulators = x @ codes.T
-        centre = codes.sum(dim=1) * (self.max_in_code / 2)
         if not self.lsbs:
             return accumulators.sub_(centre)
-        low = self.lowest(codes)
         step = float(1 << self.lsbs)
         index = accumulators.add_(self.rounding_half - low).div_(step).floor_()
         return index.mul_(step).add_(low - centre)
@@ -252,7 +270,7 @@ class QuantLinear(nn.Module):
         if self.n_w_bits == 1 or bool(self.settled):
             return None, None
         magnitudes, counted = clamped.abs(), None
-        if self.most_weight < AMPLE_WEIGHT * self.in_features:
+        if self.is_scarce:
             counted = surviving(magnitudes, self.most_weight)
             magnitudes = magnitudes * counted
         norm = magnitudes.sum(dim=1, keepdim=True)
@@ -271,3 +289,7 @@ class QuantLinear(nn.Module):
             reserve=self.rounding_half,
         )
         return torch.from_numpy(mask).to(codes.device)
+
+
+#: Making one takes longer than looking it up, and training asks for it in every step.
+_quantizer = cache(WeightQuantizer)

@@ -54,6 +54,7 @@ class QuantNetwork(nn.Module):
         in each.
     """
 
+    has_units: Tensor
     output_scale: Tensor
     output_mean: Tensor
 
@@ -70,6 +71,7 @@ class QuantNetwork(nn.Module):
                 raise InvalidParameterError(
                     f"Invalid rounding: {each!r} is neither 'approximate' nor 'exact'"
                 )
+        self.register_buffer("has_units", torch.tensor(False))
         self.register_buffer("output_scale", torch.ones(n_outputs, dtype=torch.float64))
         self.register_buffer("output_mean", torch.zeros(n_outputs, dtype=torch.float64))
 
@@ -102,7 +104,9 @@ class QuantNetwork(nn.Module):
             Network prediction, of the type of `x`.
         """
         if self.training:
-            outputs = self.features(x)
+            outputs: Tensor = self.features(x)
+            if not bool(self.has_units):
+                return outputs
             # The gradient is that of outputs in units of their own, lest targets of a tiny or huge
             # unit leave the optimizer's range.
             scaled: Tensor = OutputUnitsFunction.apply(  # type: ignore[no-untyped-call]
@@ -280,6 +284,7 @@ class SparseQuantNeuralNetImpl(QuantNetwork):
         if y is not None:
             y = y.detach().to(torch.float64)
             spread = y.std(dim=0, unbiased=False)
+            self.has_units.fill_(True)
             self.output_mean.copy_(y.mean(dim=0))
             self.output_scale.copy_(torch.where(spread > 0, spread, torch.ones_like(spread)))
 

@@ -2,7 +2,8 @@
 //!
 //! [`IntegerGraph`] is what a model computes: built from layers and validated ([`graph`]), proven by
 //! interval arithmetic ([`bounds`], [`certificate`]), evaluated bit-exactly ([`simulate`]) and stored
-//! ([`serialize`]). [`prune`] decides, during training, which weights fit an accumulator.
+//! ([`serialize`]). [`prune`] decides, during training, which weights fit an accumulator, and
+//! [`qat`] turns weights and activations into codes there.
 
 pub mod bounds;
 pub mod certificate;
@@ -13,6 +14,7 @@ pub mod ops;
 pub mod output;
 mod parallel;
 pub mod prune;
+pub mod qat;
 pub mod serialize;
 pub mod simulate;
 pub mod units;

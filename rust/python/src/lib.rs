@@ -12,6 +12,7 @@ mod graph;
 mod layers;
 mod mask;
 mod options;
+mod qat;
 
 /// Integer graphs: what cipherfit computes, proves and simulates, in Rust.
 #[pyo3::pymodule]
@@ -22,4 +23,6 @@ mod _core {
     use super::graph::PyIntegerGraph;
     #[pymodule_export]
     use super::mask::accumulator_mask;
+    #[pymodule_export]
+    use super::qat::{PyWeightQuantizer, activation_codes, activation_gradients};
 }

@@ -85,7 +85,7 @@ fn ends(name: &str, value: &Bound<'_, PyAny>, columns: usize) -> PyResult<Vec<i6
     }
 }
 
-fn wrong_shape(name: &str, expected: &str, shape: &[usize]) -> PyErr {
+pub fn wrong_shape(name: &str, expected: &str, shape: &[usize]) -> PyErr {
     let got = show_shape(shape);
     InvalidInputError::new_err(format!("{name} must have shape {expected}, got {got}"))
 }
