@@ -11,6 +11,7 @@ Key = tuple[str, int, int]
 TIMES = pytest.StashKey[dict[Key, dict[str, float]]]()
 COLUMNS = (
     "its AVX2 path",
+    "its SSE2 path",
     "its portable path",
     "ONNX Runtime float32",
     "ONNX Runtime integers",

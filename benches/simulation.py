@@ -16,6 +16,7 @@ BATCHES = (1, 64, 1000, 100_000)
 PEERS = (
     "cipherfit",
     "its AVX2 path",
+    "its SSE2 path",
     "its portable path",
     "ONNX Runtime float32",
     "ONNX Runtime integers",

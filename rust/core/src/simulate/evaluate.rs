@@ -81,7 +81,7 @@ impl<S: Source, F: Finish> Job<'_, S, F> {
             Worker::Lanes(scratch) => lanes::evaluate(self, start, out, scratch),
             #[cfg(target_arch = "x86_64")]
             Worker::Packed(
-                path @ (Path::Avx2 | Path::Avx512 | Path::Avx512Vbmi),
+                path @ (Path::Sse2 | Path::Avx2 | Path::Avx512 | Path::Avx512Vbmi),
                 program,
                 scratch,
             ) => super::x86::evaluate(*path, self, program, start, out, scratch),

@@ -68,7 +68,7 @@ impl Kernel for Portable {
                 for (start, terms) in layer.groups(neuron) {
                     low = bytes_of(&group_sums(codes, start, terms));
                 }
-                match &table.slow {
+                match &table.compared {
                     Read::Steps(base, steps) => read_steps(&low, *base, steps, next),
                     Read::Bytes(bytes) => {
                         for (code, &sum) in next.0.iter_mut().zip(&low.0) {
@@ -82,7 +82,7 @@ impl Kernel for Portable {
                 }
             } else {
                 let wide = wide_sums(layer, neuron, codes);
-                match &table.slow {
+                match &table.compared {
                     Read::Steps(base, steps) => read_wide_steps(&wide, *base, steps, next),
                     Read::Bytes(bytes) => read_wide_bytes(&wide, bytes, next),
                     Read::Entries => read_entries(lookup, neuron, &wide, next),

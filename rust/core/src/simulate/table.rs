@@ -8,10 +8,12 @@ const MAX_STEPS: usize = 16;
 /// A table of one neuron as a function of its sum, counted from the minimum.
 #[derive(Debug)]
 pub(super) struct Table {
-    /// How to read it where whole tables fit registers.
-    pub(super) fast: Read,
+    /// How to read it where a permute reads a whole table.
+    pub(super) permuted: Read,
+    /// How to read it where a shuffle reads 16 entries.
+    pub(super) shuffled: Read,
     /// How to read it elsewhere.
-    pub(super) slow: Read,
+    pub(super) compared: Read,
 }
 
 /// A way to read a table.
@@ -28,7 +30,7 @@ pub(super) enum Read {
 /// A change of code.
 #[derive(Debug, Clone, Copy)]
 pub(super) struct Step {
-    /// The least sum after it.
+    /// The least sum after it; at least 1.
     pub(super) at: u16,
     /// The code after it minus the code before it, modulo 256.
     pub(super) delta: u8,
@@ -55,17 +57,16 @@ impl Table {
         let steps = steps(lookup, &entries, width);
         let bytes = Bytes::new(lookup, &entries, width).map(|bytes| Read::Bytes(Box::new(bytes)));
         // A byte shuffle reads 16 entries, and takes about as long as a comparison.
-        let shuffles = match &bytes {
+        let n_shuffles = match &bytes {
             Some(Read::Bytes(bytes)) => usize::from(bytes.last) / 16 + 1,
             _ => MAX_STEPS,
         };
-        let few = steps.len() <= shuffles;
+        let few = steps.len() <= n_shuffles;
         let steps = (steps.len() <= MAX_STEPS).then(|| Read::Steps(entries[0], steps));
-        let slow = if few { steps.clone().or(bytes.clone()) } else { bytes.clone() };
-        Some(Self {
-            fast: bytes.or(steps).unwrap_or(Read::Entries),
-            slow: slow.unwrap_or(Read::Entries),
-        })
+        let compared = steps.clone().or(bytes.clone()).unwrap_or(Read::Entries);
+        let permuted = bytes.clone().or(steps).unwrap_or(Read::Entries);
+        let shuffled = if few { compared.clone() } else { bytes.unwrap_or(Read::Entries) };
+        Some(Self { permuted, shuffled, compared })
     }
 }
 

@@ -5,7 +5,7 @@
 use std::arch::x86_64::*;
 
 use super::super::bracket::ROUNDING;
-use super::super::table::Bytes;
+use super::super::table::{Bytes, Read, Table};
 use super::vector::{MAX_ROWS, Vector};
 
 /// 32 bytes.
@@ -42,8 +42,12 @@ impl Half {
 // accessed as the trait says, both of which are the caller's to ensure.
 impl Vector for Ymm {
     const BYTES: usize = 32;
-    const READS_TABLES: bool = false;
     type Constants = Constants;
+
+    #[inline(always)]
+    fn read(table: &Table) -> &Read {
+        &table.shuffled
+    }
 
     #[inline(always)]
     unsafe fn load(from: *const u8) -> Self {
@@ -119,9 +123,14 @@ impl Vector for Ymm {
     }
 
     #[inline(always)]
-    unsafe fn step_bytes(self, x: Self, at: Self, delta: Self) -> Self {
+    unsafe fn ordered(self) -> Self {
+        unsafe { Self(_mm256_xor_si256(self.0, _mm256_set1_epi8(i8::MIN))) }
+    }
+
+    #[inline(always)]
+    unsafe fn step_bytes(self, x: Self, before: Self, delta: Self) -> Self {
         unsafe {
-            let beyond = _mm256_cmpeq_epi8(_mm256_max_epu8(x.0, at.0), x.0);
+            let beyond = _mm256_cmpgt_epi8(x.0, before.0);
             Self(_mm256_add_epi8(self.0, _mm256_and_si256(beyond, delta.0)))
         }
     }

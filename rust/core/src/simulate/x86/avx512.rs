@@ -5,7 +5,7 @@
 use std::arch::x86_64::*;
 
 use super::super::bracket::ROUNDING;
-use super::super::table::Bytes;
+use super::super::table::{Bytes, Read, Table};
 use super::vector::{MAX_ROWS, Vector};
 
 /// 64 bytes; `VBMI` says whether byte permutes may be used.
@@ -24,8 +24,12 @@ pub(super) struct Constants {
 // accessed as the trait says, both of which are the caller's to ensure.
 impl<const VBMI: bool> Vector for Zmm<VBMI> {
     const BYTES: usize = 64;
-    const READS_TABLES: bool = VBMI;
     type Constants = Constants;
+
+    #[inline(always)]
+    fn read(table: &Table) -> &Read {
+        if VBMI { &table.permuted } else { &table.shuffled }
+    }
 
     #[inline(always)]
     unsafe fn load(from: *const u8) -> Self {
@@ -103,9 +107,14 @@ impl<const VBMI: bool> Vector for Zmm<VBMI> {
     }
 
     #[inline(always)]
-    unsafe fn step_bytes(self, x: Self, at: Self, delta: Self) -> Self {
+    unsafe fn ordered(self) -> Self {
+        self
+    }
+
+    #[inline(always)]
+    unsafe fn step_bytes(self, x: Self, before: Self, delta: Self) -> Self {
         unsafe {
-            let beyond = _mm512_cmpge_epu8_mask(x.0, at.0);
+            let beyond = _mm512_cmpgt_epu8_mask(x.0, before.0);
             Self(_mm512_mask_add_epi8(self.0, beyond, self.0, delta.0))
         }
     }

@@ -114,7 +114,7 @@ unsafe fn hidden<V: Vector, const N: usize>(
 ) {
     for (neuron, next) in (0..task.layer.neurons.len()).zip(next) {
         let Some(table) = &task.layer.neurons[neuron].table else { continue };
-        let read = if V::READS_TABLES { &table.fast } else { &table.slow };
+        let read = V::read(table);
         let keep = task.keep_sums || matches!(read, Read::Entries);
         let mut first = 0;
         while first < task.rows {
@@ -306,11 +306,15 @@ impl Part<'_> {
 unsafe fn read_steps<V: Vector, const N: usize>(sums: [V; N], base: u8, steps: &[Step]) -> [V; N] {
     // SAFETY: the caller's.
     unsafe {
-        let mut codes = [V::bytes(base); N];
+        let (mut codes, mut ordered) = ([V::bytes(base); N], sums);
+        for sum in &mut ordered {
+            *sum = sum.ordered();
+        }
         for step in steps {
-            let (at, delta) = (V::bytes(step.at.to_le_bytes()[0]), V::bytes(step.delta));
-            for (code, sum) in codes.iter_mut().zip(sums) {
-                *code = code.step_bytes(sum, at, delta);
+            let before = V::bytes((step.at - 1).to_le_bytes()[0]).ordered();
+            let delta = V::bytes(step.delta);
+            for (code, sum) in codes.iter_mut().zip(ordered) {
+                *code = code.step_bytes(sum, before, delta);
             }
         }
         codes

@@ -4,11 +4,13 @@ mod avx2;
 mod avx512;
 mod kernel;
 mod load;
+mod sse2;
 mod vector;
 
 use avx2::Ymm;
 use avx512::Zmm;
 use kernel::Simd;
+use sse2::Xmm;
 
 use super::evaluate::Job;
 use super::finish::Finish;
@@ -30,6 +32,8 @@ pub(super) fn evaluate<S: Source, F: Finish>(
 ) -> Result<(), InputError> {
     match path {
         // SAFETY: the processor has the instructions that the function enables.
+        Path::Sse2 => unsafe { sse2(job, program, start, out, scratch) },
+        // SAFETY: as above.
         Path::Avx2 if path.is_available() => unsafe { avx2(job, program, start, out, scratch) },
         // SAFETY: as above.
         Path::Avx512 if path.is_available() => unsafe { avx512(job, program, start, out, scratch) },
@@ -59,6 +63,7 @@ macro_rules! evaluate_with {
     };
 }
 
+evaluate_with!(sse2, Xmm, "sse2");
 evaluate_with!(avx2, Ymm, "avx2,fma");
 evaluate_with!(avx512, Zmm<false>, "avx2,fma,avx512f,avx512bw,avx512dq,avx512vl");
 evaluate_with!(avx512_vbmi, Zmm<true>, "avx2,fma,avx512f,avx512bw,avx512dq,avx512vl,avx512vbmi");

@@ -1,6 +1,6 @@
 //! The vector operations that the kernel is written in.
 
-use super::super::table::Bytes;
+use super::super::table::{Bytes, Read, Table};
 
 /// Lanes of four rows at most share a register.
 pub(super) const MAX_ROWS: usize = 4;
@@ -17,11 +17,11 @@ pub(super) trait Vector: Copy {
     /// Rows whose bytes of sixteen columns fill it, one to a sub-register.
     const ROWS: usize = Self::BYTES / 16;
 
-    /// Whether whole tables are read by permutes.
-    const READS_TABLES: bool;
-
     /// The constants of sixteen features.
     type Constants: Copy;
+
+    /// How it reads a table.
+    fn read(table: &Table) -> &Read;
 
     /// [`Vector::BYTES`] bytes at `from`.
     unsafe fn load(from: *const u8) -> Self;
@@ -53,8 +53,10 @@ pub(super) trait Vector: Copy {
     unsafe fn is_zero(self) -> bool;
     /// The lesser of bytes.
     unsafe fn min_bytes(self, other: Self) -> Self;
-    /// `self + delta`, byte by byte, modulo 256, where `x >= at`; else `self`.
-    unsafe fn step_bytes(self, x: Self, at: Self, delta: Self) -> Self;
+    /// Bytes in the order that [`Vector::step_bytes`] compares them in.
+    unsafe fn ordered(self) -> Self;
+    /// `self + delta`, byte by byte, modulo 256, where `x > before`, both ordered; else `self`.
+    unsafe fn step_bytes(self, x: Self, before: Self, delta: Self) -> Self;
     /// The same with 16-bit lanes.
     unsafe fn step_words(self, x: Self, at: Self, delta: Self) -> Self;
 
