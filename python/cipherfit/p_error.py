@@ -8,7 +8,6 @@ compiling anything.
 from __future__ import annotations
 
 import math
-import numbers
 from collections.abc import Callable
 from dataclasses import dataclass
 from statistics import NormalDist
@@ -21,6 +20,7 @@ from sklearn.utils import check_consistent_length
 
 from cipherfit._core import IntegerGraph
 from cipherfit.exceptions import InvalidInputError, InvalidParameterError
+from cipherfit.parameters import fraction
 
 Float64 = NDArray[np.float64]
 
@@ -260,11 +260,3 @@ def _loss(model: Any, y: Any, codes: NDArray[np.uint16]) -> Callable[[Float64], 
         return np.asarray((np.square(errors) / variance).mean(axis=1))
 
     return squared
-
-
-def fraction(name: str, value: Any) -> float:
-    """Return a number strictly between 0 and 1, or raise InvalidParameterError by its name."""
-    real = isinstance(value, numbers.Real) and not isinstance(value, bool)
-    if not (real and 0 < float(value) < 1):
-        raise InvalidParameterError(f"{name}={value!r} must lie strictly between 0 and 1")
-    return float(value)

@@ -17,7 +17,8 @@ from cipherfit.exceptions import CompilationError, InvalidParameterError, ProofE
 from cipherfit.latency import machine_factor, reference_seconds
 from cipherfit.lowering import lower
 from cipherfit.network import MAX_LOOKUP_BITS, SparseQuantNeuralNetImpl
-from cipherfit.p_error import NoisyScore, Trial, fraction
+from cipherfit.p_error import NoisyScore, Trial
+from cipherfit.parameters import fraction
 
 #: Wider lookups are never the fastest.
 _WIDEST_TRIED = 8
