@@ -22,7 +22,6 @@ from sklearn.model_selection import KFold, StratifiedKFold
 from sklearn.utils.multiclass import type_of_target
 from tqdm.auto import tqdm
 
-from cipherfit.circuit import compile_graph
 from cipherfit.designs import Design, DesignSearch
 from cipherfit.exceptions import (
     CompilationError,
@@ -31,7 +30,7 @@ from cipherfit.exceptions import (
     MissingDependencyError,
     ProofError,
 )
-from cipherfit.latency import machine_factor, reference_seconds
+from cipherfit.latency import machine_factor, modelled_seconds
 from cipherfit.p_error import NoisyScore
 from cipherfit.parameters import integer, real
 from cipherfit.qnn import NeuralNetClassifier, NeuralNetRegressor
@@ -309,8 +308,7 @@ class _Study:
         return model.fit(_rows(self.X, rows), self.y[rows])
 
     def _seconds(self, graph: Any, p_error: float) -> float:
-        circuit = compile_graph(graph, p_error=p_error, warn_of_size=False)
-        return self.machine * reference_seconds(circuit)
+        return self.machine * modelled_seconds(graph, p_error)
 
     def choose(self, designs: list[Design], tolerance: float) -> DesignSearch:
         """Fit the fastest design near the best on all rows, or the next where it got too slow."""

@@ -12,9 +12,9 @@ from dataclasses import dataclass
 from typing import Any
 
 from cipherfit._core import IntegerGraph
-from cipherfit.circuit import DEFAULT_P_ERROR, compile_graph
+from cipherfit.circuit import DEFAULT_P_ERROR
 from cipherfit.exceptions import CompilationError, InvalidParameterError, ProofError
-from cipherfit.latency import machine_factor, reference_seconds
+from cipherfit.latency import machine_factor, modelled_seconds
 from cipherfit.lowering import lower
 from cipherfit.network import MAX_LOOKUP_BITS, SparseQuantNeuralNetImpl
 from cipherfit.p_error import NoisyScore, Trial
@@ -146,8 +146,7 @@ def search_rounding(
         )
 
     def seconds(graph: IntegerGraph) -> float:
-        circuit = compile_graph(graph, p_error=p_error, warn_of_size=False)
-        return machine_factor() * reference_seconds(circuit)
+        return machine_factor() * modelled_seconds(graph, p_error)
 
     setting = _Setting.of(network)
     before = setting.tried(judge.trial(model.graph_, p_error), seconds(model.graph_))
