@@ -199,15 +199,23 @@ class _Setting:
         bits = tuple(width - layer.lsbs for width, layer in zip(widths, hidden, strict=True))
         return cls(bits, widths, tuple(network.roundings))
 
+    @property
+    def kinds(self) -> tuple[str, ...]:
+        """How each layer rounds: "none" where no bits are dropped."""
+        return tuple(
+            rounding if bits < width else "none"
+            for bits, width, rounding in zip(self.bits, self.widths, self.roundings, strict=True)
+        )
+
     def variants(self, layer: int, n_accum_bits: int) -> list[_Setting]:
-        """Return all ways to round in one layer, coarse ones last."""
+        """Return all other ways to round in one layer, coarse ones last."""
         width = min(self.widths[layer], n_accum_bits)
         ways = [
             (bits, rounding)
             for bits in range(min(width, _WIDEST_TRIED), 0, -1)
             for rounding in (("approximate", "exact") if bits < width else ("approximate",))
         ]
-        return [
+        settings = [
             _Setting(
                 _replaced(self.bits, layer, bits),
                 self.widths,
@@ -215,13 +223,11 @@ class _Setting:
             )
             for bits, rounding in ways
         ]
+        own = (self.bits, self.kinds)
+        return [setting for setting in settings if (setting.bits, setting.kinds) != own]
 
     def tried(self, trial: Trial, seconds: float, fine_tuned: bool = False) -> RoundingTrial:
-        kinds = tuple(
-            rounding if bits < width else "none"
-            for bits, width, rounding in zip(self.bits, self.widths, self.roundings, strict=True)
-        )
-        return RoundingTrial(self.bits, kinds, trial, seconds, fine_tuned)
+        return RoundingTrial(self.bits, self.kinds, trial, seconds, fine_tuned)
 
     def lowered(self, network: SparseQuantNeuralNetImpl) -> IntegerGraph:
         changed = deepcopy(network)
