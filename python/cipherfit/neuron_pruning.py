@@ -90,15 +90,13 @@ def neuron_importance(network: SparseQuantNeuralNetImpl, x: Tensor) -> list[Tens
 
 def _pruned_to(model: Any, X: Any, y: Any, n_kept: int, fit_params: dict[str, Any]) -> Any:
     """Return a copy with at most so many lookups, trained on."""
-    smaller = deepcopy(model)
     network = model.module_
     if model.graph_.n_lookups <= n_kept:
-        return smaller
+        return deepcopy(model)
     features = torch.as_tensor(model._features(X), device=next(network.parameters()).device)
     kept = _most_important(neuron_importance(network, features), n_kept)
-    state = _kept_state(network, kept)
-    smaller.set_params(module__n_hidden_neurons=[len(neurons) for neurons in kept])
-    smaller.module_.load_state_dict(state)
+    widths = [len(neurons) for neurons in kept]
+    smaller = model._with_module(_kept_state(network, kept), n_hidden_neurons=widths)
     return smaller.partial_fit(X, y, **fit_params)
 
 

@@ -238,14 +238,12 @@ class _Setting:
 
     def applied(self, model: Any) -> Any:
         """Return a fitted copy of an estimator that rounds so."""
-        copy = deepcopy(model)
-        state = model.module_.state_dict()
-        copy.set_params(
-            module__n_lookup_bits=list(self.bits), module__rounding=list(self.roundings)
-        )
-        copy.module_.load_state_dict(state)
-        copy._lower_anew()
-        return copy
+        rounded = model._with_module(
+            model.module_.state_dict(),
+            n_lookup_bits=list(self.bits), rounding=list(self.roundings),
+        )  # fmt: skip
+        rounded._lower_anew()
+        return rounded
 
 
 def _replaced(values: Sequence[Any], index: int, value: Any) -> tuple[Any, ...]:
