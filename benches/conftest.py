@@ -6,19 +6,11 @@ from collections import defaultdict
 from collections.abc import Callable
 
 import pytest
+from peers import PEERS
 
 Key = tuple[str, int, int]
 TIMES = pytest.StashKey[dict[Key, dict[str, float]]]()
-COLUMNS = (
-    "its AVX2 path",
-    "its SSE2 path",
-    "its portable path",
-    "ONNX Runtime float32",
-    "ONNX Runtime integers",
-    "torch float32",
-    "numpy int64",
-    "Concrete",
-)
+COLUMNS = (*PEERS[1:], "Concrete")
 
 
 def pytest_configure(config):

@@ -12,7 +12,7 @@ import json
 import subprocess
 import tempfile
 import time
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
@@ -21,6 +21,7 @@ from tables import FASHION_FOLDER, Table, available
 from tqdm.auto import tqdm
 
 from cipherfit import NeuralNetClassifier, compile_graph, run_encrypted
+from cipherfit.latency import estimate_circuit
 from cipherfit.p_error import NoisyScore
 
 
@@ -73,6 +74,7 @@ def measure(network: Network, table: Table, seed: int) -> dict[str, float]:
     judge = NoisyScore(model, rows, labels, confidence=0.99)
     low, high = judge.trial(graph, network.p_error).score_interval
     accuracy = float((classes == labels).mean())
+    estimate = estimate_circuit(circuit, graph)
     return {
         "accuracy": accuracy,
         "clear": float((clear == labels).mean()),
@@ -81,11 +83,11 @@ def measure(network: Network, table: Table, seed: int) -> dict[str, float]:
         "same_class": float((classes == clear).mean()),
         "same_integers": float((decrypted == expected).all(axis=1).mean()),
         "seconds": float(np.median(seconds)),
-        "modelled": model.estimate_fhe(p_error=network.p_error).seconds_per_row,
+        "modelled": estimate.seconds_per_row,
         "compile": compiled - start,
         "keys": keyed - compiled,
-        "key_mb": (circuit.size_of_bootstrap_keys + circuit.size_of_keyswitch_keys) / 1e6,
-        "ciphertext_mb": (circuit.size_of_inputs + circuit.size_of_outputs) / 1e6,
+        "key_mb": (estimate.bootstrap_key_bytes + estimate.keyswitch_key_bytes) / 1e6,
+        "ciphertext_mb": (estimate.input_bytes + estimate.output_bytes) / 1e6,
         "lookups": float(graph.n_lookups),
     }
 
@@ -154,7 +156,7 @@ def main() -> None:
                 continue
             seeds = 1 if options.quick else network.n_seeds
             if options.quick:
-                network = Network(**{**vars(network), "n_rows": 20})
+                network = replace(network, n_rows=20)
             report(network, [measure(network, table, seed) for seed in range(seeds)])
         if options.concrete_ml is not None:
             concrete_ml(options.concrete_ml, table)

@@ -17,6 +17,17 @@ from torch import nn
 from cipherfit import IntegerGraph, compile_graph, twin
 from cipherfit.onnx_export import to_onnx
 
+#: What computes the same rows in every network, ours first.
+PEERS = (
+    "cipherfit",
+    "its AVX2 path",
+    "its SSE2 path",
+    "its portable path",
+    "ONNX Runtime float32",
+    "ONNX Runtime integers",
+    "torch float32",
+    "numpy int64",
+)
 N_BITS = 3
 #: Sizes, non-zero weights per neuron before pruning to the budget, accumulator bits.
 NETWORKS = {

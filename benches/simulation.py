@@ -10,19 +10,9 @@ from __future__ import annotations
 import numpy as np
 import pytest
 import torch
-from peers import NETWORKS, Peer, concrete, features, network, peers
+from peers import NETWORKS, PEERS, Peer, concrete, features, network, peers
 
 BATCHES = (1, 64, 1000, 100_000)
-PEERS = (
-    "cipherfit",
-    "its AVX2 path",
-    "its SSE2 path",
-    "its portable path",
-    "ONNX Runtime float32",
-    "ONNX Runtime integers",
-    "torch float32",
-    "numpy int64",
-)
 ONE_THREAD = pytest.mark.parametrize("n_threads", [1], ids=["1-thread"])
 
 

@@ -57,6 +57,8 @@ def test_the_choice_is_faster_within_the_drop_and_leaves_the_model_alone(model):
     assert found.chosen.seconds_per_row < found.before.seconds_per_row
     assert found.chosen.seconds_per_row == min(each.seconds_per_row for each in found.trials)
     assert all(each.trial.drop_bound <= 0.03 for each in found.trials[1:])
+    settings = [(each.lookup_bits, each.rounding) for each in found.trials]
+    assert len(set(settings)) == len(settings)
     codes = found.model.quantize_input(UNSEEN)
     scores = [
         np.mean(

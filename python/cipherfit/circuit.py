@@ -18,7 +18,8 @@ from numpy.typing import NDArray
 from tqdm.auto import tqdm
 
 from cipherfit._core import IntegerGraph
-from cipherfit.exceptions import CipherfitWarning, CompilationError, InvalidParameterError
+from cipherfit.exceptions import CipherfitWarning, CompilationError
+from cipherfit.parameters import fraction
 
 Int64 = NDArray[np.int64]
 
@@ -294,8 +295,8 @@ def _warn_of_large_keys(circuit: fhe.Circuit, stages: list[_Stage]) -> None:
 def _configure(
     configuration: fhe.Configuration | None, p_error: float | None, simulation_only: bool
 ) -> fhe.Configuration:
-    if p_error is not None and not 0.0 < p_error < 1.0:
-        raise InvalidParameterError(f"p_error={p_error!r} must lie strictly between 0 and 1")
+    if p_error is not None:
+        p_error = fraction("p_error", p_error)
     options: dict[str, Any] = {}
     if simulation_only:
         options.update(fhe_simulation=True, fhe_execution=False)
@@ -303,7 +304,7 @@ def _configure(
         configuration.p_error is not None or configuration.global_p_error is not None
     )
     if p_error is not None or not named:
-        options.update(p_error=DEFAULT_P_ERROR if p_error is None else float(p_error))
+        options.update(p_error=DEFAULT_P_ERROR if p_error is None else p_error)
     base = configuration
     if base is None:
         base = fhe.Configuration(dump_artifacts_on_unexpected_failures=False)

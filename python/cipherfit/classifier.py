@@ -12,8 +12,8 @@ from torch.optim import Adam
 
 from cipherfit.batches import BatchLoader
 from cipherfit.estimator import QuantizedSkorchEstimatorMixin
-from cipherfit.exceptions import InvalidParameterError
 from cipherfit.fixed_type import FixedTypeSkorchNeuralNet
+from cipherfit.parameters import integer
 
 
 class NeuralNetClassifier(
@@ -95,10 +95,8 @@ class NeuralNetClassifier(
         **kwargs: Any,
     ) -> None:
         n_outputs = kwargs.get("module__n_outputs")
-        if n_outputs is not None and n_outputs < 2:
-            raise InvalidParameterError(
-                f"Invalid number of classes: module__n_outputs={n_outputs!r} must be at least 2"
-            )
+        if n_outputs is not None:
+            integer("module__n_outputs", n_outputs, 2, what="number of classes")
         weight = kwargs.get("criterion__weight")
         if isinstance(weight, np.ndarray):
             kwargs["criterion__weight"] = torch.from_numpy(weight).float()

@@ -11,7 +11,6 @@ from __future__ import annotations
 import hashlib
 import logging
 import math
-import numbers
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from pathlib import Path
@@ -23,7 +22,6 @@ from sklearn.model_selection import KFold, StratifiedKFold
 from sklearn.utils.multiclass import type_of_target
 from tqdm.auto import tqdm
 
-from cipherfit.circuit import compile_graph
 from cipherfit.designs import Design, DesignSearch
 from cipherfit.exceptions import (
     CompilationError,
@@ -32,8 +30,9 @@ from cipherfit.exceptions import (
     MissingDependencyError,
     ProofError,
 )
-from cipherfit.latency import machine_factor, reference_seconds
+from cipherfit.latency import machine_factor, modelled_seconds
 from cipherfit.p_error import NoisyScore
+from cipherfit.parameters import integer, real
 from cipherfit.qnn import NeuralNetClassifier, NeuralNetRegressor
 
 #: What is searched by default. `size` is a share of the latency allowed, or of `max_neurons`.
@@ -123,14 +122,13 @@ def design_network(
     """
     study = _Study(
         X, y, estimator, _merged(space),
-        max_latency=None if max_latency is None else _positive("max_latency", max_latency),
-        max_neurons=_counted("max_neurons", max_neurons, 1),
-        n_folds=n_folds, machine=machine, random_state=_counted("random_state", random_state, 0),
+        max_latency=_positive("max_latency", max_latency),
+        max_neurons=integer("max_neurons", max_neurons, 1),
+        n_folds=n_folds, machine=machine, random_state=integer("random_state", random_state, 0),
     )  # fmt: skip
-    if not isinstance(tolerance, numbers.Real) or not 0 <= float(tolerance) < math.inf:
-        raise InvalidParameterError(f"tolerance={tolerance!r} must be a number, at least 0")
-    designs = study.run(_counted("n_trials", n_trials, 1), storage, progress)
-    return study.choose(designs, float(tolerance))
+    tolerance = real("tolerance", tolerance)
+    designs = study.run(integer("n_trials", n_trials, 1), storage, progress)
+    return study.choose(designs, tolerance)
 
 
 class _Study:
@@ -156,11 +154,11 @@ class _Study:
             self.estimator.set_params(classes=np.unique(self.y))
         self.space, self.max_latency, self.max_neurons = space, max_latency, max_neurons
         self.random_state = random_state
-        self.machine = machine_factor() if machine is None else _positive("machine", machine)
+        self.machine = _positive("machine", machine) or machine_factor()
         self.given_machine = machine
         if n_folds is None:
             n_folds = 1 if len(self.y) >= _MANY_ROWS else 3
-        self.n_folds = _counted("n_folds", n_folds, 1, _FOLDS)
+        self.n_folds = integer("n_folds", n_folds, 1, _FOLDS)
         self.probe_rows = np.random.default_rng(random_state).permutation(len(self.y))[:_PROBE_ROWS]
         self.costs: dict[tuple[Any, ...], float] = {}
 
@@ -310,8 +308,7 @@ class _Study:
         return model.fit(_rows(self.X, rows), self.y[rows])
 
     def _seconds(self, graph: Any, p_error: float) -> float:
-        circuit = compile_graph(graph, p_error=p_error, warn_of_size=False)
-        return self.machine * reference_seconds(circuit)
+        return self.machine * modelled_seconds(graph, p_error)
 
     def choose(self, designs: list[Design], tolerance: float) -> DesignSearch:
         """Fit the fastest design near the best on all rows, or the next where it got too slow."""
@@ -366,16 +363,5 @@ def _rows(X: Any, rows: Any) -> Any:
     return X.iloc[rows] if hasattr(X, "iloc") else X[rows]
 
 
-def _positive(name: str, value: Any) -> float:
-    real = isinstance(value, numbers.Real) and not isinstance(value, bool)
-    if not real or not 0 < float(value) < math.inf:
-        raise InvalidParameterError(f"{name}={value!r} must be a positive number")
-    return float(value)
-
-
-def _counted(name: str, value: Any, least: int, most: int | None = None) -> int:
-    integral = isinstance(value, numbers.Integral) and not isinstance(value, bool)
-    if not integral or value < least or (most is not None and value > most):
-        allowed = f"at least {least}" if most is None else f"in [{least}, {most}]"
-        raise InvalidParameterError(f"{name}={value!r} must be an integer, {allowed}")
-    return int(value)
+def _positive(name: str, value: Any) -> float | None:
+    return None if value is None else real(name, value, above_low=True)

@@ -17,7 +17,7 @@ from torch import nn
 from cipherfit._core import IntegerGraph
 from cipherfit.circuit import compile_graph, run_encrypted
 from cipherfit.exceptions import InvalidParameterError, NotCompiledError, NotFittedError
-from cipherfit.latency import FheEstimate, estimate_circuit, reference_seconds
+from cipherfit.latency import FheEstimate, estimate_circuit, modelled_seconds
 from cipherfit.onnx_export import to_onnx
 from cipherfit.p_error import search_p_error
 from cipherfit.quantizer_view import UniformQuantizer
@@ -282,9 +282,7 @@ class GraphPredictor:
         # Rarer errors can be faster, as TFHE's parameters come in steps.
         return min(
             (largest / part for part in _PARTS_OF_LARGEST),
-            key=lambda p_error: reference_seconds(
-                compile_graph(self.graph_, p_error=p_error, warn_of_size=False)
-            ),
+            key=lambda p_error: modelled_seconds(self.graph_, p_error),
         )
 
     def _features(self, X: Any) -> Float32:

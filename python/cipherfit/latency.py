@@ -152,6 +152,28 @@ def reference_seconds(circuit: fhe.Circuit) -> float:
     )
 
 
+def modelled_seconds(graph: IntegerGraph, p_error: float | None = None) -> float:
+    """Return modelled seconds per row of a graph, as of `reference_seconds`.
+
+    Parameters
+    ----------
+    graph : IntegerGraph
+        What is compiled for it.
+    p_error : float in (0, 1), default=0.01
+        Probability that one lookup errs.
+
+    Returns
+    -------
+    float
+
+    Raises
+    ------
+    CompilationError
+        If Concrete can't run the graph.
+    """
+    return reference_seconds(compile_graph(graph, p_error=p_error, warn_of_size=False))
+
+
 @cache
 def machine_factor() -> float:
     """Return how much longer than modelled a small reference circuit takes on this machine."""

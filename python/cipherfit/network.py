@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import itertools
-import numbers
 from collections.abc import Sequence
 from typing import Any
 
@@ -13,6 +12,7 @@ from torch import Tensor, nn
 from cipherfit.activations import build_activation
 from cipherfit.exceptions import InvalidParameterError
 from cipherfit.linear import AMPLE_WEIGHT, QuantLinear
+from cipherfit.parameters import integer
 from cipherfit.quant_functions import OutputUnitsFunction
 from cipherfit.quantizers import ActivationQuantizer, InputQuantizer
 
@@ -191,25 +191,25 @@ class SparseQuantNeuralNetImpl(QuantNetwork):
         n_in_bits: int | None = None,
         rounding: str | Sequence[str] = "approximate",
     ) -> None:
-        input_dim = _integer("input_dim", input_dim, 1, what="number of input dimensions")
-        n_layers = _integer("n_layers", n_layers, 1, what="number of layers")
-        n_outputs = _integer("n_outputs", n_outputs, 1, what="number of outputs")
-        n_w_bits = _integer("n_w_bits", n_w_bits, 1, MAX_CODE_BITS, "quantization bitwidth")
-        n_a_bits = _integer("n_a_bits", n_a_bits, 1, MAX_CODE_BITS, "quantization bitwidth")
-        n_accum_bits = _integer(
-            "n_accum_bits", n_accum_bits, 1, MAX_ACCUM_BITS, "accumulator bitwidth"
+        input_dim = integer("input_dim", input_dim, 1, what="number of input dimensions")
+        n_layers = integer("n_layers", n_layers, 1, what="number of layers")
+        n_outputs = integer("n_outputs", n_outputs, 1, what="number of outputs")
+        n_w_bits = integer("n_w_bits", n_w_bits, 1, MAX_CODE_BITS, what="quantization bitwidth")
+        n_a_bits = integer("n_a_bits", n_a_bits, 1, MAX_CODE_BITS, what="quantization bitwidth")
+        n_accum_bits = integer(
+            "n_accum_bits", n_accum_bits, 1, MAX_ACCUM_BITS, what="accumulator bitwidth"
         )
         _check_accumulator(n_accum_bits, n_w_bits, n_a_bits, "activation")
         most_active = _max_active_neurons(n_accum_bits, n_w_bits, n_a_bits)
         if n_lookup_bits is None:
             n_lookup_bits = default_lookup_bits(n_accum_bits, n_a_bits)
         lookup_bits = [
-            _integer("n_lookup_bits", bits, 1, MAX_LOOKUP_BITS, "lookup bitwidth")
+            integer("n_lookup_bits", bits, 1, MAX_LOOKUP_BITS, what="lookup bitwidth")
             for bits in _per_layer("n_lookup_bits", n_lookup_bits, n_layers - 1)
         ]
         if n_in_bits is None:
             n_in_bits = default_in_bits(input_dim, n_w_bits, n_a_bits, n_accum_bits)
-        n_in_bits = _integer("n_in_bits", n_in_bits, 1, MAX_CODE_BITS, "quantization bitwidth")
+        n_in_bits = integer("n_in_bits", n_in_bits, 1, MAX_CODE_BITS, what="quantization bitwidth")
         _check_accumulator(n_accum_bits, n_w_bits, n_in_bits, "input")
         if n_hidden_neurons is None:
             n_hidden_neurons = _multiplied(n_hidden_neurons_multiplier, most_active)
@@ -315,7 +315,7 @@ def _multiplied(multiplier: float, most_active: int) -> int:
 
 def _widths(n_hidden_neurons: int | Sequence[int], n_layers: int) -> list[int]:
     return [
-        _integer("n_hidden_neurons", width, 1, what="number of hidden neurons")
+        integer("n_hidden_neurons", width, 1, what="number of hidden neurons")
         for width in _per_layer("n_hidden_neurons", n_hidden_neurons, n_layers - 1)
     ]
 
@@ -396,13 +396,3 @@ def double_state(module: nn.Module) -> dict[str, Tensor]:
         name: value.double() if value.is_floating_point() else value
         for name, value in state.items()
     }
-
-
-def _integer(name: str, value: Any, low: int, high: int | None = None, what: str = "") -> int:
-    allowed = f"at least {low}" if high is None else f"in [{low}, {high}]"
-    integral = isinstance(value, numbers.Integral) and not isinstance(value, bool)
-    if not integral or value < low or (high is not None and value > high):
-        raise InvalidParameterError(
-            f"Invalid {what}: {name}={value!r} must be an integer {allowed}"
-        )
-    return int(value)

@@ -8,7 +8,6 @@ gradients). The least important go, and the network trains on from what is left.
 
 from __future__ import annotations
 
-import numbers
 from copy import deepcopy
 from typing import Any
 
@@ -21,6 +20,7 @@ from torch import Tensor
 from cipherfit.exceptions import InvalidParameterError
 from cipherfit.linear import QuantLinear
 from cipherfit.network import BatchNorm, SparseQuantNeuralNetImpl
+from cipherfit.parameters import integer, real
 from cipherfit.quantizers import ActivationQuantizer
 
 #: Part of the rows that the search for the smallest network within a tolerance holds out.
@@ -46,12 +46,15 @@ def prune_neurons(
     if sum(given is not None for given in (fraction, n_lookups, tolerance)) != 1:
         raise InvalidParameterError("give exactly one of fraction, n_lookups and tolerance")
     if tolerance is not None:
-        n_kept = _smallest_within(model, X, y, _real("tolerance", tolerance, np.inf), fit_params)
+        n_kept = _smallest_within(model, X, y, real("tolerance", tolerance), fit_params)
     elif n_lookups is not None:
-        n_kept = _count(n_lookups, network.n_layers - 1)
+        n_kept = integer(
+            "n_lookups", n_lookups, network.n_layers - 1,
+            what="number of lookups", why="one per hidden layer",
+        )  # fmt: skip
     else:
         before = model.graph_.n_lookups
-        n_kept = before - int(_real("fraction", fraction, 1.0) * before)
+        n_kept = before - int(real("fraction", fraction, 0.0, 1.0) * before)
     return _pruned_to(model, X, y, n_kept, fit_params)
 
 
@@ -87,15 +90,13 @@ def neuron_importance(network: SparseQuantNeuralNetImpl, x: Tensor) -> list[Tens
 
 def _pruned_to(model: Any, X: Any, y: Any, n_kept: int, fit_params: dict[str, Any]) -> Any:
     """Return a copy with at most so many lookups, trained on."""
-    smaller = deepcopy(model)
     network = model.module_
     if model.graph_.n_lookups <= n_kept:
-        return smaller
+        return deepcopy(model)
     features = torch.as_tensor(model._features(X), device=next(network.parameters()).device)
     kept = _most_important(neuron_importance(network, features), n_kept)
-    state = _kept_state(network, kept)
-    smaller.set_params(module__n_hidden_neurons=[len(neurons) for neurons in kept])
-    smaller.module_.load_state_dict(state)
+    widths = [len(neurons) for neurons in kept]
+    smaller = model._with_module(_kept_state(network, kept), n_hidden_neurons=widths)
     return smaller.partial_fit(X, y, **fit_params)
 
 
@@ -174,22 +175,3 @@ def _splits(labels: Any) -> bool:
     """Tell whether every class has rows enough to be on both sides of a split."""
     _, counts = np.unique(labels, return_counts=True)
     return bool(counts.min() >= 2 and len(labels) * _HELD_OUT >= len(counts))
-
-
-def _real(name: str, value: Any, below: float) -> float:
-    real = isinstance(value, numbers.Real) and not isinstance(value, bool)
-    if not (real and 0 <= float(value) < below):
-        raise InvalidParameterError(
-            f"Invalid {name}: {value!r} must be a number, at least 0 and below {below:g}"
-        )
-    return float(value)
-
-
-def _count(n_lookups: Any, n_hidden_layers: int) -> int:
-    integral = isinstance(n_lookups, numbers.Integral) and not isinstance(n_lookups, bool)
-    if not integral or n_lookups < n_hidden_layers:
-        raise InvalidParameterError(
-            f"Invalid number of lookups: n_lookups={n_lookups!r} must be an integer, at least "
-            f"{n_hidden_layers}: one per hidden layer"
-        )
-    return int(n_lookups)

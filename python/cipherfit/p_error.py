@@ -8,7 +8,6 @@ compiling anything.
 from __future__ import annotations
 
 import math
-import numbers
 from collections.abc import Callable
 from dataclasses import dataclass
 from statistics import NormalDist
@@ -21,6 +20,7 @@ from sklearn.utils import check_consistent_length
 
 from cipherfit._core import IntegerGraph
 from cipherfit.exceptions import InvalidInputError, InvalidParameterError
+from cipherfit.parameters import fraction
 
 Float64 = NDArray[np.float64]
 
@@ -181,8 +181,9 @@ class NoisyScore:
         self._one_sided = NormalDist().inv_cdf(fraction("confidence", confidence))
         self._two_sided = NormalDist().inv_cdf((1 + confidence) / 2)
         self._codes = model.quantize_input(X)
-        self._loss = _loss(model, y, self._codes)
-        self._clear = self._loss(model.graph_.run(model._features(X)))
+        outputs = model.graph_.dequantize(model.graph_.simulate(self._codes))
+        self._loss = _loss(model, y, outputs)
+        self._clear = self._loss(outputs)
         self._first_seed = int(random_state) * _MOST_PASSES
         self.score = float(1 - self._clear.mean())
         self.n_rows = len(self._codes)
@@ -232,8 +233,8 @@ def _largest(attempt: Callable[[float], Trial], allowed: float) -> tuple[Trial |
     return chosen, trials
 
 
-def _loss(model: Any, y: Any, codes: NDArray[np.uint16]) -> Callable[[Float64], Float64]:
-    """Return the function from real-valued outputs to each row's loss.
+def _loss(model: Any, y: Any, exact_outputs: Float64) -> Callable[[Float64], Float64]:
+    """Return the function from real-valued outputs to each row's loss, given those without errors.
 
     The score is 1 less its mean. For a classifier it counts wrong labels, for a regressor squared
     errors in units of variance.
@@ -243,14 +244,14 @@ def _loss(model: Any, y: Any, codes: NDArray[np.uint16]) -> Callable[[Float64], 
         predicted: NDArray[Any] = model.targets_.decode(model.post_processing(outputs))
         return predicted
 
-    exact = predict(model.graph_.dequantize(model.graph_.simulate(codes)))
+    exact = predict(exact_outputs)
     truth = exact if y is None else np.asarray(y)
     if truth.shape != exact.shape:
-        check_consistent_length(codes, truth)
+        check_consistent_length(exact, truth)
         raise InvalidInputError(f"y has shape {truth.shape}, and predictions have {exact.shape}")
     if is_classifier(model):
         return lambda outputs: np.asarray(predict(outputs) != truth, dtype=np.float64)
-    truth = truth.astype(np.float64).reshape(len(codes), -1)
+    truth = truth.astype(np.float64).reshape(len(exact), -1)
     variance = truth.var(axis=0)
     if not (variance > 0).all():
         raise InvalidInputError("y is constant, so that R2 has no meaning; give rows that differ")
@@ -260,11 +261,3 @@ def _loss(model: Any, y: Any, codes: NDArray[np.uint16]) -> Callable[[Float64], 
         return np.asarray((np.square(errors) / variance).mean(axis=1))
 
     return squared
-
-
-def fraction(name: str, value: Any) -> float:
-    """Return a number strictly between 0 and 1, or raise InvalidParameterError by its name."""
-    real = isinstance(value, numbers.Real) and not isinstance(value, bool)
-    if not (real and 0 < float(value) < 1):
-        raise InvalidParameterError(f"{name}={value!r} must lie strictly between 0 and 1")
-    return float(value)

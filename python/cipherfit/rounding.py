@@ -12,12 +12,13 @@ from dataclasses import dataclass
 from typing import Any
 
 from cipherfit._core import IntegerGraph
-from cipherfit.circuit import DEFAULT_P_ERROR, compile_graph
+from cipherfit.circuit import DEFAULT_P_ERROR
 from cipherfit.exceptions import CompilationError, InvalidParameterError, ProofError
-from cipherfit.latency import machine_factor, reference_seconds
+from cipherfit.latency import machine_factor, modelled_seconds
 from cipherfit.lowering import lower
 from cipherfit.network import MAX_LOOKUP_BITS, SparseQuantNeuralNetImpl
-from cipherfit.p_error import NoisyScore, Trial, fraction
+from cipherfit.p_error import NoisyScore, Trial
+from cipherfit.parameters import fraction
 
 #: Wider lookups are never the fastest.
 _WIDEST_TRIED = 8
@@ -145,8 +146,7 @@ def search_rounding(
         )
 
     def seconds(graph: IntegerGraph) -> float:
-        circuit = compile_graph(graph, p_error=p_error, warn_of_size=False)
-        return machine_factor() * reference_seconds(circuit)
+        return machine_factor() * modelled_seconds(graph, p_error)
 
     setting = _Setting.of(network)
     before = setting.tried(judge.trial(model.graph_, p_error), seconds(model.graph_))
@@ -199,15 +199,23 @@ class _Setting:
         bits = tuple(width - layer.lsbs for width, layer in zip(widths, hidden, strict=True))
         return cls(bits, widths, tuple(network.roundings))
 
+    @property
+    def kinds(self) -> tuple[str, ...]:
+        """How each layer rounds: "none" where no bits are dropped."""
+        return tuple(
+            rounding if bits < width else "none"
+            for bits, width, rounding in zip(self.bits, self.widths, self.roundings, strict=True)
+        )
+
     def variants(self, layer: int, n_accum_bits: int) -> list[_Setting]:
-        """Return all ways to round in one layer, coarse ones last."""
+        """Return all other ways to round in one layer, coarse ones last."""
         width = min(self.widths[layer], n_accum_bits)
         ways = [
             (bits, rounding)
             for bits in range(min(width, _WIDEST_TRIED), 0, -1)
             for rounding in (("approximate", "exact") if bits < width else ("approximate",))
         ]
-        return [
+        settings = [
             _Setting(
                 _replaced(self.bits, layer, bits),
                 self.widths,
@@ -215,13 +223,11 @@ class _Setting:
             )
             for bits, rounding in ways
         ]
+        own = (self.bits, self.kinds)
+        return [setting for setting in settings if (setting.bits, setting.kinds) != own]
 
     def tried(self, trial: Trial, seconds: float, fine_tuned: bool = False) -> RoundingTrial:
-        kinds = tuple(
-            rounding if bits < width else "none"
-            for bits, width, rounding in zip(self.bits, self.widths, self.roundings, strict=True)
-        )
-        return RoundingTrial(self.bits, kinds, trial, seconds, fine_tuned)
+        return RoundingTrial(self.bits, self.kinds, trial, seconds, fine_tuned)
 
     def lowered(self, network: SparseQuantNeuralNetImpl) -> IntegerGraph:
         changed = deepcopy(network)
@@ -232,14 +238,12 @@ class _Setting:
 
     def applied(self, model: Any) -> Any:
         """Return a fitted copy of an estimator that rounds so."""
-        copy = deepcopy(model)
-        state = model.module_.state_dict()
-        copy.set_params(
-            module__n_lookup_bits=list(self.bits), module__rounding=list(self.roundings)
-        )
-        copy.module_.load_state_dict(state)
-        copy._lower_anew()
-        return copy
+        rounded = model._with_module(
+            model.module_.state_dict(),
+            n_lookup_bits=list(self.bits), rounding=list(self.roundings),
+        )  # fmt: skip
+        rounded._lower_anew()
+        return rounded
 
 
 def _replaced(values: Sequence[Any], index: int, value: Any) -> tuple[Any, ...]:
