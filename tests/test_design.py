@@ -7,6 +7,7 @@ import pytest
 from sklearn.datasets import load_diabetes, load_iris
 
 from cipherfit import NeuralNetClassifier, NeuralNetRegressor, design_network
+from cipherfit.design import SPACE, _Study
 from cipherfit.exceptions import InvalidInputError, InvalidParameterError, MissingDependencyError
 from cipherfit.latency import reference_seconds
 
@@ -48,6 +49,30 @@ def test_what_was_interrupted_goes_on_to_the_same_end(search, tmp_path):
     assert [d.score for d in resumed.designs] == [d.score for d in search.designs]
     other = design_network(X, Y, max_latency=0.05, n_trials=1, storage=storage, **QUICK)
     assert len(other.designs) == 1
+
+
+def study(y, x=X):
+    estimator = NeuralNetClassifier(max_epochs=3)
+    return _Study(
+        x, y, estimator, dict(SPACE),
+        max_latency=None, max_neurons=8, n_folds=1, machine=1.0, random_state=0,
+    )  # fmt: skip
+
+
+def test_a_storage_knows_equal_data_from_changed_ones_whatever_objects_hold_them():
+    words = ["no", "yes", "perhaps"]
+    shared = study(np.array([words[label] for label in Y], dtype=object))
+    built = study(np.array(["".join(list(words[label])) for label in Y], dtype=object))
+    assert built.y[0] is not built.y[1]
+    assert shared.y[0] is shared.y[1]
+    # Both are alive, so that nothing in them has the same address by chance.
+    assert shared.name() == built.name()
+    other = built.y.copy()
+    other[0] = "never"
+    assert study(other).name() != built.name()
+    assert study(built.y, X + 1).name() != built.name()
+    assert study(built.y, np.asfortranarray(X)).name() == built.name()
+    assert study(np.array(Y, dtype=object)).name() != study(Y.astype(str).astype(object)).name()
 
 
 def test_the_fastest_within_a_tolerance_is_taken(search):

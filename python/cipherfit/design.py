@@ -8,14 +8,15 @@ graph under simulated errors, on rows held out.
 
 from __future__ import annotations
 
-import hashlib
 import logging
 import math
+import re
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
+import joblib
 import numpy as np
 from sklearn.base import clone, is_classifier
 from sklearn.model_selection import KFold, StratifiedKFold
@@ -164,11 +165,13 @@ class _Study:
 
     def name(self) -> str:
         """Name what a storage must hold to go on: these data, and these options."""
-        parts = [np.asarray(self.X).tobytes(), self.y.tobytes(), repr((
+        options = (
             self.estimator.get_params(), self.space, self.max_latency, self.max_neurons,
             self.n_folds, self.given_machine, self.random_state,
-        )).encode()]  # fmt: skip
-        return hashlib.sha256(b"".join(parts)).hexdigest()[:24]
+        )  # fmt: skip
+        # Callbacks are told by their parameters, which are among the options, not by address.
+        told = re.sub(r" at 0x[0-9a-fA-F]+", "", repr(options))
+        return str(joblib.hash((_content(self.X), _content(self.y), told)))
 
     def run(self, n_trials: int, storage: Any, progress: bool | None) -> list[Design]:
         try:
@@ -357,6 +360,12 @@ def _merged(space: Mapping[str, Sequence[Any]] | None) -> dict[str, tuple[Any, .
             raise InvalidParameterError(f"space[{name!r}]={values!r} must be a sequence of values")
         merged[name] = tuple(values)
     return merged
+
+
+def _content(values: Any) -> Any:
+    """Return what of an array to hash: of objects their text, since they differ by address."""
+    values = np.ascontiguousarray(values)
+    return repr(values.tolist()) if values.dtype.hasobject else values
 
 
 def _rows(X: Any, rows: Any) -> Any:
