@@ -56,6 +56,7 @@ docs: $(VENV)/.dev  ## Write the API reference into docs/api/
 bench: $(VENV)/.dev  ## Accuracy and latency end to end, simulation against its peers, the core's benchmarks
 	$(BIN)/python benches/end_to_end.py
 	$(BIN)/python -m pytest benches/simulation.py --benchmark-only --benchmark-columns=min,median,rounds
+	$(BIN)/python benches/turns.py
 	cargo bench --workspace --quiet
 
 bench-accuracy: $(VENV)/.dev  ## Accuracy over data sets, seeds and bit budgets (hours; resumes)
