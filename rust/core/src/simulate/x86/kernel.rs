@@ -112,6 +112,7 @@ unsafe fn hidden<V: Vector, const N: usize>(
     next: &mut [Column],
     sums: &mut Planes,
 ) {
+    const { assert!(BLOCK.is_multiple_of(N * V::BYTES), "registers fill a column") };
     for (neuron, next) in (0..task.layer.neurons.len()).zip(next) {
         let Some(table) = &task.layer.neurons[neuron].table else { continue };
         let read = V::read(table);
@@ -144,6 +145,7 @@ unsafe fn head<V: Vector, const N: usize>(
     codes: &[Column],
     sums: &mut Planes,
 ) {
+    const { assert!(BLOCK.is_multiple_of(N * V::BYTES), "registers fill a column") };
     for neuron in 0..layer.neurons.len() {
         let mut first = 0;
         while first < rows {
