@@ -43,7 +43,7 @@ test-lowest:  ## Python tests with the oldest versions that are allowed
 	@test -x $(LOWEST)/bin/python || $(OLDEST_PYTHON) -m venv $(LOWEST)
 	@$(LOWEST)/bin/python -m pip install --quiet --disable-pip-version-check maturin
 	@$(LOWEST)/bin/python -m pip install --quiet --disable-pip-version-check \
-		-c constraints-lowest.txt --no-build-isolation --editable '.[plot,test]'
+		-c constraints-lowest.txt --no-build-isolation --editable '.[plot,design,test]'
 	$(LOWEST)/bin/python -m pytest
 
 docs: $(VENV)/.dev  ## Write the API reference into docs/api/
