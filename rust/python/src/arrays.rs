@@ -120,11 +120,19 @@ pub fn as_type<'py, T: Element>(array: &Bound<'py, PyUntypedArray>) -> PyResult<
 pub fn rows_of(name: &str, shape: &[usize], width: usize) -> PyResult<usize> {
     match *shape {
         [rows, columns] if columns == width => Ok(rows),
-        _ => Err(InvalidInputError::new_err(format!(
-            "{name} must have shape (n, {width}), got {}",
-            show_shape(shape)
-        ))),
+        _ => Err(wrong_shape(name, &format!("(n, {width})"), shape)),
     }
+}
+
+/// Rows and columns of `shape`, which must be `expected`.
+pub fn matrix_of(name: &str, shape: &[usize], expected: &str) -> PyResult<[usize; 2]> {
+    shape.try_into().map_err(|_| wrong_shape(name, expected, shape))
+}
+
+/// That `name` has `shape` and should have another.
+pub fn wrong_shape(name: &str, expected: &str, shape: &[usize]) -> PyErr {
+    let got = show_shape(shape);
+    InvalidInputError::new_err(format!("{name} must have shape {expected}, got {got}"))
 }
 
 /// `shape` as Python writes it.

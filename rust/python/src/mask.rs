@@ -4,8 +4,7 @@ use cipherfit_core::prune::{self, MaskRequest};
 use numpy::PyArray2;
 use pyo3::prelude::*;
 
-use crate::arrays::{as_integers, as_real, fill, show_shape};
-use crate::error::InvalidInputError;
+use crate::arrays::{as_integers, as_real, fill, matrix_of, show_shape, wrong_shape};
 use crate::options::integer;
 
 /// Choose which weights to keep so that every accumulator is proven to fit.
@@ -54,9 +53,7 @@ pub fn accumulator_mask<'py>(
 ) -> PyResult<Bound<'py, PyArray2<bool>>> {
     let py = weights.py();
     let weights = as_integers("weights", weights)?;
-    let [rows, columns] = *weights.shape() else {
-        return Err(wrong_shape("weights", "(n_out, n_in)", weights.shape()));
-    };
+    let [rows, columns] = matrix_of("weights", weights.shape(), "(n_out, n_in)")?;
     let low = ends("low", low, columns)?;
     let high = ends("high", high, columns)?;
     let importance = importance.map(|values| as_real::<f32>("importance", values)).transpose()?;
@@ -83,9 +80,4 @@ fn ends(name: &str, value: &Bound<'_, PyAny>, columns: usize) -> PyResult<Vec<i6
         ([length], ends) if *length == columns => Ok(ends.to_vec()),
         (shape, _) => Err(wrong_shape(name, &format!("({columns},)"), shape)),
     }
-}
-
-pub fn wrong_shape(name: &str, expected: &str, shape: &[usize]) -> PyErr {
-    let got = show_shape(shape);
-    InvalidInputError::new_err(format!("{name} must have shape {expected}, got {got}"))
 }

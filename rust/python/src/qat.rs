@@ -5,9 +5,8 @@ use cipherfit_core::qat::{ActivationQuantizer, QuantizedNeuron, ScaledWeights, W
 use numpy::{PyArray1, PyArray2, PyArrayMethods, PyUntypedArrayMethods};
 use pyo3::prelude::*;
 
-use crate::arrays::{Borrowed, as_real, show_shape};
+use crate::arrays::{Borrowed, as_real, matrix_of, show_shape, wrong_shape};
 use crate::error::to_python;
-use crate::mask::wrong_shape;
 use crate::options::integer;
 
 const MAX_CODE_BITS: i64 = 16;
@@ -94,7 +93,7 @@ impl PyWeightQuantizer {
     ) -> PyResult<(Matrix<'py>, Option<Bound<'py, PyArray2<bool>>>, Matrix<'py>)> {
         let py = weights.py();
         let given = Given::new(weights, inverse_scale)?;
-        let (rows, width) = given.shape;
+        let [rows, width] = given.shape;
         let codes = PyArray2::zeros(py, [rows, width], false);
         let mask = PyArray2::<bool>::zeros(py, [rows, width], false);
         let neurons = PyArray2::zeros(py, [4, rows], false);
@@ -144,7 +143,7 @@ impl PyWeightQuantizer {
     ) -> PyResult<(Matrix<'py>, Vector<'py>)> {
         let py = weights.py();
         let given = Given::new(weights, inverse_scale)?;
-        let (rows, width) = given.shape;
+        let [rows, width] = given.shape;
         let neurons = of_shape("neurons", neurons, &[4, rows])?;
         let neurons = neurons.as_slice()?;
         let neurons: Vec<_> = (0..rows)
@@ -179,25 +178,19 @@ impl PyWeightQuantizer {
 struct Given<'py> {
     weights: Borrowed<'py, f32>,
     inverse_scale: Borrowed<'py, f32>,
-    shape: (usize, usize),
+    shape: [usize; 2],
 }
 
 impl<'py> Given<'py> {
     fn new(weights: &Bound<'py, PyAny>, inverse_scale: &Bound<'py, PyAny>) -> PyResult<Self> {
-        let weights = as_real::<f32>("weights", weights)?;
-        let &[rows, width] = weights.shape() else {
-            return Err(wrong_shape("weights", "(n_out, n_in)", weights.shape()));
-        };
-        if width == 0 {
-            return Err(wrong_shape("weights", "(n_out, n_in) with n_in > 0", weights.shape()));
-        }
-        let inverse_scale = of_shape("inverse_scale", inverse_scale, &[rows])?;
-        Ok(Self { weights, inverse_scale, shape: (rows, width) })
+        let (weights, shape) = matrix("weights", weights, "(n_out, n_in > 0)")?;
+        let inverse_scale = of_shape("inverse_scale", inverse_scale, &[shape[0]])?;
+        Ok(Self { weights, inverse_scale, shape })
     }
 
     fn scaled(&self) -> PyResult<ScaledWeights<'_>> {
         let (weights, inverse_scale) = (self.weights.as_slice()?, self.inverse_scale.as_slice()?);
-        Ok(ScaledWeights { weights, inverse_scale, width: self.shape.1 })
+        Ok(ScaledWeights { weights, inverse_scale, width: self.shape[1] })
     }
 }
 
@@ -224,16 +217,12 @@ pub fn activation_codes<'py>(
     max_code: u16,
 ) -> PyResult<Matrix<'py>> {
     let py = values.py();
-    let (values, inverse_step, offset) = activations(values, inverse_step, offset)?;
-    let quantizer = ActivationQuantizer {
-        inverse_step: inverse_step.as_slice()?,
-        offset: offset.as_slice()?,
-        max_code: max_code.into(),
-    };
-    let codes = PyArray2::zeros(py, [values.shape()[0], values.shape()[1]], false);
+    let given = Activations::new(values, inverse_step, offset)?;
+    let quantizer = given.quantizer(max_code)?;
+    let codes = PyArray2::zeros(py, given.shape, false);
     {
         let mut codes = codes.try_readwrite()?;
-        let (values, codes) = (values.as_slice()?, codes.as_slice_mut()?);
+        let (values, codes) = (given.values.as_slice()?, codes.as_slice_mut()?);
         py.detach(|| quantizer.quantize(values, codes));
     }
     Ok(codes)
@@ -261,21 +250,16 @@ pub fn activation_gradients<'py>(
     gradient: &Bound<'py, PyAny>,
 ) -> PyResult<(Matrix<'py>, Vector<'py>, Vector<'py>)> {
     let py = values.py();
-    let (values, inverse_step, offset) = activations(values, inverse_step, offset)?;
-    let quantizer = ActivationQuantizer {
-        inverse_step: inverse_step.as_slice()?,
-        offset: offset.as_slice()?,
-        max_code: max_code.into(),
-    };
-    let gradient = of_shape("gradient", gradient, values.shape())?;
-    let (values_shape, width) = ([values.shape()[0], values.shape()[1]], values.shape()[1]);
-    let of_values = PyArray2::zeros(py, values_shape, false);
-    let of_log_step = PyArray1::zeros(py, width, false);
-    let of_offset = PyArray1::zeros(py, width, false);
+    let given = Activations::new(values, inverse_step, offset)?;
+    let quantizer = given.quantizer(max_code)?;
+    let gradient = of_shape("gradient", gradient, &given.shape)?;
+    let of_values = PyArray2::zeros(py, given.shape, false);
+    let of_log_step = PyArray1::zeros(py, given.shape[1], false);
+    let of_offset = PyArray1::zeros(py, given.shape[1], false);
     {
         let mut outputs = of_values.try_readwrite()?;
         let (mut steps, mut offsets) = (of_log_step.try_readwrite()?, of_offset.try_readwrite()?);
-        let (outputs, values) = (outputs.as_slice_mut()?, values.as_slice()?);
+        let (outputs, values) = (outputs.as_slice_mut()?, given.values.as_slice()?);
         let (steps, offsets) = (steps.as_slice_mut()?, offsets.as_slice_mut()?);
         let gradient = gradient.as_slice()?;
         py.detach(|| quantizer.gradient(values, gradient, outputs, steps, offsets));
@@ -283,23 +267,43 @@ pub fn activation_gradients<'py>(
     Ok((of_values, of_log_step, of_offset))
 }
 
-type Arrays<'py> = (Borrowed<'py, f32>, Borrowed<'py, f32>, Borrowed<'py, f32>);
+/// Activations, steps and offsets, as given.
+struct Activations<'py> {
+    values: Borrowed<'py, f32>,
+    inverse_step: Borrowed<'py, f32>,
+    offset: Borrowed<'py, f32>,
+    shape: [usize; 2],
+}
 
-fn activations<'py>(
-    values: &Bound<'py, PyAny>,
-    inverse_step: &Bound<'py, PyAny>,
-    offset: &Bound<'py, PyAny>,
-) -> PyResult<Arrays<'py>> {
-    let values = as_real::<f32>("values", values)?;
-    let &[_, neurons] = values.shape() else {
-        return Err(wrong_shape("values", "(n_samples, n_neurons)", values.shape()));
-    };
-    if neurons == 0 {
-        return Err(wrong_shape("values", "(n_samples, n_neurons > 0)", values.shape()));
+impl<'py> Activations<'py> {
+    fn new(
+        values: &Bound<'py, PyAny>,
+        inverse_step: &Bound<'py, PyAny>,
+        offset: &Bound<'py, PyAny>,
+    ) -> PyResult<Self> {
+        let (values, shape) = matrix("values", values, "(n_samples, n_neurons > 0)")?;
+        let inverse_step = of_shape("inverse_step", inverse_step, &[shape[1]])?;
+        let offset = of_shape("offset", offset, &[shape[1]])?;
+        Ok(Self { values, inverse_step, offset, shape })
     }
-    let inverse_step = of_shape("inverse_step", inverse_step, &[neurons])?;
-    let offset = of_shape("offset", offset, &[neurons])?;
-    Ok((values, inverse_step, offset))
+
+    fn quantizer(&self, max_code: u16) -> PyResult<ActivationQuantizer<'_>> {
+        let (inverse_step, offset) = (self.inverse_step.as_slice()?, self.offset.as_slice()?);
+        Ok(ActivationQuantizer { inverse_step, offset, max_code: max_code.into() })
+    }
+}
+
+/// A matrix with at least one column, and its shape.
+fn matrix<'py>(
+    name: &str,
+    value: &Bound<'py, PyAny>,
+    expected: &str,
+) -> PyResult<(Borrowed<'py, f32>, [usize; 2])> {
+    let array = as_real::<f32>(name, value)?;
+    match matrix_of(name, array.shape(), expected)? {
+        [_, 0] => Err(wrong_shape(name, expected, array.shape())),
+        shape => Ok((array, shape)),
+    }
 }
 
 fn of_shape<'py>(

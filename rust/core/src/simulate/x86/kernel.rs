@@ -112,7 +112,6 @@ unsafe fn hidden<V: Vector, const N: usize>(
     next: &mut [Column],
     sums: &mut Planes,
 ) {
-    const { assert!(BLOCK.is_multiple_of(N * V::BYTES), "registers fill a column") };
     for (neuron, next) in (0..task.layer.neurons.len()).zip(next) {
         let Some(table) = &task.layer.neurons[neuron].table else { continue };
         let read = V::read(table);
@@ -145,7 +144,6 @@ unsafe fn head<V: Vector, const N: usize>(
     codes: &[Column],
     sums: &mut Planes,
 ) {
-    const { assert!(BLOCK.is_multiple_of(N * V::BYTES), "registers fill a column") };
     for neuron in 0..layer.neurons.len() {
         let mut first = 0;
         while first < rows {
@@ -243,6 +241,7 @@ impl Part<'_> {
     /// A group's sums, a row to a byte. The terms must be the layer's.
     #[inline(always)]
     unsafe fn group_sum<V: Vector, const N: usize>(self, start: u16, terms: &[Term]) -> [V; N] {
+        const { assert!(BLOCK.is_multiple_of(N * V::BYTES), "registers fill a column") };
         // SAFETY: a term's column is one of the layer's inputs, by construction of the program, and
         // those have codes; registers within a column are the caller's promise.
         unsafe {
