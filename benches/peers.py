@@ -12,9 +12,10 @@ import numpy as np
 import onnxruntime
 import torch
 from concrete import fhe
+from sklearn.datasets import load_digits
 from torch import nn
 
-from cipherfit import IntegerGraph, compile_graph, twin
+from cipherfit import IntegerGraph, NeuralNetClassifier, compile_graph, twin
 from cipherfit.onnx_export import to_onnx
 
 #: What computes the same rows in every network, ours first.
@@ -29,8 +30,11 @@ PEERS = (
     "numpy int64",
 )
 N_BITS = 3
-#: Sizes, non-zero weights per neuron before pruning to the budget, accumulator bits.
+#: Sizes, non-zero weights per neuron before pruning to the budget, accumulator bits; `TRAINED` has
+#: the weights and the rows of a data set.
+TRAINED = "digits"
 NETWORKS = {
+    TRAINED: ((64, 32, 10), None, 8),
     "64-32-10": ((64, 32, 10), 10, 8),
     "30-16-2": ((30, 16, 2), 10, 7),
     "784-128-64-10": ((784, 128, 64, 10), 75, 10),
@@ -39,8 +43,15 @@ NETWORKS = {
 
 @cache
 def network(name: str) -> IntegerGraph:
+    """Return the trained network, or a random one."""
+    if name == TRAINED:
+        model = NeuralNetClassifier(module__n_hidden_neurons=32, random_state=0)
+        return model.fit(*load_digits(return_X_y=True)).graph_
+    return random_network(*NETWORKS[name])
+
+
+def random_network(sizes: tuple[int, ...], n_nonzeros: int, n_bits: int) -> IntegerGraph:
     """Return a sparse network with weights in [-3, 3] and tables that rise from 0 to 7."""
-    sizes, n_nonzeros, n_bits = NETWORKS[name]
     rng = np.random.default_rng(0)
     layers: list[dict[str, Any]] = []
     for n_in, n_out in pairwise(sizes):
@@ -67,7 +78,10 @@ def network(name: str) -> IntegerGraph:
 
 @cache
 def features(name: str, rows: int) -> np.ndarray:
-    """Return float32 rows that reach every code, and a little beyond the ends."""
+    """Return float32 rows: of the data set, or such as reach every code, and a little beyond."""
+    if name == TRAINED:
+        X, _ = load_digits(return_X_y=True)
+        return X[np.random.default_rng(1).integers(0, len(X), rows)].astype(np.float32)
     graph = network(name)
     quantizer = graph.to_dict()["input"]
     steps = np.random.default_rng(1).uniform(-1, 2**N_BITS, (rows, graph.n_features))

@@ -1,5 +1,7 @@
 from __future__ import annotations
 
+import os
+import signal
 import threading
 import time
 
@@ -235,3 +237,25 @@ def test_other_python_threads_go_on_while_a_batch_is_computed():
     during = sum(start < at < end for at in ticks)
     # Held, the GIL would let the other thread in once at most, at either end.
     assert during >= 5, f"{during} ticks in {end - start:.3f} s"
+
+
+def test_a_forked_child_simulates_on_threads_of_its_own():
+    features = random_features(PARTS, 5000)
+    expected = GRAPH.run(features, n_threads=2)
+    child = os.fork()
+    if child == 0:
+        equal = False
+        try:
+            equal = np.array_equal(GRAPH.run(features, n_threads=2), expected)
+        finally:
+            os._exit(0 if equal else 1)
+    deadline = time.monotonic() + 60
+    while time.monotonic() < deadline:
+        ended, status = os.waitpid(child, os.WNOHANG)
+        if ended:
+            assert os.waitstatus_to_exitcode(status) == 0
+            return
+        time.sleep(0.01)
+    os.kill(child, signal.SIGKILL)
+    os.waitpid(child, 0)
+    pytest.fail("the child waits for threads that it doesn't have")

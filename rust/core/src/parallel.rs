@@ -1,15 +1,18 @@
 //! Rows spread over threads.
 //!
-//! Threads are started per call and joined before it returns. A pool that outlives the call would be
-//! quicker to wake, but its threads don't survive `fork`, and a forked child (a `DataLoader` worker,
-//! a `joblib` process) would then wait for them forever.
+//! Helpers are threads of a pool that outlives the call, as they are quicker to wake than to start.
+//! They don't survive `fork`, and a forked child (a `DataLoader` worker, a `joblib` process) that left
+//! work to them would wait forever; so a pool belongs to the process that made it, and another process
+//! makes its own.
 
 use std::num::NonZeroUsize;
-use std::sync::{Mutex, MutexGuard, OnceLock, PoisonError};
-use std::thread;
+use std::sync::{Arc, Mutex, MutexGuard, OnceLock, PoisonError};
+use std::{process, thread};
 
-/// Elementary steps (a multiply-add, a table read) that outweigh starting a thread, several times.
-const WORK_PER_THREAD: usize = 1 << 20;
+use rayon::{ThreadPool, ThreadPoolBuilder};
+
+/// Elementary steps (a multiply-add, a table read) that outweigh waking a thread, several times.
+const WORK_PER_THREAD: usize = 1 << 18;
 
 /// How many threads to use for `work` elementary steps: as many as asked for, else as many as there
 /// are cores and enough work for.
@@ -57,23 +60,36 @@ pub(crate) fn for_each_chunk<O: Send, S, E: Send>(
         }
     };
     let helpers = n_threads.min(n_chunks).saturating_sub(1);
-    if helpers == 0 {
-        work();
-    } else {
-        thread::scope(|scope| {
+    match (helpers > 0).then(pool).flatten() {
+        None => work(),
+        Some(pool) => pool.in_place_scope(|scope| {
             for _ in 0..helpers {
-                // A thread that can't be started is no failure: the others take its chunks.
-                if thread::Builder::new().spawn_scoped(scope, work).is_err() {
-                    break;
-                }
+                scope.spawn(|_| work());
             }
             work();
-        });
+        }),
     }
     match failure.into_inner().unwrap_or_else(PoisonError::into_inner) {
         Some((_, error)) => Err(error),
         None => Ok(()),
     }
+}
+
+/// The threads of this process; none if they can't be started, or if another thread is just starting
+/// them. A child that was forked at that moment finds the lock taken for good, and does without.
+fn pool() -> Option<Arc<ThreadPool>> {
+    static POOL: Mutex<Option<(u32, Arc<ThreadPool>)>> = Mutex::new(None);
+    let mut pool = POOL.try_lock().ok()?;
+    if let Some((owner, pool)) = &*pool
+        && *owner == process::id()
+    {
+        return Some(Arc::clone(pool));
+    }
+    let builder = ThreadPoolBuilder::new().num_threads(cores());
+    let started = Arc::new(builder.thread_name(|at| format!("cipherfit-{at}")).build().ok()?);
+    // What another process started can't be stopped from this one.
+    std::mem::forget(pool.replace((process::id(), Arc::clone(&started))));
+    Some(started)
 }
 
 /// Nothing panics while holding these locks, so poisoning carries no meaning.

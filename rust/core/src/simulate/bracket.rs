@@ -5,7 +5,9 @@
 //! them everywhere. For each feature two factors are chosen, and checked at both sides of every step,
 //! such that one rounds to the right code or beyond and the other to the right code or short of it.
 //! Where the two agree they are right. Where they don't, or a value is not finite, the caller divides
-//! in double precision. For a scale that is a power of two both factors are its reciprocal.
+//! in double precision. For a scale that is a power of two both factors are its reciprocal. A tie may
+//! be a value that data hold in many rows (the 8 between pixels of 0 and 16, say), so factors are
+//! preferred that agree about counts and numbers of few decimals.
 
 use crate::input::Input;
 
@@ -17,11 +19,42 @@ pub(super) const ROUNDING: f32 = 12_582_912.0; // 1.5 * 2^23
 const MAX_STEP: f64 = 2_097_152.0; // 2^21
 
 /// How many units in the last place a factor may be away from the reciprocal of the scale.
-const MAX_ULPS: u32 = 4;
+const MAX_ULPS: usize = 4;
 
 /// How far, in units in the last place, the computed place of a tie may be from the first `f32` of
 /// the next code.
 const MAX_DISTANCE: u32 = 8;
+
+/// What a number of few decimals may count at most, in units of its last decimal.
+const MAX_DIGITS: f64 = 1e6;
+
+/// The constants of sixteen features.
+#[derive(Clone, Copy)]
+pub(super) struct TileOf<'a> {
+    pub(super) below: &'a [f32; Brackets::PADDING],
+    pub(super) above: &'a [f32; Brackets::PADDING],
+    pub(super) floor: &'a [f32; Brackets::PADDING],
+    pub(super) ceiling: &'a [f32; Brackets::PADDING],
+}
+
+/// How a processor adds to a product.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Arithmetic {
+    /// In one instruction, which rounds once.
+    Fused,
+    /// In another instruction, so that the product is rounded too.
+    RoundedTwice,
+}
+
+impl Arithmetic {
+    /// `x * factor`, rounded to an integer by adding [`ROUNDING`].
+    fn round(self, x: f32, factor: f32) -> f32 {
+        match self {
+            Self::Fused => x.mul_add(factor, ROUNDING),
+            Self::RoundedTwice => x * factor + ROUNDING,
+        }
+    }
+}
 
 /// Per-feature constants of the quantizer, padded to [`Brackets::PADDING`] features.
 #[derive(Debug)]
@@ -44,7 +77,7 @@ impl Brackets {
 
     /// The constants for `input`; none if its codes need more than 8 bits or a feature can't be
     /// bracketed.
-    pub(super) fn new(input: &Input) -> Option<Self> {
+    pub(super) fn new(input: &Input, arithmetic: Arithmetic) -> Option<Self> {
         let max_code = u8::try_from(input.max_code()).ok()?;
         let n = input.n_features().max(Self::PADDING);
         let mut brackets = Self {
@@ -56,13 +89,30 @@ impl Brackets {
         };
         for feature in 0..input.n_features() {
             let steps = Steps::new(input, feature)?;
-            let (below, above) = steps.factors()?;
+            let (below, above) = steps.factors(arithmetic)?;
             brackets.below[feature] = below;
             brackets.above[feature] = above;
             brackets.floor[feature] = ROUNDING + steps.lowest;
             brackets.ceiling[feature] = ROUNDING + steps.lowest + f32::from(max_code);
         }
         Some(brackets)
+    }
+
+    /// Whether both factors round a value alike.
+    pub(super) fn is_certain(&self, feature: usize, x: f32, arithmetic: Arithmetic) -> bool {
+        let (below, above) = (self.below[feature], self.above[feature]);
+        arithmetic.round(x, below).to_bits() == arithmetic.round(x, above).to_bits()
+    }
+
+    /// The constants of the features from `first`, which must be padded to as many.
+    #[inline(always)]
+    pub(super) fn tile(&self, first: usize) -> TileOf<'_> {
+        let tiles = [&self.below, &self.above, &self.floor, &self.ceiling];
+        let [below, above, floor, ceiling] = tiles.map(|constants| {
+            let range = &constants[first..first + Self::PADDING];
+            range.first_chunk().expect("as long as the range")
+        });
+        TileOf { below, above, floor, ceiling }
     }
 }
 
@@ -109,66 +159,136 @@ impl Steps {
         Some(Self { reciprocal, lowest: lowest as f32, firsts })
     }
 
-    /// The closest pair of factors that brackets every code.
-    fn factors(&self) -> Option<(f32, f32)> {
-        let mut pairs: Vec<_> =
-            (0..=MAX_ULPS).flat_map(|down| (0..=MAX_ULPS).map(move |up| (down, up))).collect();
-        pairs.sort_by_key(|(down, up)| down + up);
-        let shift = |(down, up)| {
-            let below = (0..down).fold(self.reciprocal, |factor, _| factor.next_down());
-            let above = (0..up).fold(self.reciprocal, |factor, _| factor.next_up());
-            (below, above)
-        };
-        pairs.into_iter().map(shift).find(|&(below, above)| {
-            let fused = |x: f32, factor: f32| x.mul_add(factor, ROUNDING);
-            let rounded_twice = |x: f32, factor: f32| x * factor + ROUNDING;
-            self.bracketed(below, above, fused) && self.bracketed(below, above, rounded_twice)
-        })
+    /// The pair of factors that brackets every code with least doubt: first about values that data are
+    /// likely to hold, then about all.
+    fn factors(&self, arithmetic: Arithmetic) -> Option<(f32, f32)> {
+        let up = std::iter::successors(Some(self.reciprocal), |factor| Some(factor.next_up()));
+        let down = std::iter::successors(Some(self.reciprocal), |factor| Some(factor.next_down()));
+        let beside = up.zip(down).skip(1).take(MAX_ULPS).map(|(up, down)| vec![up, down]);
+        let mut tried: Vec<Rounding> = Vec::new();
+        let mut best: Option<(usize, f32, f32)> = None;
+        for factors in std::iter::once(vec![self.reciprocal]).chain(beside) {
+            for factor in factors {
+                tried.push(self.rounding(factor, arithmetic));
+                let Some((last, _)) = tried.split_last() else { continue };
+                for other in tried.iter().filter(|other| other.brackets(last)) {
+                    let doubts = self.doubts(other, last);
+                    if best.is_none_or(|(least, ..)| doubts < least) {
+                        best = Some((doubts, other.factor, last.factor));
+                    }
+                }
+            }
+            if let Some((0, ..)) = best {
+                break;
+            }
+        }
+        best.map(|(_, one, other)| (one, other))
     }
 
-    /// Whether at every step, and so everywhere, the right code lies between the two roundings.
-    fn bracketed(&self, below: f32, above: f32, round: impl Fn(f32, f32) -> f32) -> bool {
+    /// How a factor rounds beside each step.
+    fn rounding(&self, factor: f32, arithmetic: Arithmetic) -> Rounding {
         let codes = (1_u16..).map(|code| ROUNDING + self.lowest + f32::from(code));
-        self.firsts.iter().zip(codes).all(|(&first, code)| {
-            let (before, first) = (first.next_down(), first);
-            round(first, below).max(round(first, above)) >= code
-                && round(before, below).min(round(before, above)) < code
-        })
+        let right = |(&first, code): (&f32, f32)| Sides {
+            first: arithmetic.round(first, factor) >= code,
+            before: arithmetic.round(first.next_down(), factor) < code,
+        };
+        Rounding { factor, right: self.firsts.iter().zip(codes).map(right).collect() }
     }
+
+    /// How many values that data are likely to hold these factors round differently.
+    fn doubts(&self, one: &Rounding, other: &Rounding) -> usize {
+        let both = one.right.iter().zip(&other.right);
+        let doubts = |(&first, (one, other)): (&f32, (&Sides, &Sides))| {
+            usize::from(one.first != other.first && is_short(first))
+                + usize::from(one.before != other.before && is_short(first.next_down()))
+        };
+        self.firsts.iter().zip(both).map(doubts).sum()
+    }
+}
+
+/// How a factor rounds.
+struct Rounding {
+    factor: f32,
+    /// At each step.
+    right: Vec<Sides>,
+}
+
+/// Whether a rounding is right about the first value of a code, and about the value before it.
+struct Sides {
+    first: bool,
+    before: bool,
+}
+
+impl Rounding {
+    /// Whether at every step, and so everywhere, the right code lies between this rounding and
+    /// another, or is one of them.
+    fn brackets(&self, other: &Self) -> bool {
+        let mut both = self.right.iter().zip(&other.right);
+        both.all(|(one, other)| (one.first || other.first) && (one.before || other.before))
+    }
+}
+
+/// Whether `x` is the nearest to a number of few decimals, as counts and measurements are.
+fn is_short(x: f32) -> bool {
+    let x = f64::from(x);
+    [1.0, 10.0, 100.0, 1000.0].into_iter().any(|power: f64| {
+        let digits = (x * power).round();
+        #[expect(clippy::cast_possible_truncation, reason = "the nearest is meant")]
+        let same = f64::from((digits / power) as f32).to_bits() == x.to_bits();
+        same && digits.abs() < MAX_DIGITS
+    })
 }
 
 #[cfg(test)]
 mod tests {
-    use super::Brackets;
+    use super::{Arithmetic, Brackets};
     use crate::input::Input;
 
-    fn brackets(scale: f64, n_bits: i64) -> Option<Brackets> {
-        Brackets::new(&Input::new(vec![scale], vec![3], n_bits).ok()?)
+    const BOTH: [Arithmetic; 2] = [Arithmetic::Fused, Arithmetic::RoundedTwice];
+
+    fn brackets(scale: f64, n_bits: i64, arithmetic: Arithmetic) -> Option<Brackets> {
+        Brackets::new(&Input::new(vec![scale], vec![3], n_bits).ok()?, arithmetic)
     }
 
     #[test]
     fn usual_scales_can_be_bracketed() {
-        for n_bits in 1..=8 {
+        for (n_bits, arithmetic) in (1..=8).flat_map(|n_bits| BOTH.map(|each| (n_bits, each))) {
             for at in 1..500 {
                 let scale = f64::from(at) * 0.031_7;
-                assert!(brackets(scale, n_bits).is_some(), "{scale}, {n_bits} bits");
-                assert!(brackets(1.0 / scale, n_bits).is_some(), "1 / {scale}, {n_bits} bits");
+                for scale in [scale, 1.0 / scale] {
+                    let brackets = brackets(scale, n_bits, arithmetic);
+                    assert!(brackets.is_some(), "{scale}, {n_bits} bits, {arithmetic:?}");
+                }
             }
         }
     }
 
     #[test]
     fn a_power_of_two_leaves_no_doubt() {
-        for scale in [0.25, 1.0, 16.0] {
-            let brackets = brackets(scale, 3).expect("brackets");
+        for (scale, arithmetic) in [0.25, 1.0, 16.0].into_iter().zip(BOTH.into_iter().cycle()) {
+            let brackets = brackets(scale, 3, arithmetic).expect("brackets");
             assert_eq!(brackets.below[0].to_bits(), brackets.above[0].to_bits());
+        }
+    }
+
+    /// Of the pixels from 0 to 16, in 3 bits, 8 is a tie.
+    #[test]
+    fn a_pixel_that_is_a_tie_leaves_no_doubt() {
+        for largest in [2.0, 4.0, 8.0, 14.0, 15.0, 16.0, 100.0_f32] {
+            let brackets = brackets(f64::from(largest) / 7.0, 3, Arithmetic::Fused);
+            let brackets = brackets.expect("brackets");
+            let [one, other] = [brackets.below[0], brackets.above[0]]
+                .map(|factor| Arithmetic::Fused.round(largest / 2.0, factor));
+            assert_eq!(one.to_bits(), other.to_bits(), "{largest}");
         }
     }
 
     #[test]
     fn scales_beyond_single_precision_are_left_to_division() {
-        assert!(brackets(1e-44, 3).is_none());
-        assert!(brackets(1e300, 3).is_none());
-        assert!(brackets(1.0, 9).is_none());
+        for arithmetic in BOTH {
+            assert!(brackets(1e-44, 3, arithmetic).is_none());
+            assert!(brackets(1e300, 3, arithmetic).is_none());
+            assert!(brackets(1.0, 9, arithmetic).is_none());
+        }
     }
 }

@@ -1,6 +1,8 @@
 //! What the packed kernels have in common: the layout of a block and the steps of its evaluation.
 
-use super::bracket::Brackets;
+use std::ops::Range;
+
+use super::bracket::{Arithmetic, Brackets};
 use super::program::Layer;
 use crate::input::Input;
 use crate::ops::Lookup;
@@ -63,6 +65,43 @@ impl<T> Rows<'_, T> {
     }
 }
 
+/// Memory that will be read soon, if it is worth fetching: while sums are computed, memory is idle.
+#[derive(Clone, Copy)]
+pub(super) struct Ahead {
+    first: *const u8,
+    bytes: usize,
+}
+
+impl Ahead {
+    /// Bytes that processors fetch together.
+    const LINE: usize = 64;
+
+    /// Smaller batches stay in the last cache, from where fetching them early gains nothing.
+    const LEAST_BATCH: usize = 1 << 24;
+
+    /// Nothing.
+    pub(super) const NONE: Self = Self { first: std::ptr::null(), bytes: 0 };
+
+    /// The values in `range`, as far as there are, of a batch.
+    pub(super) fn new<T>(batch: &[T], range: Range<usize>) -> Self {
+        match batch.get(range.start..range.end.min(batch.len())) {
+            Some(values) if size_of_val(batch) >= Self::LEAST_BATCH => {
+                Self { first: values.as_ptr().cast(), bytes: size_of_val(values) }
+            }
+            _ => Self::NONE,
+        }
+    }
+
+    /// Where the lines of one of `parts` equal parts are.
+    #[inline(always)]
+    pub(super) fn lines(self, part: usize, parts: usize) -> impl Iterator<Item = *const u8> {
+        let lines = self.bytes.div_ceil(Self::LINE);
+        let each = lines.div_ceil(parts);
+        let range = (part * each).min(lines)..((part + 1) * each).min(lines);
+        range.map(move |line| self.first.wrapping_add(line * Self::LINE))
+    }
+}
+
 /// A layer with all that a kernel needs of it.
 #[derive(Clone, Copy)]
 pub(super) struct HiddenLayer<'a> {
@@ -72,6 +111,8 @@ pub(super) struct HiddenLayer<'a> {
     pub(super) rows: usize,
     /// Whether sums must be stored too.
     pub(super) keep_sums: bool,
+    /// What the next block reads.
+    pub(super) ahead: Ahead,
 }
 
 /// The steps of a block's evaluation on one instruction set.
@@ -79,6 +120,9 @@ pub(super) struct HiddenLayer<'a> {
 /// Rows beyond those given may hold any codes that the quantizer can give, or whatever an earlier
 /// block left, which is the same.
 pub(super) trait Kernel: Copy {
+    /// How it quantizes.
+    const ARITHMETIC: Arithmetic;
+
     /// Quantizes `rows`, at most [`BLOCK`]; false if a value is not finite, whose code is then wrong
     /// but in range.
     fn load_reals(

@@ -2,7 +2,7 @@
 
 use super::evaluate::Job;
 use super::finish::Finish;
-use super::kernel::{BLOCK, Column, HiddenLayer, Kernel, Planes, Rows, Tile};
+use super::kernel::{Ahead, BLOCK, Column, HiddenLayer, Kernel, Planes, Rows, Tile};
 use super::noise::{Errors, block_of};
 use super::program::{OutputGroup, Program};
 use super::source::Source;
@@ -84,7 +84,9 @@ fn load<K: Kernel, S: Source, F: Finish>(
     let (max, range) =
         (graph.input().max_code().to_le_bytes()[0], start * width..(start + rows) * width);
     let columns = &mut scratch.inputs[..];
-    if let (Some(x), Some(brackets)) = (job.source.singles(), &program.brackets) {
+    if let Some(x) = job.source.singles()
+        && let Some(brackets) = program.brackets(graph.input(), K::ARITHMETIC)
+    {
         let rows = Rows { values: &x[range], width };
         if kernel.load_reals(rows, graph.input(), brackets, columns) {
             return Ok(());
@@ -118,7 +120,8 @@ fn hidden_layers<K: Kernel, S: Source, F: Finish>(
     for (index, (layer, hidden)) in program.layers.iter().zip(job.graph.hidden()).enumerate() {
         let from: &[Column] = if index == 0 { inputs } else { codes };
         let lookup = &hidden.lookup;
-        let task = HiddenLayer { layer, lookup, rows, keep_sums: job.errors.is_some() };
+        let ahead = if index == 0 { job.source.ahead(start + rows, BLOCK) } else { Ahead::NONE };
+        let task = HiddenLayer { layer, lookup, rows, keep_sums: job.errors.is_some(), ahead };
         kernel.hidden(task, from, next, sums);
         if let Some(errors) = job.errors {
             misread(hidden, errors, (start, index, rows), sums, next);

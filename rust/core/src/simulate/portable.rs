@@ -1,6 +1,6 @@
 //! The packed kernel in plain loops, which compilers vectorize for any processor.
 
-use super::bracket::{Brackets, ROUNDING};
+use super::bracket::{Arithmetic, Brackets, ROUNDING};
 use super::kernel::{BLOCK, Column, HiddenLayer, Kernel, Planes, Rows, Tile};
 use super::program::{Layer, Term};
 use super::table::{Bytes, Read, Step};
@@ -10,11 +10,16 @@ use crate::ops::Lookup;
 /// Lanes of a block, two rows each.
 const LANES: usize = BLOCK / 2;
 
+/// Columns that are quantized at a time.
+const TILE: usize = Brackets::PADDING;
+
 /// The kernel of plain loops.
 #[derive(Clone, Copy)]
 pub(super) struct Portable;
 
 impl Kernel for Portable {
+    const ARITHMETIC: Arithmetic = Arithmetic::RoundedTwice;
+
     fn load_reals(
         self,
         rows: Rows<'_, f32>,
@@ -23,20 +28,26 @@ impl Kernel for Portable {
         columns: &mut [Column],
     ) -> bool {
         let mut all_finite = true;
-        let stride = rows.width.next_multiple_of(8);
-        let mut staged = vec![0; 8 * stride];
+        let width = rows.width.max(TILE);
         for (at, values) in rows.values.chunks(8 * rows.width).enumerate() {
-            let lines = values.chunks_exact(rows.width);
-            for (values, codes) in lines.zip(staged.chunks_exact_mut(stride)) {
-                if !bracket(values, brackets, codes) {
-                    all_finite &= divide(values, input, codes);
+            for column in (0..width).step_by(TILE) {
+                // The last columns are taken together with some before them, again.
+                let first = column.min(width - TILE);
+                let mut codes = [[0; TILE]; 8];
+                for (values, codes) in values.chunks_exact(rows.width).zip(&mut codes) {
+                    let mut padded = [0.0; TILE];
+                    let values = values[first..].first_chunk().unwrap_or_else(|| {
+                        padded[..values.len()].copy_from_slice(values);
+                        &padded
+                    });
+                    all_finite &= quantize(values, first, input, brackets, codes);
                 }
-            }
-            for (part, columns) in columns[..rows.width].chunks_mut(8).enumerate() {
-                let line = |row: usize| staged[row * stride..].as_chunks().0[part];
-                let lines = transpose_bytes(std::array::from_fn(line));
-                for (column, codes) in columns.iter_mut().zip(lines) {
-                    column.0.as_chunks_mut().0[at] = codes;
+                for (part, columns) in columns[first..][..TILE].chunks_mut(8).enumerate() {
+                    let line = |row: usize| codes[row].as_chunks().0[part];
+                    let lines = transpose_bytes(std::array::from_fn(line));
+                    for (column, codes) in columns.iter_mut().zip(lines) {
+                        column.0.as_chunks_mut().0[at] = codes;
+                    }
                 }
             }
         }
@@ -56,7 +67,7 @@ impl Kernel for Portable {
 
     fn hidden(
         self,
-        HiddenLayer { layer, lookup, rows: _, keep_sums }: HiddenLayer<'_>,
+        HiddenLayer { layer, lookup, rows: _, keep_sums, ahead: _ }: HiddenLayer<'_>,
         codes: &[Column],
         next: &mut [Column],
         sums: &mut Planes,
@@ -140,31 +151,41 @@ fn transpose_bytes(lines: [[u8; 8]; 8]) -> [[u8; 8]; 8] {
     lines.map(u64::to_le_bytes)
 }
 
-/// Codes of a row, and whether all are certain.
-fn bracket(values: &[f32], brackets: &Brackets, codes: &mut [u8]) -> bool {
-    let factors = brackets.below.iter().zip(&brackets.above);
-    let bounds = brackets.floor.iter().zip(&brackets.ceiling);
-    let constants = factors.zip(bounds);
+/// Codes of the features from `first`; false if a value is not finite.
+fn quantize(
+    values: &[f32; TILE],
+    first: usize,
+    input: &Input,
+    brackets: &Brackets,
+    codes: &mut [u8; TILE],
+) -> bool {
+    let constants = brackets.tile(first);
     let mut doubt = 0;
-    for ((code, &x), ((&below, &above), (&floor, &ceiling))) in
-        codes.iter_mut().zip(values).zip(constants)
-    {
-        let step = x * below + ROUNDING;
+    for (at, &x) in values.iter().enumerate() {
+        let step = x * constants.below[at] + ROUNDING;
         // Not zero if the roundings differ or are no numbers.
-        doubt |= (step - (x * above + ROUNDING)).to_bits();
+        doubt |= (step - (x * constants.above[at] + ROUNDING)).to_bits();
         // Unlike `clamp`, these are single instructions; not a number ends at the floor.
+        let (floor, ceiling) = (constants.floor[at], constants.ceiling[at]);
         let step = if step > floor { step } else { floor };
         let step = if step < ceiling { step } else { ceiling };
-        *code = step.to_bits().wrapping_sub(floor.to_bits()).to_le_bytes()[0];
+        codes[at] = step.to_bits().wrapping_sub(floor.to_bits()).to_le_bytes()[0];
     }
-    doubt == 0
+    doubt == 0 || divide(values, first, input, brackets, codes)
 }
 
-/// Codes of a row by division; false if a value is not finite.
+/// Codes by division of the features from `first` that are in doubt; false if a value is not finite.
 #[cold]
-fn divide(values: &[f32], input: &Input, codes: &mut [u8]) -> bool {
-    for ((feature, code), &value) in codes.iter_mut().enumerate().zip(values) {
-        if value.is_finite() {
+fn divide(
+    values: &[f32; TILE],
+    first: usize,
+    input: &Input,
+    brackets: &Brackets,
+    codes: &mut [u8; TILE],
+) -> bool {
+    let features = first..input.n_features();
+    for ((feature, code), &value) in features.zip(codes).zip(values) {
+        if !brackets.is_certain(feature, value, Portable::ARITHMETIC) && value.is_finite() {
             *code = input.code(feature, value.into()).to_le_bytes()[0];
         }
     }

@@ -7,10 +7,13 @@
 //! sums, counted from their proven minimum, have at most 8 bits, and the groups' sums are added up in
 //! 16 bits. Their total is the accumulator counted from its own minimum: offsets cancel out.
 
-use super::bracket::Brackets;
+use std::sync::OnceLock;
+
+use super::bracket::{Arithmetic, Brackets};
 use super::table::Table;
 use crate::bounds::{CodeInterval, Interval};
 use crate::graph::IntegerGraph;
+use crate::input::Input;
 use crate::ops::Linear;
 
 /// What a group's sum can reach.
@@ -31,8 +34,9 @@ const MAX_EXACT: u64 = 1 << 52;
 pub(crate) struct Program {
     /// One per Linear.
     pub(super) layers: Vec<Layer>,
-    /// The quantizer in single precision, where it can be had.
-    pub(super) brackets: Option<Brackets>,
+    /// The quantizer in single precision, where it can be had: see [`Program::brackets`].
+    fused: OnceLock<Option<Brackets>>,
+    rounded_twice: OnceLock<Option<Brackets>>,
     /// Constants of the outputs, eight by eight.
     pub(super) outputs: Vec<OutputGroup>,
 }
@@ -126,9 +130,21 @@ impl Program {
             |acc: &Interval| acc.low.unsigned_abs().max(acc.high.unsigned_abs()) < MAX_EXACT;
         outputs.iter().all(exact).then(|| Self {
             layers,
-            brackets: Brackets::new(graph.input()),
+            fused: OnceLock::new(),
+            rounded_twice: OnceLock::new(),
             outputs: OutputGroup::all(graph, outputs),
         })
+    }
+}
+
+impl Program {
+    /// The quantizer of the graph, `input`, in single precision, where it can be had.
+    pub(super) fn brackets(&self, input: &Input, arithmetic: Arithmetic) -> Option<&Brackets> {
+        let brackets = match arithmetic {
+            Arithmetic::Fused => &self.fused,
+            Arithmetic::RoundedTwice => &self.rounded_twice,
+        };
+        brackets.get_or_init(|| Brackets::new(input, arithmetic)).as_ref()
     }
 }
 

@@ -1,5 +1,6 @@
 //! Where the codes of rows come from.
 
+use super::kernel::Ahead;
 use crate::error::InputError;
 use crate::graph::IntegerGraph;
 use crate::input::Real;
@@ -14,6 +15,14 @@ pub(super) trait Source: Copy + Sync {
 
     /// All rows, if they are reals of single precision.
     fn singles(&self) -> Option<&[f32]>;
+
+    /// Where `rows` rows from `start` are, as far as there are so many.
+    fn ahead(&self, start: usize, rows: usize) -> Ahead;
+}
+
+fn ahead<T>(graph: &IntegerGraph, batch: &[T], start: usize, rows: usize) -> Ahead {
+    let width = graph.n_features();
+    Ahead::new(batch, start * width..(start + rows) * width)
 }
 
 /// Rows of codes.
@@ -45,6 +54,10 @@ impl Source for Codes<'_> {
     fn singles(&self) -> Option<&[f32]> {
         None
     }
+
+    fn ahead(&self, start: usize, rows: usize) -> Ahead {
+        ahead(self.graph, self.codes, start, rows)
+    }
 }
 
 /// Rows of real features.
@@ -66,5 +79,9 @@ impl<T: Real> Source for Reals<'_, T> {
 
     fn singles(&self) -> Option<&[f32]> {
         T::as_singles(self.x)
+    }
+
+    fn ahead(&self, start: usize, rows: usize) -> Ahead {
+        ahead(self.graph, self.x, start, rows)
     }
 }

@@ -4,7 +4,7 @@
 
 use std::arch::x86_64::*;
 
-use super::super::bracket::ROUNDING;
+use super::super::bracket::{Arithmetic, ROUNDING};
 use super::super::table::{Bytes, Read, Table};
 use super::vector::{MAX_ROWS, Vector};
 
@@ -42,6 +42,7 @@ impl Half {
 // accessed as the trait says, both of which are the caller's to ensure.
 impl Vector for Ymm {
     const BYTES: usize = 32;
+    const ARITHMETIC: Arithmetic = Arithmetic::Fused;
     type Constants = Constants;
 
     #[inline(always)]

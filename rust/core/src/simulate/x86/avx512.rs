@@ -4,7 +4,7 @@
 
 use std::arch::x86_64::*;
 
-use super::super::bracket::ROUNDING;
+use super::super::bracket::{Arithmetic, ROUNDING};
 use super::super::table::{Bytes, Read, Table};
 use super::vector::{MAX_ROWS, Vector};
 
@@ -24,6 +24,7 @@ pub(super) struct Constants {
 // accessed as the trait says, both of which are the caller's to ensure.
 impl<const VBMI: bool> Vector for Zmm<VBMI> {
     const BYTES: usize = 64;
+    const ARITHMETIC: Arithmetic = Arithmetic::Fused;
     type Constants = Constants;
 
     #[inline(always)]

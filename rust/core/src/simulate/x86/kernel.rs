@@ -1,8 +1,9 @@
 //! The kernel over any register.
 
+use std::arch::x86_64::{_MM_HINT_T1, _mm_prefetch};
 use std::marker::PhantomData;
 
-use super::super::bracket::Brackets;
+use super::super::bracket::{Arithmetic, Brackets};
 use super::super::kernel::{BLOCK, Column, HiddenLayer, Kernel, Planes, Rows, Tile};
 use super::super::portable::read_entries;
 use super::super::program::{Layer, Term};
@@ -30,6 +31,8 @@ impl<V: Vector> Simd<V> {
 }
 
 impl<V: Vector> Kernel for Simd<V> {
+    const ARITHMETIC: Arithmetic = V::ARITHMETIC;
+
     #[inline(always)]
     fn load_reals(
         self,
@@ -114,6 +117,10 @@ unsafe fn hidden<V: Vector, const N: usize>(
 ) {
     for (neuron, next) in (0..task.layer.neurons.len()).zip(next) {
         let Some(table) = &task.layer.neurons[neuron].table else { continue };
+        for line in task.ahead.lines(neuron, task.layer.neurons.len()) {
+            // SAFETY: a hint, which any address may be given to.
+            unsafe { _mm_prefetch::<_MM_HINT_T1>(line.cast()) };
+        }
         let read = V::read(table);
         let keep = task.keep_sums || matches!(read, Read::Entries);
         let mut first = 0;

@@ -223,12 +223,15 @@ impl<V: Vector> Load<V, f32> for Reals<'_, V> {
                 let rows = places.rows::<V, false>(at);
                 let (_, doubt) = V::bracket(rows, self.constants);
                 if !doubt.is_zero() {
-                    let (mut bytes, mut doubts) = ([0; 16 * MAX_ROWS], [[0; 4]; 4 * MAX_ROWS]);
+                    let mut bytes = [0; 16 * MAX_ROWS];
                     codes.store(bytes.as_mut_ptr());
-                    doubt.store(doubts.as_mut_ptr().cast());
-                    let doubts = &doubts[..V::BYTES / 4];
-                    let rows = &rows[..V::ROWS];
-                    self.all_finite &= divide(rows, self.input, self.first, doubts, &mut bytes);
+                    for (row, codes) in rows.iter().zip(bytes.as_chunks_mut().0).take(V::ROWS) {
+                        let mut doubts = [[0; 4]; 4 * MAX_ROWS];
+                        let (_, doubt) = V::bracket([*row; MAX_ROWS], self.constants);
+                        doubt.store(doubts.as_mut_ptr().cast());
+                        let doubts = &doubts[..V::BYTES / 4];
+                        self.all_finite &= divide(*row, self.input, self.first, doubts, codes);
+                    }
                     *codes = V::load(bytes.as_ptr());
                 }
             }
@@ -242,37 +245,33 @@ impl<V: Vector> Load<V, f32> for Reals<'_, V> {
 /// As [`Vector`].
 #[inline(always)]
 unsafe fn constants<V: Vector>(brackets: &Brackets, first: usize) -> V::Constants {
-    let range = first..first + TILE;
-    let (below, above) = (&brackets.below[range.clone()], &brackets.above[range.clone()]);
+    let tile = brackets.tile(first);
     // SAFETY: pointers to sixteen values each; the rest is the caller's.
-    unsafe { V::constants(below.as_ptr(), above.as_ptr(), brackets.floor[range].as_ptr()) }
+    unsafe { V::constants(tile.below.as_ptr(), tile.above.as_ptr(), tile.floor.as_ptr()) }
 }
 
 /// Replaces codes by those that division gives, of the features whose `doubts` are not zero; false if
 /// a value is not finite.
 ///
 /// # Safety
-/// Each pointer must be to sixteen values.
-#[cold]
+/// The pointer must be to sixteen values.
 unsafe fn divide(
-    rows: &[*const f32],
+    row: *const f32,
     input: &Input,
     first: usize,
     doubts: &[[u8; 4]],
-    codes: &mut [u8; 16 * MAX_ROWS],
+    codes: &mut [u8; TILE],
 ) -> bool {
     let mut all_finite = true;
     // Columns beyond the features are padding.
     let features = (input.n_features() - first).min(TILE);
     for at in (0..features).filter(|at| doubts[at % doubts.len()] != [0; 4]) {
-        for (row, codes) in rows.iter().zip(codes.as_chunks_mut::<TILE>().0) {
-            // SAFETY: by the caller's promise.
-            let value = unsafe { *row.add(at) };
-            if value.is_finite() {
-                codes[at] = input.code(first + at, value.into()).to_le_bytes()[0];
-            } else {
-                all_finite = false;
-            }
+        // SAFETY: by the caller's promise.
+        let value = unsafe { *row.add(at) };
+        if value.is_finite() {
+            codes[at] = input.code(first + at, value.into()).to_le_bytes()[0];
+        } else {
+            all_finite = false;
         }
     }
     all_finite

@@ -4,7 +4,7 @@
 
 use std::arch::x86_64::*;
 
-use super::super::bracket::ROUNDING;
+use super::super::bracket::{Arithmetic, ROUNDING};
 use super::super::table::{Bytes, Read, Table};
 use super::vector::{MAX_ROWS, Vector};
 
@@ -27,6 +27,7 @@ struct Quarter {
 // accessed as the trait says, both of which are the caller's to ensure.
 impl Vector for Xmm {
     const BYTES: usize = 16;
+    const ARITHMETIC: Arithmetic = Arithmetic::RoundedTwice;
     type Constants = Constants;
 
     #[inline(always)]

@@ -1,5 +1,6 @@
 //! The vector operations that the kernel is written in.
 
+use super::super::bracket::Arithmetic;
 use super::super::table::{Bytes, Read, Table};
 
 /// Lanes of four rows at most share a register.
@@ -16,6 +17,9 @@ pub(super) trait Vector: Copy {
 
     /// Rows whose bytes of sixteen columns fill it, one to a sub-register.
     const ROWS: usize = Self::BYTES / 16;
+
+    /// How [`Vector::bracket`] adds.
+    const ARITHMETIC: Arithmetic;
 
     /// The constants of sixteen features.
     type Constants: Copy;
