@@ -6,6 +6,7 @@
 
 use crate::error::{Limit, ProofError};
 use crate::ops::Linear;
+use crate::parallel::{for_each_chunk, threads_for};
 use crate::units::BitWidth;
 
 /// The largest magnitude of an accumulator is `2^61`: an interval's width plus the half of a
@@ -47,18 +48,34 @@ pub(crate) fn accumulator_intervals(
     linear: &Linear,
     codes: &[CodeInterval],
 ) -> Result<Vec<Interval>, ProofError> {
-    (0..linear.n_outputs()).map(|neuron| neuron_interval(layer, linear, neuron, codes)).collect()
+    let inputs = Inputs::new(codes);
+    let mut intervals = vec![Interval { low: 0, high: 0 }; linear.n_outputs()];
+    let threads = threads_for(None, linear.n_nonzeros());
+    let chunk = intervals.len().div_ceil(4 * threads);
+    for_each_chunk(
+        &mut intervals,
+        chunk,
+        threads,
+        || (),
+        |index, intervals, ()| {
+            for (neuron, interval) in (index * chunk..).zip(intervals) {
+                *interval = neuron_interval(layer, linear, neuron, inputs)?;
+            }
+            Ok(())
+        },
+    )?;
+    Ok(intervals)
 }
 
 fn neuron_interval(
     layer: usize,
     linear: &Linear,
     neuron: usize,
-    codes: &[CodeInterval],
+    inputs: Inputs<'_>,
 ) -> Result<Interval, ProofError> {
     let offset = i128::from(linear.offset()[neuron]);
     let (columns, weights) = linear.row(neuron);
-    let (low, high) = sums(columns, weights, codes);
+    let (low, high) = inputs.sums(columns, weights);
     let (low, high) = (offset + low, offset + high);
     let magnitude = low.unsigned_abs().max(high.unsigned_abs());
     match (i64::try_from(low), i64::try_from(high)) {
@@ -76,26 +93,69 @@ fn neuron_interval(
     }
 }
 
-/// The least and the largest sum of products. In `i128` it can't overflow: at most 2^28 terms, each
-/// below 2^79. Weights are rarely so large, and in `i64` it is several times as fast.
-fn sums(columns: &[u32], weights: &[i64], codes: &[CodeInterval]) -> (i128, i128) {
-    let highest = weights.iter().fold(0, |bits, weight| bits | weight.unsigned_abs());
-    let bits = BitWidth::of(highest).get() + BitWidth::of(weights.len() as u64).get();
-    let terms = columns.iter().zip(weights).map(|(&column, &weight)| {
-        let CodeInterval { low, high } = codes[column as usize];
-        (weight, low, high)
-    });
-    if bits <= 62 - CODE_BITS {
-        // Without branches, since signs are hard to predict.
-        let (low, high) = terms.fold((0, 0), |(least, largest), (weight, low, high)| {
-            let (at_low, at_high) = (weight * i64::from(low), weight * i64::from(high));
-            (least + at_low.min(at_high), largest + at_low.max(at_high))
-        });
-        return (low.into(), high.into());
+/// The codes of a layer's inputs.
+#[derive(Clone, Copy)]
+enum Inputs<'a> {
+    /// All inputs take the same.
+    Alike(CodeInterval),
+    /// One interval each.
+    Each(&'a [CodeInterval]),
+}
+
+impl<'a> Inputs<'a> {
+    fn new(codes: &'a [CodeInterval]) -> Self {
+        match codes {
+            [first, rest @ ..] if rest.iter().all(|codes| codes == first) => Self::Alike(*first),
+            _ => Self::Each(codes),
+        }
     }
-    terms.fold((0, 0), |(least, largest), (weight, low, high)| {
-        let at_low = i128::from(weight) * i128::from(low);
-        let at_high = i128::from(weight) * i128::from(high);
-        (least + at_low.min(at_high), largest + at_low.max(at_high))
-    })
+
+    fn of(self, column: u32) -> CodeInterval {
+        match self {
+            Self::Alike(codes) => codes,
+            Self::Each(codes) => codes[column as usize],
+        }
+    }
+
+    /// The least and the largest sum of products. In `i128` it can't overflow: at most 2^28 terms,
+    /// each below 2^79. Weights are rarely so large, and in `i64` it is several times as fast.
+    fn sums(self, columns: &[u32], weights: &[i64]) -> (i128, i128) {
+        // One pass tells how large the weights are, and sums them up, which is right if they are small.
+        let (bits, total, magnitude) =
+            weights.iter().fold((0, 0_i64, 0_i64), |(bits, total, magnitude), &weight| {
+                let each = weight.wrapping_abs();
+                (bits | each, total.wrapping_add(weight), magnitude.wrapping_add(each))
+            });
+        let bits = BitWidth::of(bits.cast_unsigned()).get();
+        if bits + BitWidth::of(weights.len() as u64).get() > 62 - CODE_BITS {
+            return self.wide_sums(columns, weights);
+        }
+        let (low, high) = match self {
+            Self::Alike(CodeInterval { low, high }) => {
+                let (low, high) = (i64::from(low), i64::from(high));
+                let (positive, negative) = ((total + magnitude) / 2, (total - magnitude) / 2);
+                (positive * low + negative * high, positive * high + negative * low)
+            }
+            Self::Each(codes) => {
+                // Without branches, since signs are hard to predict.
+                let terms = columns.iter().zip(weights);
+                terms.fold((0, 0), |(least, largest), (&column, &weight)| {
+                    let CodeInterval { low, high } = codes[column as usize];
+                    let (at_low, at_high) = (weight * i64::from(low), weight * i64::from(high));
+                    (least + at_low.min(at_high), largest + at_low.max(at_high))
+                })
+            }
+        };
+        (low.into(), high.into())
+    }
+
+    fn wide_sums(self, columns: &[u32], weights: &[i64]) -> (i128, i128) {
+        let terms = columns.iter().zip(weights);
+        terms.fold((0, 0), |(least, largest), (&column, &weight)| {
+            let CodeInterval { low, high } = self.of(column);
+            let at_low = i128::from(weight) * i128::from(low);
+            let at_high = i128::from(weight) * i128::from(high);
+            (least + at_low.min(at_high), largest + at_low.max(at_high))
+        })
+    }
 }

@@ -49,6 +49,10 @@ pub fn accumulator_mask(request: &MaskRequest<'_>, mask: &mut [bool]) -> Result<
     request.check_sizes(mask.len())?;
     let width = request.low.len();
     let ranges = request.ranges()?;
+    let range = match &ranges[..] {
+        [first, rest @ ..] if rest.iter().all(|range| range == first) => Some(*first),
+        _ => None,
+    };
     request.check_importance()?;
     if width == 0 {
         return Ok(());
@@ -69,11 +73,23 @@ pub fn accumulator_mask(request: &MaskRequest<'_>, mask: &mut [bool]) -> Result<
                     ranges: &ranges,
                     importance: request.importance.map(|importance| &importance[row]),
                 };
-                if total((0..width).map(|column| neuron.cost(column))) <= budget {
+                if let Some(range) = range
+                    && let Some(magnitudes) = neuron.small_magnitudes()
+                {
+                    // Where all inputs cost the same, only magnitudes count.
+                    let budget = budget.checked_div(range).unwrap_or(u64::MAX);
+                    if magnitudes.total <= budget {
+                        mask.fill(true);
+                        continue;
+                    } else if request.importance.is_none() {
+                        neuron.keep_largest(magnitudes.largest, budget, &mut scratch.counts, mask);
+                        continue;
+                    }
+                } else if total((0..width).map(|column| neuron.cost(column))) <= budget {
                     mask.fill(true);
-                } else {
-                    neuron.keep_what_fits(budget, scratch, mask);
+                    continue;
                 }
+                neuron.keep_what_fits(budget, scratch, mask);
             }
             Ok(())
         },
@@ -149,10 +165,63 @@ struct Neuron<'a> {
 struct Scratch {
     keys: Vec<u64>,
     costs: Vec<u64>,
+    counts: Vec<u64>,
     ties: Vec<(Reverse<u64>, u64, usize)>,
 }
 
+/// What weights of small magnitudes sum up to.
+struct Magnitudes {
+    largest: u64,
+    total: u64,
+}
+
 impl Neuron<'_> {
+    /// The magnitudes of the weights, if all are below [`MAX_COUNTED`].
+    fn small_magnitudes(&self) -> Option<Magnitudes> {
+        let (bits, total) = self.weights.iter().fold((0, 0_u64), |(bits, total), weight| {
+            let magnitude = weight.unsigned_abs();
+            (bits | magnitude, total.wrapping_add(magnitude))
+        });
+        // The bits of all magnitudes together are those of one that is at least as large as each.
+        (bits < MAX_COUNTED).then_some(Magnitudes { largest: bits, total })
+    }
+
+    /// Marks the largest weights, among equals those of the first columns, whose magnitudes sum up to
+    /// at most `budget`, for a row that doesn't fit as a whole.
+    fn keep_largest(
+        &self,
+        largest: u64,
+        mut budget: u64,
+        counts: &mut Vec<u64>,
+        mask: &mut [bool],
+    ) {
+        counts.clear();
+        counts.resize(usize::try_from(largest).unwrap_or(0) + 1, 0);
+        for weight in self.weights {
+            counts[usize::try_from(weight.unsigned_abs()).unwrap_or(0)] += 1;
+        }
+        // The first magnitude whose weights don't all fit; there is one.
+        let beyond = (1..=largest).rev().zip(counts.iter().rev()).find(|&(magnitude, count)| {
+            let left = budget.checked_sub(magnitude * count);
+            budget = left.unwrap_or(budget);
+            left.is_none()
+        });
+        let last = beyond.map_or(0, |(magnitude, _)| magnitude);
+        for (kept, weight) in mask.iter_mut().zip(self.weights) {
+            *kept = weight.unsigned_abs() > last;
+        }
+        let mut equals = budget.checked_div(last).unwrap_or(0);
+        for (kept, weight) in mask.iter_mut().zip(self.weights) {
+            if equals == 0 {
+                break;
+            }
+            if weight.unsigned_abs() == last {
+                *kept = true;
+                equals -= 1;
+            }
+        }
+    }
+
     /// Saturates at `u64::MAX`, which is above every budget, as is what saturates.
     fn cost(&self, column: usize) -> u64 {
         self.weights[column].unsigned_abs().saturating_mul(self.ranges[column])

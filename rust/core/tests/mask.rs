@@ -26,7 +26,10 @@ fn layers() -> impl Strategy<Value = Layer> {
         |((rows, columns), n_accum_bits, most, by_importance, seed)| {
             let mut random = SplitMix(seed);
             let low: Vec<i64> = (0..columns).map(|_| random.between(-2, 3)).collect();
-            let high = low.iter().map(|low| low + random.between(0, 7)).collect();
+            // In every other layer all inputs have intervals of the same width.
+            let width = (random.below(2) == 0).then(|| random.between(0, 7));
+            let high = low.iter().map(|low| low + width.unwrap_or_else(|| random.between(0, 7)));
+            let high = high.collect();
             let weights = (0..rows * columns).map(|_| random.between(-most, most)).collect();
             // Few distinct values, both zeros among them, so that ties are the rule.
             let levels = [-1.5, -0.0, 0.0, 1.0, 1.0e30];
