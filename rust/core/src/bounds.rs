@@ -133,7 +133,8 @@ impl<'a> Inputs<'a> {
         let (low, high) = match self {
             Self::Alike(CodeInterval { low, high }) => {
                 let (low, high) = (i64::from(low), i64::from(high));
-                let (positive, negative) = ((total + magnitude) / 2, (total - magnitude) / 2);
+                let positive = total.midpoint(magnitude);
+                let negative = total - positive;
                 (positive * low + negative * high, positive * high + negative * low)
             }
             Self::Each(codes) => {
