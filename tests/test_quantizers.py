@@ -142,3 +142,13 @@ def test_step_and_offset_learn():
     for parameter in (quantizer.log_step, quantizer.offset):
         assert torch.isfinite(parameter.grad).all()
         assert (parameter.grad != 0).all()
+
+
+@pytest.mark.parametrize("n_bits", [2, 3, 4])
+@pytest.mark.parametrize("largest", [2, 6, 7, 10, 12, 16, 42, 100, 255])
+def test_no_count_is_a_tie_between_two_codes(largest, n_bits):
+    counts = np.arange(largest + 1, dtype=np.float32)[:, None]
+    quantizer = calibrated(counts, n_bits, tail=0.0)
+    steps = counts / quantizer.scale.numpy()
+    assert np.abs(steps - np.floor(steps) - 0.5).min() > 1e-4
+    assert quantizer(torch.as_tensor(counts)).max() == 2**n_bits - 1

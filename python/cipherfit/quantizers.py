@@ -15,6 +15,10 @@ from torch import Tensor, nn
 from cipherfit.exceptions import InvalidInputError
 from cipherfit.quant_functions import ActivationCodesFunction
 
+#: Steps are so much wider than the data ask for: else ties between two codes would often be round
+#: numbers, held by many rows, whose code would hang on the last bit of a division.
+OFF_TIES = 1 + 2**-12
+
 
 def input_tail(n_bits: int) -> float:
     """Return the fraction of values that a range may clamp at each end, for codes of some bits.
@@ -60,7 +64,8 @@ class InputQuantizer(nn.Module):
 
         Each feature's codes span its values between the quantiles ``tail`` and ``1 - tail``
         (whatever lies beyond is clamped); where those coincide, its minimum and maximum. The
-        interval is widened to the quantizer's grid, which contains 0.
+        interval is widened to the quantizer's grid, which contains 0, and a little more
+        (`OFF_TIES`).
 
         Parameters
         ----------
@@ -82,7 +87,7 @@ class InputQuantizer(nn.Module):
         span = high - low
         constant = span <= torch.finfo(torch.float32).eps * torch.maximum(low.abs(), high.abs())
         # A feature that never varies says nothing: its code is 0 and stays near 0.
-        scale = torch.where(constant, low.abs().clamp(min=1.0), span / self.max_code)
+        scale = torch.where(constant, low.abs().clamp(min=1.0), span / self.max_code * OFF_TIES)
         self.scale.copy_(scale)
         self.zero_point.copy_((-low / scale).round().to(torch.int64))
         self.calibrated.fill_(True)
