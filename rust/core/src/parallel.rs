@@ -7,6 +7,7 @@
 
 use std::num::NonZeroUsize;
 use std::sync::{Arc, Mutex, MutexGuard, OnceLock, PoisonError};
+use std::time::Duration;
 use std::{process, thread};
 
 use rayon::{ThreadPool, ThreadPoolBuilder};
@@ -75,11 +76,18 @@ pub(crate) fn for_each_chunk<O: Send, S, E: Send>(
     }
 }
 
-/// The threads of this process; none if they can't be started, or if another thread is just starting
-/// them. A child that was forked at that moment finds the lock taken for good, and does without.
+/// The threads of this process; none if they can't be started.
 fn pool() -> Option<Arc<ThreadPool>> {
     static POOL: Mutex<Option<(u32, Arc<ThreadPool>)>> = Mutex::new(None);
-    let mut pool = POOL.try_lock().ok()?;
+    // Starting threads takes less than a millisecond. A child that was forked just then finds the
+    // lock taken for good, and does without.
+    let mut pool = (0..100).find_map(|_| {
+        let pool = POOL.try_lock();
+        if pool.is_err() {
+            thread::sleep(Duration::from_millis(1));
+        }
+        pool.ok()
+    })?;
     if let Some((owner, pool)) = &*pool
         && *owner == process::id()
     {

@@ -25,6 +25,18 @@ impl Column {
     }
 }
 
+/// What noise adds to the sums of a neuron, and what it then takes away; the result stays between the
+/// sum's minimum and its maximum.
+#[derive(Clone, Copy)]
+pub(super) struct Shift {
+    pub(super) up: Column,
+    pub(super) down: Column,
+}
+
+impl Shift {
+    pub(super) const NONE: Self = Self { up: Column::ZERO, down: Column::ZERO };
+}
+
 /// Sixteen columns, row by row.
 #[derive(Clone, Copy)]
 #[repr(C, align(64))]
@@ -111,6 +123,8 @@ pub(super) struct HiddenLayer<'a> {
     pub(super) rows: usize,
     /// Whether sums must be stored too.
     pub(super) keep_sums: bool,
+    /// What noise does to the sums before they are read.
+    pub(super) shifts: Option<&'a [Shift]>,
     /// What the next block reads.
     pub(super) ahead: Ahead,
 }

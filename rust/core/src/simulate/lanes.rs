@@ -95,12 +95,12 @@ impl Scratch {
                 LaneBits::Bits64 => pass.run::<u64>(codes, next),
             }
             if let Some((errors, block)) = noise {
-                for candidate in errors.candidates(block, index, rows, layer.lookup.len()) {
-                    let code = |column: usize| codes[column * BLOCK + candidate.row];
-                    let sum = sum(layer, candidate.neuron, code);
-                    next[candidate.neuron * BLOCK + candidate.row] =
-                        candidate.read(&layer.lookup, sum);
-                }
+                let sum = |row: usize, neuron| {
+                    sum(layer, neuron, |column: usize| codes[column * BLOCK + row])
+                };
+                errors.misread((block, index, rows), &layer.lookup, sum, |row, neuron, code| {
+                    next[neuron * BLOCK + row] = code;
+                });
             }
             std::mem::swap(hidden, next);
         }

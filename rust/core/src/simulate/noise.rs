@@ -8,7 +8,11 @@
 //! place in the step, `P(down) = erfc((1 + 2f) z / sqrt 2) / 2` and `P(up) = erfc((1 - 2f) z / sqrt 2) / 2`.
 //! `benches/rounding_noise.py` measures both against encrypted runs.
 //!
-//! Most lookups don't err, so it is the gaps between errors that are drawn: independent events of
+//! Where lookups round approximately and few bits away, so many are near a threshold that noise is drawn
+//! for every one: as a whole number of accumulator units, distributed such that adding it to the sum
+//! moves it across a threshold with the probabilities above.
+//!
+//! Other lookups mostly don't err, so it is the gaps between errors that are drawn: independent events of
 //! equal probability lie geometrically distributed gaps apart, and the cost is in proportion to the
 //! errors. Where probabilities differ, candidates are drawn at the largest one and thinned out. Every
 //! layer of every block of [`BLOCK`] rows has a random stream of its own: Philox4x32-10 of Salmon,
@@ -17,7 +21,7 @@
 //! "Scrambled linear pseudorandom number generators" (TOMS 2021), goes on. An error is thus a function
 //! of where it is, not of when it was computed: threads and kernels don't change a result.
 
-use super::kernel::BLOCK;
+use super::kernel::{BLOCK, Shift};
 use crate::error::ParameterError;
 use crate::graph::IntegerGraph;
 use crate::ops::Lookup;
@@ -27,6 +31,13 @@ const LONGEST: usize = 256;
 
 /// Places in a step that are told apart, as a power of two.
 const PLACE_BITS: u8 = 8;
+
+/// Noise is drawn for every lookup up to so many low bits that are rounded away approximately: it takes
+/// a comparison for each unit.
+const MAX_SHIFTED_BITS: u8 = 5;
+
+/// Rows that noise is drawn for at a time.
+const DRAWS: usize = 64;
 
 /// How often a lookup errs, and the seed that decides which ones do.
 #[derive(Debug, Clone, Copy, PartialEq)]
@@ -71,6 +82,55 @@ struct LayerErrors {
     chances: Vec<Chance>,
     /// Low bits of the place that are not told apart.
     shift: u8,
+    /// The noise itself, where it is drawn for every lookup.
+    units: Option<Units>,
+}
+
+/// Whole units of noise, by a draw that is uniform over 16 bits: as many up as `up` has entries that it
+/// reaches, as many down as `down` has entries that it stays below.
+struct Units {
+    up: Vec<i16>,
+    down: Vec<i16>,
+}
+
+impl Units {
+    /// `chances[place]` are the probabilities that noise carries a sum at this place of its step to
+    /// the step below and to the step above.
+    fn new(chances: &[(f64, f64)]) -> Self {
+        #[expect(clippy::cast_possible_truncation, reason = "a probability of at most a half")]
+        let draws = |probability: f64| (probability * 65_536.0).round() as i32;
+        let possible = |threshold: &i32| *threshold > i32::from(i16::MIN);
+        let narrow = |threshold: i32| i16::try_from(threshold).ok();
+        let below = chances.iter().map(|&(down, _)| draws(down) - 32_768).filter(possible);
+        let above = chances.iter().map(|&(_, up)| 32_768 - draws(up));
+        Self { up: above.filter_map(narrow).collect(), down: below.filter_map(narrow).collect() }
+    }
+
+    /// Draws noise for [`DRAWS`] rows of one neuron, from the row `first` on.
+    #[expect(clippy::cast_possible_truncation, reason = "four draws of 16 bits")]
+    fn draw(&self, random: &mut Xoshiro, first: usize, shift: &mut Shift) {
+        let mut draws = [0_i16; DRAWS];
+        for four in draws.as_chunks_mut::<4>().0 {
+            let bits = random.next();
+            *four = [bits as i16, (bits >> 16) as i16, (bits >> 32) as i16, (bits >> 48) as i16];
+        }
+        let (mut up, mut down) = ([0_i16; DRAWS], [0_i16; DRAWS]);
+        for &threshold in &self.up {
+            for (units, &draw) in up.iter_mut().zip(&draws) {
+                *units += i16::from(draw >= threshold);
+            }
+        }
+        for &threshold in &self.down {
+            for (units, &draw) in down.iter_mut().zip(&draws) {
+                *units += i16::from(draw < threshold);
+            }
+        }
+        for (column, units) in [(&mut shift.up, up), (&mut shift.down, down)] {
+            for (byte, units) in column.0[first..][..DRAWS].iter_mut().zip(units) {
+                *byte = units.to_le_bytes()[0];
+            }
+        }
+    }
 }
 
 /// Whether a candidate errs: down if a draw of 64 bits is below `down`, up if from there on it is at
@@ -83,11 +143,11 @@ struct Chance {
 
 /// A lookup that may err.
 #[derive(Clone, Copy)]
-pub(super) struct Candidate<'a> {
+struct Candidate<'a> {
     /// Its row in the block.
-    pub(super) row: usize,
+    row: usize,
     /// Its neuron.
-    pub(super) neuron: usize,
+    neuron: usize,
     layer: &'a LayerErrors,
     draw: u64,
 }
@@ -97,7 +157,7 @@ impl Candidate<'_> {
     ///
     /// An error beyond an end of the table reads the end, so that codes stay among those that the
     /// proof covers.
-    pub(super) fn read(&self, lookup: &Lookup, sum: u64) -> u16 {
+    fn read(&self, lookup: &Lookup, sum: u64) -> u16 {
         let table = lookup.table(self.neuron);
         let rounded = sum + lookup.half();
         // Its size is that of the table.
@@ -137,8 +197,10 @@ impl LayerErrors {
             probability *= 1.0 - most;
             *entry = scaled(probability, 63);
         }
+        let is_shifted = (1..=MAX_SHIFTED_BITS).contains(&places);
         Self {
             longer,
+            units: is_shifted.then(|| Units::new(&chances)),
             chances: chances.into_iter().map(chance).collect(),
             shift: if lookup.exact() { lookup.lsbs() } else { lookup.lsbs() - places },
         }
@@ -146,9 +208,57 @@ impl LayerErrors {
 }
 
 impl Errors {
+    /// Draws the noise of a layer for the first `rows` rows of a block, if it is drawn for every
+    /// lookup: one [`Shift`] per neuron. More rows leave those of fewer as they are.
+    pub(super) fn shift<'a>(
+        &self,
+        (block, layer, rows): (u64, usize, usize),
+        neurons: usize,
+        shifts: &'a mut Vec<Shift>,
+    ) -> Option<&'a [Shift]> {
+        let units = self.layers[layer].units.as_ref()?;
+        let mut random = Xoshiro::new(self.seed, block, layer);
+        shifts.resize(neurons, Shift::NONE);
+        for first in (0..rows).step_by(DRAWS) {
+            for shift in &mut *shifts {
+                units.draw(&mut random, first, shift);
+            }
+        }
+        Some(shifts)
+    }
+
+    /// Gives `put(row, neuron, code)` what is read in the first `rows` rows of a block where it may be
+    /// other than the right code; `sum(row, neuron)` is counted from the accumulator's minimum.
+    pub(super) fn misread(
+        &self,
+        (block, layer, rows): (u64, usize, usize),
+        lookup: &Lookup,
+        sum: impl Fn(usize, usize) -> u64,
+        mut put: impl FnMut(usize, usize, u16),
+    ) {
+        let mut shifts = Vec::new();
+        let Some(shifts) = self.shift((block, layer, rows), lookup.len(), &mut shifts) else {
+            for candidate in self.candidates(block, layer, rows, lookup.len()) {
+                let (row, neuron) = (candidate.row, candidate.neuron);
+                put(row, neuron, candidate.read(lookup, sum(row, neuron)));
+            }
+            return;
+        };
+        for (neuron, shift) in shifts.iter().enumerate() {
+            let table = lookup.table(neuron);
+            for (row, (&up, &down)) in shift.up.0.iter().zip(&shift.down.0).take(rows).enumerate() {
+                if up != down {
+                    let sum = (sum(row, neuron) + u64::from(up)).saturating_sub(down.into());
+                    let index = usize::try_from((sum + lookup.half()) >> lookup.lsbs());
+                    put(row, neuron, table[index.unwrap_or(usize::MAX).min(table.len() - 1)]);
+                }
+            }
+        }
+    }
+
     /// The lookups that may err among those of `rows` rows from the block's first, of a layer of
     /// `neurons` neurons, row by row. More rows bring more of them after those of fewer.
-    pub(super) fn candidates(
+    fn candidates(
         &self,
         block: u64,
         layer: usize,

@@ -2,12 +2,12 @@
 
 use super::evaluate::Job;
 use super::finish::Finish;
-use super::kernel::{Ahead, BLOCK, Column, HiddenLayer, Kernel, Planes, Rows, Tile};
-use super::noise::{Errors, block_of};
+use super::kernel::{Ahead, BLOCK, Column, HiddenLayer, Kernel, Planes, Rows, Shift, Tile};
+use super::noise::block_of;
 use super::program::{OutputGroup, Program};
 use super::source::Source;
 use crate::error::InputError;
-use crate::graph::{Hidden, IntegerGraph};
+use crate::graph::IntegerGraph;
 
 /// Space for one block.
 ///
@@ -20,6 +20,7 @@ pub(super) struct Scratch {
     sums: Planes,
     low: Vec<Tile>,
     high: Vec<Tile>,
+    shifts: Vec<Shift>,
     /// Codes row by row, where they can't be loaded directly.
     staged: Vec<u16>,
 }
@@ -36,6 +37,7 @@ impl Scratch {
             sums: Planes::new(hidden.max(graph.n_outputs())),
             low: vec![Tile::ZERO; tiles],
             high: vec![Tile::ZERO; tiles],
+            shifts: Vec::new(),
             staged: Vec::new(),
         }
     }
@@ -116,33 +118,28 @@ fn hidden_layers<K: Kernel, S: Source, F: Finish>(
     rows: usize,
     scratch: &mut Scratch,
 ) {
-    let Scratch { inputs, codes, next, sums, .. } = scratch;
+    let Scratch { inputs, codes, next, sums, shifts, .. } = scratch;
     for (index, (layer, hidden)) in program.layers.iter().zip(job.graph.hidden()).enumerate() {
         let from: &[Column] = if index == 0 { inputs } else { codes };
         let lookup = &hidden.lookup;
         let ahead = if index == 0 { job.source.ahead(start + rows, BLOCK) } else { Ahead::NONE };
-        let task = HiddenLayer { layer, lookup, rows, keep_sums: job.errors.is_some(), ahead };
-        kernel.hidden(task, from, next, sums);
-        if let Some(errors) = job.errors {
-            misread(hidden, errors, (start, index, rows), sums, next);
+        let part = (block_of(start), index, rows);
+        let shifts = job.errors.and_then(|errors| errors.shift(part, lookup.len(), shifts));
+        let misread = job.errors.filter(|_| shifts.is_none());
+        let keep_sums = misread.is_some();
+        kernel.hidden(
+            HiddenLayer { layer, lookup, rows, keep_sums, shifts, ahead },
+            from,
+            next,
+            sums,
+        );
+        if let Some(errors) = misread {
+            let sum = |row, neuron| sums.sum(neuron, row).into();
+            errors.misread(part, lookup, sum, |row, neuron, code| {
+                next[neuron].0[row] = code.to_le_bytes()[0];
+            });
         }
         std::mem::swap(codes, next);
-    }
-}
-
-/// Reads anew what lookups err in reading.
-fn misread(
-    hidden: &Hidden,
-    errors: &Errors,
-    (start, layer, rows): (usize, usize, usize),
-    sums: &Planes,
-    next: &mut [Column],
-) {
-    let lookup = &hidden.lookup;
-    for candidate in errors.candidates(block_of(start), layer, rows, lookup.len()) {
-        let (row, neuron) = (candidate.row, candidate.neuron);
-        let code = candidate.read(lookup, sums.sum(neuron, row).into());
-        next[neuron].0[row] = code.to_le_bytes()[0];
     }
 }
 

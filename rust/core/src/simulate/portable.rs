@@ -1,7 +1,7 @@
 //! The packed kernel in plain loops, which compilers vectorize for any processor.
 
 use super::bracket::{Arithmetic, Brackets, ROUNDING};
-use super::kernel::{BLOCK, Column, HiddenLayer, Kernel, Planes, Rows, Tile};
+use super::kernel::{BLOCK, Column, HiddenLayer, Kernel, Planes, Rows, Shift, Tile};
 use super::program::{Layer, Term};
 use super::table::{Bytes, Read, Step};
 use crate::input::Input;
@@ -67,17 +67,26 @@ impl Kernel for Portable {
 
     fn hidden(
         self,
-        HiddenLayer { layer, lookup, rows: _, keep_sums, ahead: _ }: HiddenLayer<'_>,
+        HiddenLayer { layer, lookup, rows: _, keep_sums, shifts, ahead: _ }: HiddenLayer<'_>,
         codes: &[Column],
         next: &mut [Column],
         sums: &mut Planes,
     ) {
         for (neuron, next) in (0..layer.neurons.len()).zip(next) {
             let Some(table) = &layer.neurons[neuron].table else { continue };
+            let shift = shifts.map(|shifts| &shifts[neuron]);
             if layer.is_narrow(neuron) {
                 let mut low = Column::ZERO;
                 for (start, terms) in layer.groups(neuron) {
                     low = bytes_of(&group_sums(codes, start, terms));
+                }
+                if let Some(Shift { up, down }) = shift {
+                    for (sum, (&up, &down)) in low.0.iter_mut().zip(up.0.iter().zip(&down.0)) {
+                        *sum = sum.saturating_add(up).saturating_sub(down);
+                    }
+                    if let Read::Bytes(bytes) = &table.compared {
+                        low.0.iter_mut().for_each(|sum| *sum = (*sum).min(bytes.last));
+                    }
                 }
                 match &table.compared {
                     Read::Steps(base, steps) => read_steps(&low, *base, steps, next),
@@ -92,7 +101,13 @@ impl Kernel for Portable {
                     (sums.low[neuron], sums.high[neuron]) = (low, Column::ZERO);
                 }
             } else {
-                let wide = wide_sums(layer, neuron, codes);
+                let mut wide = wide_sums(layer, neuron, codes);
+                if let Some(Shift { up, down }) = shift {
+                    let last = last_sum(&table.compared);
+                    for (sum, (&up, &down)) in wide.iter_mut().zip(up.0.iter().zip(&down.0)) {
+                        *sum = sum.saturating_add(up.into()).saturating_sub(down.into()).min(last);
+                    }
+                }
                 match &table.compared {
                     Read::Steps(base, steps) => read_wide_steps(&wide, *base, steps, next),
                     Read::Bytes(bytes) => read_wide_bytes(&wide, bytes, next),
@@ -297,12 +312,25 @@ fn read_wide_bytes(sums: &[u16; BLOCK], bytes: &Bytes, next: &mut Column) {
     }
 }
 
-/// Reads the graph's own table. An index beyond it can only come from a row that doesn't count.
+/// The largest sum, of more than 8 bits, that a table of bytes holds; others have no such limit.
+pub(super) fn last_sum(read: &Read) -> u16 {
+    match read {
+        Read::Bytes(bytes) => {
+            let step = (1_u32 << bytes.lsbs) - 1;
+            let last = (u32::from(bytes.last) << bytes.lsbs) + step - u32::from(bytes.half);
+            u16::try_from(last).unwrap_or(u16::MAX)
+        }
+        Read::Steps(..) | Read::Entries => u16::MAX,
+    }
+}
+
+/// Reads the graph's own table; beyond its end, where noise or a row that doesn't count may lead, the
+/// last entry.
 pub(super) fn read_entries(lookup: &Lookup, neuron: usize, sums: &[u16], next: &mut Column) {
     let table = lookup.table(neuron);
     for (code, &sum) in next.0.iter_mut().zip(sums) {
         let index = (u64::from(sum) + lookup.half()) >> lookup.lsbs();
-        let entry = usize::try_from(index).ok().and_then(|index| table.get(index));
-        *code = entry.map_or(0, |entry| entry.to_le_bytes()[0]);
+        let index = usize::try_from(index).unwrap_or(usize::MAX).min(table.len() - 1);
+        *code = table[index].to_le_bytes()[0];
     }
 }

@@ -53,12 +53,13 @@ pub(super) fn evaluate<S: Source, F: Finish>(
                 look_up(hidden, codes, next);
             }
             if let Some(errors) = job.errors {
-                for candidate in errors.candidates(block_of(start), layer, rows, n) {
-                    let codes = &codes[candidate.row * n_codes..];
-                    let sum = sum(hidden, candidate.neuron, |column| codes[column]);
-                    next[candidate.row * n + candidate.neuron] =
-                        candidate.read(&hidden.lookup, sum);
-                }
+                let sum = |row: usize, neuron| {
+                    sum(hidden, neuron, |column: usize| codes[row * n_codes + column])
+                };
+                let part = (block_of(start), layer, rows);
+                errors.misread(part, &hidden.lookup, sum, |row, neuron, code| {
+                    next[row * n + neuron] = code;
+                });
             }
             std::mem::swap(codes, next);
             n_codes = n;

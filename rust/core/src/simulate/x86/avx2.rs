@@ -119,6 +119,26 @@ impl Vector for Ymm {
     }
 
     #[inline(always)]
+    unsafe fn add_bytes(self, other: Self) -> Self {
+        unsafe { Self(_mm256_adds_epu8(self.0, other.0)) }
+    }
+
+    #[inline(always)]
+    unsafe fn subtract_bytes(self, other: Self) -> Self {
+        unsafe { Self(_mm256_subs_epu8(self.0, other.0)) }
+    }
+
+    #[inline(always)]
+    unsafe fn add_words(self, other: Self) -> Self {
+        unsafe { Self(_mm256_adds_epu16(self.0, other.0)) }
+    }
+
+    #[inline(always)]
+    unsafe fn subtract_words(self, other: Self) -> Self {
+        unsafe { Self(_mm256_subs_epu16(self.0, other.0)) }
+    }
+
+    #[inline(always)]
     unsafe fn min_bytes(self, other: Self) -> Self {
         unsafe { Self(_mm256_min_epu8(self.0, other.0)) }
     }

@@ -103,6 +103,26 @@ impl<const VBMI: bool> Vector for Zmm<VBMI> {
     }
 
     #[inline(always)]
+    unsafe fn add_bytes(self, other: Self) -> Self {
+        unsafe { Self(_mm512_adds_epu8(self.0, other.0)) }
+    }
+
+    #[inline(always)]
+    unsafe fn subtract_bytes(self, other: Self) -> Self {
+        unsafe { Self(_mm512_subs_epu8(self.0, other.0)) }
+    }
+
+    #[inline(always)]
+    unsafe fn add_words(self, other: Self) -> Self {
+        unsafe { Self(_mm512_adds_epu16(self.0, other.0)) }
+    }
+
+    #[inline(always)]
+    unsafe fn subtract_words(self, other: Self) -> Self {
+        unsafe { Self(_mm512_subs_epu16(self.0, other.0)) }
+    }
+
+    #[inline(always)]
     unsafe fn min_bytes(self, other: Self) -> Self {
         unsafe { Self(_mm512_min_epu8(self.0, other.0)) }
     }

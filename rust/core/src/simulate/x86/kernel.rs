@@ -4,8 +4,8 @@ use std::arch::x86_64::{_MM_HINT_T1, _mm_prefetch};
 use std::marker::PhantomData;
 
 use super::super::bracket::{Arithmetic, Brackets};
-use super::super::kernel::{BLOCK, Column, HiddenLayer, Kernel, Planes, Rows, Tile};
-use super::super::portable::read_entries;
+use super::super::kernel::{BLOCK, Column, HiddenLayer, Kernel, Planes, Rows, Shift, Tile};
+use super::super::portable::{last_sum, read_entries};
 use super::super::program::{Layer, Term};
 use super::super::table::{Bytes, Read, Step};
 use super::load;
@@ -123,11 +123,12 @@ unsafe fn hidden<V: Vector, const N: usize>(
         }
         let read = V::read(table);
         let keep = task.keep_sums || matches!(read, Read::Entries);
+        let shift = task.shifts.map(|shifts| &shifts[neuron]);
         let mut first = 0;
         while first < task.rows {
             let part = Part { layer: task.layer, neuron, codes, first };
             // SAFETY: the caller's.
-            unsafe { part.look_up::<V, N>(read, keep, next, sums) };
+            unsafe { part.look_up::<V, N>(read, shift, keep, next, sums) };
             first += N * V::BYTES;
         }
         if matches!(read, Read::Entries) {
@@ -188,6 +189,7 @@ impl Part<'_> {
     unsafe fn look_up<V: Vector, const N: usize>(
         self,
         read: &Read,
+        shift: Option<&Shift>,
         keep: bool,
         next: &mut Column,
         sums: &mut Planes,
@@ -195,7 +197,10 @@ impl Part<'_> {
         // SAFETY: the caller's.
         unsafe {
             if self.layer.is_narrow(self.neuron) {
-                let sum = self.narrow_sum::<V, N>();
+                let mut sum = self.narrow_sum::<V, N>();
+                if let Some(shift) = shift {
+                    self.shift_narrow(&mut sum, shift, read);
+                }
                 match read {
                     Read::Steps(base, steps) => self.store(read_steps(sum, *base, steps), next),
                     Read::Bytes(bytes) => self.store(V::look_up(sum, bytes), next),
@@ -205,7 +210,10 @@ impl Part<'_> {
                     self.store_narrow(sum, true, sums);
                 }
             } else {
-                let sum = self.wide_sum::<V, N>();
+                let mut sum = self.wide_sum::<V, N>();
+                if let Some(shift) = shift {
+                    self.shift_wide(&mut sum, shift, read);
+                }
                 match read {
                     Read::Steps(base, steps) => {
                         self.store(read_wide_steps(sum, *base, steps), next);
@@ -217,6 +225,58 @@ impl Part<'_> {
                     self.store_wide(sum, sums);
                 }
             }
+        }
+    }
+
+    /// Adds noise to sums of 8 bits; those that are read from a table of bytes stay within it.
+    #[inline(always)]
+    unsafe fn shift_narrow<V: Vector, const N: usize>(
+        self,
+        sums: &mut [V; N],
+        shift: &Shift,
+        read: &Read,
+    ) {
+        // SAFETY: the caller's.
+        unsafe {
+            let last = V::bytes(if let Read::Bytes(bytes) = read { bytes.last } else { u8::MAX });
+            for (at, sum) in sums.iter_mut().enumerate() {
+                let (up, down) = self.units(shift, at);
+                *sum = sum.add_bytes(up).subtract_bytes(down).min_bytes(last);
+            }
+        }
+    }
+
+    /// The same for sums of 16 bits.
+    #[inline(always)]
+    unsafe fn shift_wide<V: Vector, const N: usize>(
+        self,
+        (even, odd): &mut Wide<V, N>,
+        shift: &Shift,
+        read: &Read,
+    ) {
+        // SAFETY: the caller's.
+        unsafe {
+            let (low, last) = (V::words(255), V::words(last_sum(read)));
+            // What is above the last sum is taken away again.
+            let shifted = |sum: V, up: V, down: V| {
+                let sum = sum.add_words(up).subtract_words(down);
+                sum.subtract_words(sum.subtract_words(last))
+            };
+            for at in 0..N {
+                let (up, down): (V, V) = self.units(shift, at);
+                even[at] = shifted(even[at], up.and(low), down.and(low));
+                odd[at] = shifted(odd[at], up.shift_right(8), down.shift_right(8));
+            }
+        }
+    }
+
+    /// What noise adds and takes in the rows of the register `at`.
+    #[inline(always)]
+    unsafe fn units<V: Vector>(self, shift: &Shift, at: usize) -> (V, V) {
+        // SAFETY: the caller's.
+        unsafe {
+            let load = |column: &Column| V::load(column.0.as_ptr().add(self.first + at * V::BYTES));
+            (load(&shift.up), load(&shift.down))
         }
     }
 

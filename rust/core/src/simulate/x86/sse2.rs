@@ -101,6 +101,26 @@ impl Vector for Xmm {
     }
 
     #[inline(always)]
+    unsafe fn add_bytes(self, other: Self) -> Self {
+        unsafe { Self(_mm_adds_epu8(self.0, other.0)) }
+    }
+
+    #[inline(always)]
+    unsafe fn subtract_bytes(self, other: Self) -> Self {
+        unsafe { Self(_mm_subs_epu8(self.0, other.0)) }
+    }
+
+    #[inline(always)]
+    unsafe fn add_words(self, other: Self) -> Self {
+        unsafe { Self(_mm_adds_epu16(self.0, other.0)) }
+    }
+
+    #[inline(always)]
+    unsafe fn subtract_words(self, other: Self) -> Self {
+        unsafe { Self(_mm_subs_epu16(self.0, other.0)) }
+    }
+
+    #[inline(always)]
     unsafe fn min_bytes(self, other: Self) -> Self {
         unsafe { Self(_mm_min_epu8(self.0, other.0)) }
     }

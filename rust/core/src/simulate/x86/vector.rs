@@ -57,6 +57,14 @@ pub(super) trait Vector: Copy {
     unsafe fn is_zero(self) -> bool;
     /// The lesser of bytes.
     unsafe fn min_bytes(self, other: Self) -> Self;
+    /// Sum of bytes, at most 255.
+    unsafe fn add_bytes(self, other: Self) -> Self;
+    /// Difference of bytes, at least 0.
+    unsafe fn subtract_bytes(self, other: Self) -> Self;
+    /// Sum of 16-bit lanes, at most 65,535.
+    unsafe fn add_words(self, other: Self) -> Self;
+    /// Difference of 16-bit lanes, at least 0.
+    unsafe fn subtract_words(self, other: Self) -> Self;
     /// Bytes in the order that [`Vector::step_bytes`] compares them in.
     unsafe fn ordered(self) -> Self;
     /// `self + delta`, byte by byte, modulo 256, where `x > before`, both ordered; else `self`.
