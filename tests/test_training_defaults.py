@@ -22,14 +22,25 @@ def options_of(component, model):
 def test_loss_and_optimizer_have_options_that_suit_few_bits():
     model = NeuralNetClassifier()
     assert options_of("criterion", model) == {"label_smoothing": 0.1}
-    assert options_of("optimizer", model) == {"betas": (0.9, 0.99)}
+    optimizer = options_of("optimizer", model)
+    assert optimizer.pop("fused", True)  # torch before 2.4 can't on a CPU
+    assert optimizer == {"betas": (0.9, 0.99)}
     assert options_of("criterion", NeuralNetRegressor()) == {}
 
 
 def test_options_that_are_given_win():
     model = NeuralNetClassifier(criterion__label_smoothing=0.0, optimizer__betas=(0.5, 0.9))
     assert options_of("criterion", model) == {"label_smoothing": 0.0}
-    assert options_of("optimizer", model) == {"betas": (0.5, 0.9)}
+    assert options_of("optimizer", model)["betas"] == (0.5, 0.9)
+
+
+@pytest.mark.parametrize("option", ["fused", "foreach"])
+def test_adam_is_not_fused_where_that_is_asked_for_or_ruled_out(option):
+    X, y = load("iris")
+    value = option != "fused"
+    model = NeuralNetClassifier(max_epochs=1, **{f"optimizer__{option}": value}).fit(X, y)
+    assert not model.optimizer_.defaults.get("fused")
+    assert model.optimizer_.defaults[option] is value
 
 
 def test_other_losses_and_optimizers_get_none_of_them():

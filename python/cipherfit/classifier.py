@@ -35,7 +35,8 @@ class NeuralNetClassifier(
     classes : array-like of shape (n_classes,), optional
         All class labels, where `fit` may not see every one. Default: those in `y`.
     optimizer : type, default=torch.optim.Adam
-        Torch optimizer. Adam runs with ``optimizer__betas=(0.9, 0.99)``.
+        Torch optimizer. Adam runs with ``optimizer__betas=(0.9, 0.99)``, and fused on a CPU
+        (``optimizer__fused``), where torch can.
     lr : float, default=0.005
         Learning rate: the peak of the one-cycle schedule (see `cipherfit.schedule.OneCycle`).
     max_epochs : int, default=100

@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
+from functools import cache
 from types import MappingProxyType
 from typing import Any
 
+import torch
 from torch.nn import CrossEntropyLoss
 from torch.optim import Adam
 
@@ -19,6 +21,8 @@ _TRAINING_OPTIONS: dict[str, tuple[type, dict[str, Any]]] = {
     "criterion": (CrossEntropyLoss, {"label_smoothing": 0.1}),
     "optimizer": (Adam, {"betas": (0.9, 0.99)}),
 }
+#: Options of Adam with which it can't be fused.
+_NOT_FUSED = {"fused", "foreach", "differentiable", "capturable"}
 
 
 class FixedTypeSkorchNeuralNet:
@@ -29,6 +33,7 @@ class FixedTypeSkorchNeuralNet:
     """
 
     n_features_in_: int
+    device: Any
     # What skorch holds before training. It sets these at construction, where scikit-learn's
     # conventions allow parameters alone.
     history_: Any = None
@@ -89,7 +94,11 @@ class FixedTypeSkorchNeuralNet:
         """
         params: dict[str, Any] = super().get_params_for(prefix)  # type: ignore[misc]
         kind, options = _TRAINING_OPTIONS.get(prefix, (None, {}))
-        return {**options, **params} if vars(self).get(prefix) is kind else params
+        if vars(self).get(prefix) is not kind:
+            return params
+        if kind is Adam and not _NOT_FUSED & params.keys() and str(self.device) == "cpu":
+            options = {**options, **_fused_on_cpu()}
+        return {**options, **params}
 
     def initialize_module(self) -> Any:
         """Build the network for the data's features and targets."""
@@ -118,3 +127,13 @@ class FixedTypeSkorchNeuralNet:
                 f"module__{name}={options[name]!r}, but there are {seen} {what}; leave it out, and "
                 "it is taken from the data"
             )
+
+
+@cache
+def _fused_on_cpu() -> dict[str, Any]:
+    """Return Adam's option to update all parameters in one call on a CPU, if this torch has it."""
+    try:
+        Adam([torch.zeros(1, requires_grad=True)], fused=True)
+    except RuntimeError:
+        return {}
+    return {"fused": True}

@@ -22,7 +22,8 @@ class NeuralNetRegressor(FixedTypeSkorchNeuralNet, QuantizedSkorchEstimatorMixin
     *args : tuple
         Positional parameters of skorch's regressor, after its module.
     optimizer : type, default=torch.optim.Adam
-        Torch optimizer. Adam runs with ``optimizer__betas=(0.9, 0.99)``.
+        Torch optimizer. Adam runs with ``optimizer__betas=(0.9, 0.99)``, and fused on a CPU
+        (``optimizer__fused``), where torch can.
     lr : float, default=0.005
         Learning rate: the peak of the one-cycle schedule (see `cipherfit.schedule.OneCycle`).
     max_epochs : int, default=100

@@ -30,7 +30,7 @@ const MAX_DIGITS: f64 = 1e6;
 
 /// The constants of sixteen features.
 #[derive(Clone, Copy)]
-pub(super) struct TileOf<'a> {
+pub(super) struct Constants<'a> {
     pub(super) below: &'a [f32; Brackets::PADDING],
     pub(super) above: &'a [f32; Brackets::PADDING],
     pub(super) floor: &'a [f32; Brackets::PADDING],
@@ -106,13 +106,13 @@ impl Brackets {
 
     /// The constants of the features from `first`, which must be padded to as many.
     #[inline(always)]
-    pub(super) fn tile(&self, first: usize) -> TileOf<'_> {
+    pub(super) fn tile(&self, first: usize) -> Constants<'_> {
         let tiles = [&self.below, &self.above, &self.floor, &self.ceiling];
         let [below, above, floor, ceiling] = tiles.map(|constants| {
             let range = &constants[first..first + Self::PADDING];
             range.first_chunk().expect("as long as the range")
         });
-        TileOf { below, above, floor, ceiling }
+        Constants { below, above, floor, ceiling }
     }
 }
 

@@ -10,7 +10,7 @@
 //!
 //! Where lookups round approximately and few bits away, so many are near a threshold that noise is drawn
 //! for every one: as a whole number of accumulator units, distributed such that adding it to the sum
-//! moves it across a threshold with the probabilities above.
+//! moves it across a threshold with the probabilities above, held to 2^-16.
 //!
 //! Other lookups mostly don't err, so it is the gaps between errors that are drawn: independent events of
 //! equal probability lie geometrically distributed gaps apart, and the cost is in proportion to the
