@@ -92,7 +92,8 @@ def in_rust(*tensors: Tensor) -> bool:
 
 
 def _array(tensor: Tensor) -> np.ndarray[Any, Any]:
-    return tensor.detach().numpy()
+    # Detaching takes as long as all the rest.
+    return (tensor.detach() if tensor.requires_grad else tensor).numpy()
 
 
 class QuantLinearFunction(Function):

@@ -96,7 +96,8 @@ class InputQuantizer(nn.Module):
         """Return the codes of `x`, in its floating-point type."""
         if self.training and not bool(self.calibrated):
             self.calibrate(x)
-        codes = (x.to(torch.float64) / self.scale).round_().add_(self.zero_point)
+        # In double precision, as scales are.
+        codes = (x / self.scale).round_().add_(self.zero_point)
         return codes.clamp_(0, self.max_code).to(x.dtype)
 
 
