@@ -93,6 +93,12 @@ fn neuron_interval(
     }
 }
 
+/// What all of `values` are, if they are the same.
+pub(crate) fn alike<T: Copy + PartialEq>(values: &[T]) -> Option<T> {
+    let (first, rest) = values.split_first()?;
+    rest.iter().all(|value| value == first).then_some(*first)
+}
+
 /// The codes of a layer's inputs.
 #[derive(Clone, Copy)]
 enum Inputs<'a> {
@@ -104,10 +110,7 @@ enum Inputs<'a> {
 
 impl<'a> Inputs<'a> {
     fn new(codes: &'a [CodeInterval]) -> Self {
-        match codes {
-            [first, rest @ ..] if rest.iter().all(|codes| codes == first) => Self::Alike(*first),
-            _ => Self::Each(codes),
-        }
+        alike(codes).map_or(Self::Each(codes), Self::Alike)
     }
 
     fn of(self, column: u32) -> CodeInterval {

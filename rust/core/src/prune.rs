@@ -9,6 +9,7 @@
 
 use std::cmp::Reverse;
 
+use crate::bounds::alike;
 use crate::error::{Error, InputError, ParameterError};
 use crate::parallel::{for_each_chunk, threads_for};
 
@@ -49,10 +50,7 @@ pub fn accumulator_mask(request: &MaskRequest<'_>, mask: &mut [bool]) -> Result<
     request.check_sizes(mask.len())?;
     let width = request.low.len();
     let ranges = request.ranges()?;
-    let range = match &ranges[..] {
-        [first, rest @ ..] if rest.iter().all(|range| range == first) => Some(*first),
-        _ => None,
-    };
+    let range = alike(&ranges);
     request.check_importance()?;
     if width == 0 {
         return Ok(());
@@ -82,7 +80,7 @@ pub fn accumulator_mask(request: &MaskRequest<'_>, mask: &mut [bool]) -> Result<
                         mask.fill(true);
                         continue;
                     } else if request.importance.is_none() {
-                        neuron.keep_largest(magnitudes.largest, budget, &mut scratch.counts, mask);
+                        neuron.keep_largest(magnitudes.largest, budget, &mut scratch.costs, mask);
                         continue;
                     }
                 } else if total((0..width).map(|column| neuron.cost(column))) <= budget {
@@ -165,7 +163,6 @@ struct Neuron<'a> {
 struct Scratch {
     keys: Vec<u64>,
     costs: Vec<u64>,
-    counts: Vec<u64>,
     ties: Vec<(Reverse<u64>, u64, usize)>,
 }
 

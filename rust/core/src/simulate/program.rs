@@ -135,9 +135,7 @@ impl Program {
             outputs: OutputGroup::all(graph, outputs),
         })
     }
-}
 
-impl Program {
     /// The quantizer of the graph, `input`, in single precision, where it can be had.
     pub(super) fn brackets(&self, input: &Input, arithmetic: Arithmetic) -> Option<&Brackets> {
         let brackets = match arithmetic {
