@@ -69,7 +69,8 @@ def random_network(sizes: tuple[int, ...], n_nonzeros: int, n_bits: int) -> Inte
         offset = rng.integers(-9, 10, n_out)
         layers.append({"kind": "linear", "weights": weights, "offset": offset})
     n_in, n_out = sizes[0], sizes[-1]
-    scale = rng.uniform(0.1, 2.0, n_in)
+    # As training chooses them: see `with_single_reciprocal`.
+    scale = 1 / rng.uniform(0.1, 2.0, n_in).astype(np.float32).astype(np.float64)
     zero_point = rng.integers(0, 2**N_BITS, n_in)
     quantizer = {"scale": scale, "zero_point": zero_point, "n_bits": N_BITS}
     output = {"scale": rng.uniform(0.1, 2.0, n_out), "offset": rng.normal(size=n_out)}

@@ -62,6 +62,35 @@ def test_calibration_spans_the_data(low, span, n_bits):
     assert np.all(np.diff(codes[:, 0]) >= 0)
 
 
+@given(
+    scale=st.floats(1e-30, 1e30),
+    train=npst.arrays(np.float64, (12, 2), elements=st.floats(-1, 1)),
+    n_bits=st.integers(1, 8),
+)
+def test_one_multiplication_in_single_precision_gives_the_codes_of_division(scale, train, n_bits):
+    quantizer = InputQuantizer(2, n_bits)
+    quantizer.calibrate(torch.as_tensor(train * scale))
+    steps = quantizer.scale.numpy()
+    steps = steps[(steps > 1e-35) & (steps < 1e35)]
+    factors = (1 / steps).astype(np.float32)
+    assert np.array_equal(1 / factors.astype(np.float64), steps)
+    # Values beside every tie: a product of two floats of single precision is exact in double.
+    ties = (np.arange(-(2**n_bits), 2**n_bits)[:, None] + 0.5) * steps
+    for x in (np.nextafter(ties.astype(np.float32), end) for end in (-np.inf, np.inf)):
+        in_range = np.isfinite(x)
+        products = np.rint(x.astype(np.float64) * factors)
+        quotients = np.rint(x.astype(np.float64) / steps)
+        assert np.array_equal(products[in_range], quotients[in_range])
+
+
+def test_steps_beyond_single_precision_are_kept():
+    for span in (1e-44, 1e44):
+        quantizer = InputQuantizer(1, 3)
+        quantizer.calibrate(torch.tensor([[0.0], [span]], dtype=torch.float64))
+        codes = quantizer.eval()(torch.tensor([[0.0], [span]], dtype=torch.float64))
+        assert codes.flatten().tolist() == [0, 7]
+
+
 def test_outliers_do_not_stretch_the_grid():
     column = np.concatenate([np.linspace(0, 1, 998), [1e6, -1e6]])[:, None]
     codes = calibrated(column, 4)(torch.as_tensor(column, dtype=torch.float32)).numpy()

@@ -20,6 +20,17 @@ from cipherfit.quant_functions import ActivationCodesFunction
 OFF_TIES = 1 + 2**-12
 
 
+def with_single_reciprocal(step: Tensor) -> Tensor:
+    """Return the nearest steps, in double precision, whose reciprocal is of single precision.
+
+    A value is then quantized by one multiplication in single precision, with the result that
+    division in double precision has. Steps out of the range of single precision stay as they are.
+    """
+    reciprocal = (1 / step).to(torch.float32)
+    in_range = torch.isfinite(reciprocal) & (reciprocal >= torch.finfo(torch.float32).tiny)
+    return torch.where(in_range, 1 / reciprocal.to(torch.float64), step)
+
+
 def input_tail(n_bits: int) -> float:
     """Return the fraction of values that a range may clamp at each end, for codes of some bits.
 
@@ -65,7 +76,7 @@ class InputQuantizer(nn.Module):
         Each feature's codes span its values between the quantiles ``tail`` and ``1 - tail``
         (whatever lies beyond is clamped); where those coincide, its minimum and maximum. The
         interval is widened to the quantizer's grid, which contains 0, and a little more
-        (`OFF_TIES`).
+        (`OFF_TIES`); see `with_single_reciprocal` too.
 
         Parameters
         ----------
@@ -88,6 +99,7 @@ class InputQuantizer(nn.Module):
         constant = span <= torch.finfo(torch.float32).eps * torch.maximum(low.abs(), high.abs())
         # A feature that never varies says nothing: its code is 0 and stays near 0.
         scale = torch.where(constant, low.abs().clamp(min=1.0), span / self.max_code * OFF_TIES)
+        scale = with_single_reciprocal(scale)
         self.scale.copy_(scale)
         self.zero_point.copy_((-low / scale).round().to(torch.int64))
         self.calibrated.fill_(True)

@@ -124,6 +124,7 @@ fn scales() -> impl Strategy<Value = f64> {
         (1..40_i32).prop_map(|steps| 16.0 / f64::from(steps)),
         (1..40_u16).prop_map(|steps| f64::from(f32::from(steps) / 255.0)),
         1e-6..1e6_f64,
+        (1e-6..1e6_f32).prop_map(|reciprocal| 1.0 / f64::from(reciprocal)),
         Just(1e-40),
         Just(1e36),
     ]

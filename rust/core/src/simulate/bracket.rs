@@ -5,7 +5,9 @@
 //! them everywhere. For each feature two factors are chosen, and checked at both sides of every step,
 //! such that one rounds to the right code or beyond and the other to the right code or short of it.
 //! Where the two agree they are right. Where they don't, or a value is not finite, the caller divides
-//! in double precision. For a scale that is a power of two both factors are its reciprocal. A tie may
+//! in double precision. Where the reciprocal of the scale is a number of single precision, as training
+//! chooses it, and product and sum are rounded once, both factors are it, so no value is in doubt: the
+//! product is then off a tie by more than a quotient in double precision is rounded. A tie may
 //! be a value that data hold in many rows (the 8 between pixels of 0 and 16, say), so factors are
 //! preferred that agree about counts and numbers of few decimals.
 
@@ -14,6 +16,14 @@ use crate::input::Input;
 /// Adding this to an `f32` in `(-2^22, 2^22)` rounds it half to even, to an integer that its bits
 /// count.
 pub(super) const ROUNDING: f32 = 12_582_912.0; // 1.5 * 2^23
+
+/// What kernels that saturate count from: codes lie so far above it, that rounded values that many
+/// steps below code 0, or above it, are told apart in 16 bits ([`BEYOND`]).
+pub(super) const MIDDLE: i16 = 1 << 13;
+
+/// Bits of 16 that a distance from [`MIDDLE`] below code 0 has none of, unless it is not in
+/// `[0, 2^14)`, saturated or not.
+pub(super) const BEYOND: u16 = 0xc000;
 
 /// Steps beyond this many could not be told apart after adding [`ROUNDING`].
 const MAX_STEP: f64 = 2_097_152.0; // 2^21
@@ -69,6 +79,8 @@ pub(crate) struct Brackets {
     pub(super) ceiling: Vec<f32>,
     /// The largest code.
     pub(super) max_code: u8,
+    /// Whether each feature's factors are the same, so always right.
+    pub(super) is_exact: bool,
 }
 
 impl Brackets {
@@ -86,10 +98,12 @@ impl Brackets {
             floor: vec![ROUNDING; n],
             ceiling: vec![ROUNDING; n],
             max_code,
+            is_exact: true,
         };
         for feature in 0..input.n_features() {
             let steps = Steps::new(input, feature)?;
             let (below, above) = steps.factors(arithmetic)?;
+            brackets.is_exact &= below.to_bits() == above.to_bits();
             brackets.below[feature] = below;
             brackets.above[feature] = above;
             brackets.floor[feature] = ROUNDING + steps.lowest;
@@ -171,7 +185,8 @@ impl Steps {
             for factor in factors {
                 tried.push(self.rounding(factor, arithmetic));
                 let Some((last, _)) = tried.split_last() else { continue };
-                for other in tried.iter().filter(|other| other.brackets(last)) {
+                // The factor itself first: if it is right everywhere, it is enough.
+                for other in tried.iter().rev().filter(|other| other.brackets(last)) {
                     let doubts = self.doubts(other, last);
                     if best.is_none_or(|(least, ..)| doubts < least) {
                         best = Some((doubts, other.factor, last.factor));
@@ -259,6 +274,19 @@ mod tests {
                     let brackets = brackets(scale, n_bits, arithmetic);
                     assert!(brackets.is_some(), "{scale}, {n_bits} bits, {arithmetic:?}");
                 }
+            }
+        }
+    }
+
+    #[test]
+    fn one_factor_is_enough_where_it_is_the_reciprocal() {
+        for (n_bits, at) in (1..=8).flat_map(|n_bits| (1..500_u16).map(move |at| (n_bits, at))) {
+            for factor in [f32::from(at) * 0.031_7, 1.0 / (f32::from(at) * 7.77)] {
+                let brackets = brackets(1.0 / f64::from(factor), n_bits, Arithmetic::Fused);
+                assert!(
+                    brackets.is_some_and(|brackets| brackets.is_exact),
+                    "{factor}, {n_bits} bits"
+                );
             }
         }
     }

@@ -8,6 +8,9 @@ pub(super) trait Finish: Copy + Sync {
     /// A result.
     type Value: Copy + Default + Send;
 
+    /// Whether results are real values, of [`OutputGroup`]'s scales, in `f64`; else accumulators in `i64`.
+    const REAL: bool;
+
     /// The result for one accumulator of one output.
     fn one(self, output: usize, accumulator: i64) -> Self::Value;
 
@@ -21,6 +24,7 @@ pub(super) struct Accumulators;
 
 impl Finish for Accumulators {
     type Value = i64;
+    const REAL: bool = false;
 
     fn one(self, _output: usize, accumulator: i64) -> i64 {
         accumulator
@@ -42,6 +46,7 @@ pub(super) struct Values<'a>(pub(super) &'a Output);
 
 impl Finish for Values<'_> {
     type Value = f64;
+    const REAL: bool = true;
 
     fn one(self, output: usize, accumulator: i64) -> f64 {
         self.0.dequantize(output, accumulator)

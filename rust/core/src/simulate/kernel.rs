@@ -3,7 +3,8 @@
 use std::ops::Range;
 
 use super::bracket::{Arithmetic, Brackets};
-use super::program::Layer;
+use super::finish::Finish;
+use super::program::{Layer, Runs};
 use crate::input::Input;
 use crate::ops::Lookup;
 
@@ -77,7 +78,14 @@ impl<T> Rows<'_, T> {
     }
 }
 
-/// Memory that will be read soon, if it is worth fetching: while sums are computed, memory is idle.
+/// Sums of at most sixteen neurons, row by row: low bytes and, unless all are zero, high ones.
+#[derive(Clone, Copy)]
+pub(super) struct Sums<'a> {
+    pub(super) low: &'a Tile,
+    pub(super) high: Option<&'a Tile>,
+}
+
+/// Memory that will be read soon, if it is worth fetching: it is idle while results are computed.
 #[derive(Clone, Copy)]
 pub(super) struct Ahead {
     first: *const u8,
@@ -86,22 +94,29 @@ pub(super) struct Ahead {
 
 impl Ahead {
     /// Bytes that processors fetch together.
-    const LINE: usize = 64;
-
-    /// Smaller batches stay in the last cache, from where fetching them early gains nothing.
-    const LEAST_BATCH: usize = 1 << 24;
+    pub(super) const LINE: usize = 64;
 
     /// Nothing.
     pub(super) const NONE: Self = Self { first: std::ptr::null(), bytes: 0 };
 
     /// The values in `range`, as far as there are, of a batch.
     pub(super) fn new<T>(batch: &[T], range: Range<usize>) -> Self {
-        match batch.get(range.start..range.end.min(batch.len())) {
-            Some(values) if size_of_val(batch) >= Self::LEAST_BATCH => {
-                Self { first: values.as_ptr().cast(), bytes: size_of_val(values) }
-            }
-            _ => Self::NONE,
-        }
+        batch.get(range.start..range.end.min(batch.len())).map_or(Self::NONE, |values| Self {
+            first: values.as_ptr().cast(),
+            bytes: size_of_val(values),
+        })
+    }
+
+    /// Two halves.
+    pub(super) fn halves(self) -> [Self; 2] {
+        let half = (self.bytes / 2).next_multiple_of(Self::LINE).min(self.bytes);
+        let second = self.first.wrapping_add(half);
+        [Self { bytes: half, ..self }, Self { first: second, bytes: self.bytes - half }]
+    }
+
+    /// Where it begins, if there is something.
+    pub(super) fn first(self) -> Option<*const u8> {
+        (self.bytes > 0).then_some(self.first)
     }
 
     /// Where the lines of one of `parts` equal parts are.
@@ -125,7 +140,7 @@ pub(super) struct HiddenLayer<'a> {
     pub(super) keep_sums: bool,
     /// What noise does to the sums before they are read.
     pub(super) shifts: Option<&'a [Shift]>,
-    /// What the next block reads.
+    /// What may be fetched meanwhile.
     pub(super) ahead: Ahead,
 }
 
@@ -138,18 +153,20 @@ pub(super) trait Kernel: Copy {
     const ARITHMETIC: Arithmetic;
 
     /// Quantizes `rows`, at most [`BLOCK`]; false if a value is not finite, whose code is then wrong
-    /// but in range.
+    /// but in range. What is `ahead` may be fetched meanwhile.
     fn load_reals(
         self,
         rows: Rows<'_, f32>,
         input: &Input,
         brackets: &Brackets,
+        ahead: Ahead,
         columns: &mut [Column],
     ) -> bool;
 
     /// Takes `rows`, at most [`BLOCK`], as codes; false if one is above `max`, whose code is then
-    /// wrong but in range.
-    fn load_codes(self, rows: Rows<'_, u16>, max: u8, columns: &mut [Column]) -> bool;
+    /// wrong but in range. What is `ahead` may be fetched meanwhile.
+    fn load_codes(self, rows: Rows<'_, u16>, max: u8, ahead: Ahead, columns: &mut [Column])
+    -> bool;
 
     /// Evaluates a Linear and its Lookup, from `codes` to `next`.
     fn hidden(
@@ -160,9 +177,16 @@ pub(super) trait Kernel: Copy {
         sums: &mut Planes,
     );
 
-    /// Evaluates the last Linear.
-    fn head(self, layer: &Layer, rows: usize, codes: &[Column], sums: &mut Planes);
+    /// Evaluates the last Linear. What is `ahead` may be fetched meanwhile.
+    fn head(self, layer: &Layer, rows: usize, codes: &[Column], ahead: Ahead, sums: &mut Planes);
 
     /// Turns columns into rows; `columns` fill whole tiles.
     fn transpose(self, columns: &[Column], tiles: &mut [Tile]);
+
+    /// Makes results of the sums of the first rows, as many as it has a faster way for than one by
+    /// one, and returns how many those are.
+    #[inline(always)]
+    fn emit<F: Finish>(self, _runs: &Runs, _sums: Sums<'_>, _out: &mut [F::Value]) -> usize {
+        0
+    }
 }

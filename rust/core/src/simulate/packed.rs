@@ -2,7 +2,7 @@
 
 use super::evaluate::Job;
 use super::finish::Finish;
-use super::kernel::{Ahead, BLOCK, Column, HiddenLayer, Kernel, Planes, Rows, Shift, Tile};
+use super::kernel::{Ahead, BLOCK, Column, HiddenLayer, Kernel, Planes, Rows, Shift, Sums, Tile};
 use super::noise::block_of;
 use super::program::{OutputGroup, Program};
 use super::source::Source;
@@ -56,18 +56,33 @@ pub(super) fn evaluate<K: Kernel, S: Source, F: Finish>(
     let width = job.graph.n_outputs();
     for (start, out) in (start..).step_by(BLOCK).zip(out.chunks_mut(BLOCK * width)) {
         let rows = out.len() / width;
-        load(kernel, job, program, start, rows, scratch)?;
-        hidden_layers(kernel, job, program, start, rows, scratch);
+        // The next block is fetched while this one is loaded and while its first sums are computed.
+        let [ahead, later] = job.source.ahead(start + rows, BLOCK).halves();
+        load(kernel, job, program, (start, rows), ahead, scratch)?;
+        hidden_layers(kernel, job, program, (start, rows), later, scratch);
         let Some(head) = program.layers.last() else { return Ok(()) };
-        let codes = if job.graph.hidden().is_empty() { &scratch.inputs } else { &scratch.codes };
-        kernel.head(head, rows, codes, &mut scratch.sums);
+        let (codes, later) = if job.graph.hidden().is_empty() {
+            (&scratch.inputs, later)
+        } else {
+            (&scratch.codes, Ahead::NONE)
+        };
+        kernel.head(head, rows, codes, later, &mut scratch.sums);
         let padded = width.next_multiple_of(16);
         kernel.transpose(&scratch.sums.low[..padded], &mut scratch.low);
         if head.wide {
             kernel.transpose(&scratch.sums.high[..padded], &mut scratch.high);
         }
         let high = head.wide.then_some(&scratch.high[..]);
-        emit(job.finish, program, width, &scratch.low, high, out);
+        // In a closure it would not be compiled for the kernel's instructions.
+        let done = if let Some(runs) = &program.runs {
+            let sums = Sums { low: &scratch.low[0], high: high.map(|high| &high[0]) };
+            kernel.emit::<F>(runs, sums, out)
+        } else {
+            0
+        };
+        if done < rows {
+            emit(job.finish, program, width, (&scratch.low, high), done, out);
+        }
     }
     Ok(())
 }
@@ -78,8 +93,8 @@ fn load<K: Kernel, S: Source, F: Finish>(
     kernel: K,
     job: Job<'_, S, F>,
     program: &Program,
-    start: usize,
-    rows: usize,
+    (start, rows): (usize, usize),
+    ahead: Ahead,
     scratch: &mut Scratch,
 ) -> Result<(), InputError> {
     let (graph, width) = (job.graph, job.graph.n_features());
@@ -90,11 +105,11 @@ fn load<K: Kernel, S: Source, F: Finish>(
         && let Some(brackets) = program.brackets(graph.input(), K::ARITHMETIC)
     {
         let rows = Rows { values: &x[range], width };
-        if kernel.load_reals(rows, graph.input(), brackets, columns) {
+        if kernel.load_reals(rows, graph.input(), brackets, ahead, columns) {
             return Ok(());
         }
     } else if let Some(codes) = job.source.codes()
-        && kernel.load_codes(Rows { values: &codes[range], width }, max, columns)
+        && kernel.load_codes(Rows { values: &codes[range], width }, max, ahead, columns)
     {
         return Ok(());
     }
@@ -104,7 +119,7 @@ fn load<K: Kernel, S: Source, F: Finish>(
     for (row, codes) in (start..).zip(staged.chunks_exact_mut(width)) {
         job.source.load(row, codes)?;
     }
-    kernel.load_codes(Rows { values: staged, width }, max, columns);
+    kernel.load_codes(Rows { values: staged, width }, max, Ahead::NONE, columns);
     Ok(())
 }
 
@@ -114,15 +129,15 @@ fn hidden_layers<K: Kernel, S: Source, F: Finish>(
     kernel: K,
     job: Job<'_, S, F>,
     program: &Program,
-    start: usize,
-    rows: usize,
+    (start, rows): (usize, usize),
+    ahead: Ahead,
     scratch: &mut Scratch,
 ) {
     let Scratch { inputs, codes, next, sums, shifts, .. } = scratch;
     for (index, (layer, hidden)) in program.layers.iter().zip(job.graph.hidden()).enumerate() {
         let from: &[Column] = if index == 0 { inputs } else { codes };
         let lookup = &hidden.lookup;
-        let ahead = if index == 0 { job.source.ahead(start + rows, BLOCK) } else { Ahead::NONE };
+        let ahead = if index == 0 { ahead } else { Ahead::NONE };
         let part = (block_of(start), index, rows);
         let shifts = job.errors.and_then(|errors| errors.shift(part, lookup.len(), shifts));
         let misread = job.errors.filter(|_| shifts.is_none());
@@ -143,18 +158,18 @@ fn hidden_layers<K: Kernel, S: Source, F: Finish>(
     }
 }
 
-/// Makes results of sums, eight outputs at a time.
+/// Makes results of the sums of the rows that are not done, eight outputs at a time.
 #[inline(always)]
 fn emit<F: Finish>(
     finish: F,
     program: &Program,
     width: usize,
-    low: &[Tile],
-    high: Option<&[Tile]>,
+    (low, high): (&[Tile], Option<&[Tile]>),
+    done: usize,
     out: &mut [F::Value],
 ) {
     for (index, group) in program.outputs.iter().enumerate() {
-        let part = Part { finish, group, index, width };
+        let part = Part { finish, group, index, width, done };
         let (low, high) = (&low[index / 2], high.map(|high| &high[index / 2]));
         // A known number of results is written by few instructions.
         match (width - 8 * index).min(8) {
@@ -176,24 +191,27 @@ struct Part<'a, F> {
     group: &'a OutputGroup,
     index: usize,
     width: usize,
+    /// Rows that have their results.
+    done: usize,
 }
 
 impl<F: Finish> Part<'_, F> {
     /// Writes the first `N` of the eight for every row.
     #[inline(always)]
     fn emit<const N: usize>(&self, low: &Tile, high: Option<&Tile>, out: &mut [F::Value]) {
-        let rows = out.chunks_exact_mut(self.width).map(|row| &mut row[8 * self.index..][..N]);
+        let rows = out.chunks_exact_mut(self.width).skip(self.done);
+        let rows = rows.map(|row| &mut row[8 * self.index..][..N]);
         let half = |row: &[u8; 16]| row.as_chunks::<8>().0[self.index % 2].map(i32::from);
         // One loop for both would not be vectorized.
         match high {
             None => {
-                for (out, low) in rows.zip(&low.0) {
+                for (out, low) in rows.zip(&low.0[self.done..]) {
                     let values = self.finish.eight(self.group, half(low));
                     out.copy_from_slice(&values[..N]);
                 }
             }
             Some(high) => {
-                for (out, (low, high)) in rows.zip(low.0.iter().zip(&high.0)) {
+                for (out, (low, high)) in rows.zip(low.0.iter().zip(&high.0).skip(self.done)) {
                     let (mut distances, high) = (half(low), half(high));
                     for (distance, high) in distances.iter_mut().zip(high) {
                         *distance |= high << 8;

@@ -1,7 +1,7 @@
 //! The packed kernel in plain loops, which compilers vectorize for any processor.
 
 use super::bracket::{Arithmetic, Brackets, ROUNDING};
-use super::kernel::{BLOCK, Column, HiddenLayer, Kernel, Planes, Rows, Shift, Tile};
+use super::kernel::{Ahead, BLOCK, Column, HiddenLayer, Kernel, Planes, Rows, Shift, Tile};
 use super::program::{Layer, Term};
 use super::table::{Bytes, Read, Step};
 use crate::input::Input;
@@ -25,6 +25,7 @@ impl Kernel for Portable {
         rows: Rows<'_, f32>,
         input: &Input,
         brackets: &Brackets,
+        _ahead: Ahead,
         columns: &mut [Column],
     ) -> bool {
         let mut all_finite = true;
@@ -54,7 +55,13 @@ impl Kernel for Portable {
         all_finite
     }
 
-    fn load_codes(self, rows: Rows<'_, u16>, max: u8, columns: &mut [Column]) -> bool {
+    fn load_codes(
+        self,
+        rows: Rows<'_, u16>,
+        max: u8,
+        _ahead: Ahead,
+        columns: &mut [Column],
+    ) -> bool {
         let mut highest = 0;
         for (row, values) in rows.values.chunks_exact(rows.width).enumerate() {
             for (column, &code) in columns.iter_mut().zip(values) {
@@ -120,7 +127,7 @@ impl Kernel for Portable {
         }
     }
 
-    fn head(self, layer: &Layer, _rows: usize, codes: &[Column], sums: &mut Planes) {
+    fn head(self, layer: &Layer, _rows: usize, codes: &[Column], _ahead: Ahead, sums: &mut Planes) {
         for neuron in 0..layer.neurons.len() {
             if layer.is_narrow(neuron) {
                 for (start, terms) in layer.groups(neuron) {

@@ -39,10 +39,13 @@ pub(crate) struct Program {
     rounded_twice: OnceLock<Option<Brackets>>,
     /// Constants of the outputs, eight by eight.
     pub(super) outputs: Vec<OutputGroup>,
+    /// The same in the order of results; none if a row has more outputs than a tile has columns.
+    pub(super) runs: Option<Runs>,
 }
 
 /// Constants of eight outputs; those beyond the last one are never used.
 #[derive(Debug, Clone)]
+#[repr(C)]
 pub(super) struct OutputGroup {
     /// Each accumulator's proven minimum.
     pub(super) low: [i64; 8],
@@ -52,7 +55,55 @@ pub(super) struct OutputGroup {
     pub(super) offset: [f64; 8],
 }
 
+/// Some rows' results in the order in which they are stored, eight by eight.
+#[derive(Debug)]
+pub(super) struct Runs {
+    /// Rows whose results are so many.
+    pub(super) rows: usize,
+    pub(super) runs: Vec<Run>,
+}
+
+/// Eight results that follow each other, across rows.
+#[derive(Debug)]
+#[repr(C, align(64))]
+pub(super) struct Run {
+    pub(super) group: OutputGroup,
+    /// Where each is in four rows of a tile: sixteen times the row, plus the column, in the first byte.
+    pub(super) places: [[u8; 8]; 8],
+    /// The first of these four rows.
+    pub(super) first: usize,
+}
+
+impl Runs {
+    /// Rows that a run may span.
+    pub(super) const SPAN: usize = 4;
+
+    fn new(outputs: &[OutputGroup], n: usize) -> Option<Self> {
+        let rows = if n.is_multiple_of(2) { Self::SPAN } else { 2 * Self::SPAN };
+        let run = |index: usize| {
+            let first = (8 * index / n).min(rows - Self::SPAN);
+            let place = |at: usize| 16 * ((8 * index + at) / n - first) + (8 * index + at) % n;
+            let places = |at: usize| [place(at).to_le_bytes()[0], 0, 0, 0, 0, 0, 0, 0];
+            let group = OutputGroup::gather(outputs, |at| (8 * index + at) % n);
+            Run { group, places: std::array::from_fn(places), first }
+        };
+        let runs = (0..n * rows / 8).map(run);
+        (2..=16).contains(&n).then(|| Self { rows, runs: runs.collect() })
+    }
+}
+
 impl OutputGroup {
+    /// Any eight outputs of these groups.
+    fn gather(outputs: &[Self], which: impl Fn(usize) -> usize) -> Self {
+        let from = |at: usize| (&outputs[which(at) / 8], which(at) % 8);
+        Self {
+            low: std::array::from_fn(|at| from(at).0.low[from(at).1]),
+            low_steps: std::array::from_fn(|at| from(at).0.low_steps[from(at).1]),
+            scale: std::array::from_fn(|at| from(at).0.scale[from(at).1]),
+            offset: std::array::from_fn(|at| from(at).0.offset[from(at).1]),
+        }
+    }
+
     #[expect(clippy::cast_precision_loss, reason = "below 2^52")]
     fn all(graph: &IntegerGraph, intervals: &[Interval]) -> Vec<Self> {
         let zero = Self { low: [0; 8], low_steps: [0.0; 8], scale: [0.0; 8], offset: [0.0; 8] };
@@ -128,11 +179,16 @@ impl Program {
         let outputs = graph.intervals().last()?;
         let exact =
             |acc: &Interval| acc.low.unsigned_abs().max(acc.high.unsigned_abs()) < MAX_EXACT;
-        outputs.iter().all(exact).then(|| Self {
+        if !outputs.iter().all(exact) {
+            return None;
+        }
+        let groups = OutputGroup::all(graph, outputs);
+        Some(Self {
             layers,
             fused: OnceLock::new(),
             rounded_twice: OnceLock::new(),
-            outputs: OutputGroup::all(graph, outputs),
+            runs: Runs::new(&groups, outputs.len()),
+            outputs: groups,
         })
     }
 

@@ -4,7 +4,7 @@
 
 use std::arch::x86_64::*;
 
-use super::super::bracket::{Arithmetic, ROUNDING};
+use super::super::bracket::{Arithmetic, BEYOND, MIDDLE, ROUNDING};
 use super::super::table::{Bytes, Read, Table};
 use super::vector::{MAX_ROWS, Vector};
 
@@ -20,7 +20,8 @@ pub(super) struct Constants([Half; 2]);
 struct Half {
     below: __m256,
     above: __m256,
-    floor: __m256,
+    /// Bits of what a value [`MIDDLE`] below code 0 is rounded to.
+    base: __m256i,
 }
 
 impl Half {
@@ -32,7 +33,10 @@ impl Half {
             Self {
                 below: _mm256_loadu_ps(below),
                 above: _mm256_loadu_ps(above),
-                floor: _mm256_loadu_ps(floor),
+                base: _mm256_sub_epi32(
+                    _mm256_loadu_si256(floor.cast()),
+                    _mm256_set1_epi32(MIDDLE.into()),
+                ),
             }
         }
     }
@@ -205,22 +209,30 @@ impl Vector for Ymm {
     }
 
     #[inline(always)]
-    unsafe fn bracket(
+    unsafe fn quantize<const EXACT: bool>(
         rows: [*const f32; MAX_ROWS],
         Constants([low, high]): Constants,
     ) -> (Self, Self) {
         unsafe {
-            let (a_low, first_doubt_a) = bracket_row(rows[0], low);
-            let (a_high, second_doubt_a) = bracket_row(rows[0].add(8), high);
-            let (b_low, first_doubt_b) = bracket_row(rows[1], low);
-            let (b_high, second_doubt_b) = bracket_row(rows[1].add(8), high);
-            let doubt_a = _mm256_or_si256(first_doubt_a, second_doubt_a);
-            let doubt_b = _mm256_or_si256(first_doubt_b, second_doubt_b);
-            let doubt = _mm256_or_si256(doubt_a, doubt_b);
+            let (a_low, unsure_0) = distances::<EXACT>(rows[0], low);
+            let (a_high, unsure_1) = distances::<EXACT>(rows[0].add(8), high);
+            let (b_low, unsure_2) = distances::<EXACT>(rows[1], low);
+            let (b_high, unsure_3) = distances::<EXACT>(rows[1].add(8), high);
+            let first = _mm256_packs_epi32(a_low, a_high);
+            let second = _mm256_packs_epi32(b_low, b_high);
+            let beyond = _mm256_set1_epi16(BEYOND.cast_signed());
+            let mut doubt = _mm256_and_si256(_mm256_or_si256(first, second), beyond);
+            if !EXACT {
+                let unsure_a = _mm256_or_si256(unsure_0, unsure_1);
+                let unsure_b = _mm256_or_si256(unsure_2, unsure_3);
+                doubt = _mm256_or_si256(doubt, _mm256_or_si256(unsure_a, unsure_b));
+            }
+            let middle = _mm256_set1_epi16(MIDDLE);
+            let (first, second) =
+                (_mm256_sub_epi16(first, middle), _mm256_sub_epi16(second, middle));
             // Packs work within 16 bytes, so each of these gets four features of four halves.
-            let words = (_mm256_packs_epi32(a_low, a_high), _mm256_packs_epi32(b_low, b_high));
+            let packed = _mm256_packus_epi16(first, second);
             let order = _mm256_setr_epi32(0, 4, 1, 5, 2, 6, 3, 7);
-            let packed = _mm256_packus_epi16(words.0, words.1);
             (Self(_mm256_permutevar8x32_epi32(packed, order)), Self(doubt))
         }
     }
@@ -238,18 +250,21 @@ impl Vector for Ymm {
     }
 }
 
-/// Distances of eight rounded values from code 0, and bits that are zero where they are certain.
+/// Distances of eight rounded values from [`MIDDLE`] below code 0 and, unless `EXACT`, bits that are
+/// zero where both factors agree.
 ///
 /// # Safety
 /// As [`Vector`].
 #[inline(always)]
-unsafe fn bracket_row(row: *const f32, constants: Half) -> (__m256i, __m256i) {
+unsafe fn distances<const EXACT: bool>(row: *const f32, constants: Half) -> (__m256i, __m256i) {
     unsafe {
         let (x, rounding) = (_mm256_loadu_ps(row), _mm256_set1_ps(ROUNDING));
-        let step = _mm256_fmadd_ps(x, constants.below, rounding);
-        let other = _mm256_fmadd_ps(x, constants.above, rounding);
-        let doubt = _mm256_castps_si256(_mm256_sub_ps(step, other));
-        let step = _mm256_castps_si256(_mm256_max_ps(step, constants.floor));
-        (_mm256_sub_epi32(step, _mm256_castps_si256(constants.floor)), doubt)
+        let step = _mm256_castps_si256(_mm256_fmadd_ps(x, constants.below, rounding));
+        let distance = _mm256_sub_epi32(step, constants.base);
+        if EXACT {
+            return (distance, step);
+        }
+        let other = _mm256_castps_si256(_mm256_fmadd_ps(x, constants.above, rounding));
+        (distance, _mm256_xor_si256(step, other))
     }
 }

@@ -4,7 +4,10 @@
 
 use std::arch::x86_64::*;
 
-use super::super::bracket::{Arithmetic, ROUNDING};
+use super::super::bracket::{Arithmetic, BEYOND, MIDDLE, ROUNDING};
+use super::super::finish::Finish;
+use super::super::kernel::Sums;
+use super::super::program::{Run, Runs};
 use super::super::table::{Bytes, Read, Table};
 use super::vector::{MAX_ROWS, Vector};
 
@@ -17,7 +20,8 @@ pub(super) struct Zmm<const VBMI: bool>(__m512i);
 pub(super) struct Constants {
     below: __m512,
     above: __m512,
-    floor: __m512,
+    /// Bits of what a value [`MIDDLE`] below code 0 is rounded to.
+    base: __m512i,
 }
 
 // SAFETY, for all of this file: the instructions are those of the type's instruction set and memory is
@@ -169,24 +173,37 @@ impl<const VBMI: bool> Vector for Zmm<VBMI> {
             Constants {
                 below: _mm512_loadu_ps(below),
                 above: _mm512_loadu_ps(above),
-                floor: _mm512_loadu_ps(floor),
+                base: _mm512_sub_epi32(
+                    _mm512_loadu_si512(floor.cast()),
+                    _mm512_set1_epi32(MIDDLE.into()),
+                ),
             }
         }
     }
 
     #[inline(always)]
-    unsafe fn bracket(rows: [*const f32; MAX_ROWS], constants: Constants) -> (Self, Self) {
+    unsafe fn quantize<const EXACT: bool>(
+        rows: [*const f32; MAX_ROWS],
+        constants: Constants,
+    ) -> (Self, Self) {
         unsafe {
-            let (a, doubt_a) = bracket_row(rows[0], constants);
-            let (b, doubt_b) = bracket_row(rows[1], constants);
-            let (c, doubt_c) = bracket_row(rows[2], constants);
-            let (d, doubt_d) = bracket_row(rows[3], constants);
-            let doubt = _mm512_or_si512(doubt_a, _mm512_or_si512(doubt_b, doubt_c));
-            let doubt = _mm512_or_si512(doubt, doubt_d);
+            let (a, unsure_a) = distances::<EXACT>(rows[0], constants);
+            let (b, unsure_b) = distances::<EXACT>(rows[1], constants);
+            let (c, unsure_c) = distances::<EXACT>(rows[2], constants);
+            let (d, unsure_d) = distances::<EXACT>(rows[3], constants);
+            let (first, second) = (_mm512_packs_epi32(a, b), _mm512_packs_epi32(c, d));
+            let beyond = _mm512_set1_epi16(BEYOND.cast_signed());
+            let mut doubt = _mm512_and_si512(_mm512_or_si512(first, second), beyond);
+            if !EXACT {
+                let unsure = _mm512_or_si512(unsure_a, _mm512_or_si512(unsure_b, unsure_c));
+                doubt = _mm512_or_si512(doubt, _mm512_or_si512(unsure, unsure_d));
+            }
+            let middle = _mm512_set1_epi16(MIDDLE);
+            let (first, second) =
+                (_mm512_sub_epi16(first, middle), _mm512_sub_epi16(second, middle));
             // Packs work within 16 bytes, so each of these gets four features of all rows.
-            let words = (_mm512_packs_epi32(a, b), _mm512_packs_epi32(c, d));
+            let packed = _mm512_packus_epi16(first, second);
             let order = _mm512_setr_epi32(0, 4, 8, 12, 1, 5, 9, 13, 2, 6, 10, 14, 3, 7, 11, 15);
-            let packed = _mm512_packus_epi16(words.0, words.1);
             (Self(_mm512_permutexvar_epi32(order, packed)), Self(doubt))
         }
     }
@@ -204,21 +221,138 @@ impl<const VBMI: bool> Vector for Zmm<VBMI> {
             (Self(_mm512_permutexvar_epi64(order, packed)), beyond)
         }
     }
+
+    #[inline(always)]
+    unsafe fn emit<F: Finish>(
+        Runs { rows, runs }: &Runs,
+        sums: Sums<'_>,
+        groups: usize,
+        to: *mut u8,
+    ) -> bool {
+        if !VBMI {
+            return false;
+        }
+        // As few passes over the sums as registers allow, with as many runs each.
+        let each = runs.len().div_ceil(runs.len().div_ceil(MAX_RUNS));
+        for (pass, part) in runs.chunks(each).enumerate() {
+            let emission = Emission { sums, rows: *rows, groups, stride: 64 * runs.len() };
+            let to = to.wrapping_add(64 * each * pass);
+            unsafe {
+                match part.len() {
+                    1 => emission.emit::<F, 1>(part, to),
+                    2 => emission.emit::<F, 2>(part, to),
+                    3 => emission.emit::<F, 3>(part, to),
+                    4 => emission.emit::<F, 4>(part, to),
+                    _ => emission.emit::<F, MAX_RUNS>(part, to),
+                }
+            }
+        }
+        true
+    }
 }
 
-/// Distances of sixteen rounded values from code 0, and bits that are zero where they are certain.
+/// Runs whose constants stay in registers.
+const MAX_RUNS: usize = 5;
+
+/// `2^52`, whose bits an integer below `2^52` can be put into: the result is their sum.
+const POWER: f64 = 4_503_599_627_370_496.0;
+
+/// Results to make of sums.
+struct Emission<'a> {
+    sums: Sums<'a>,
+    /// Rows of a group.
+    rows: usize,
+    groups: usize,
+    /// Bytes of a group's results.
+    stride: usize,
+}
+
+impl Emission<'_> {
+    /// Stores the first `N` of `runs` for each group.
+    ///
+    /// # Safety
+    /// As [`Vector::emit`], with VBMI; there must be as many runs.
+    #[inline(always)]
+    unsafe fn emit<F: Finish, const N: usize>(&self, runs: &[Run], to: *mut u8) {
+        unsafe {
+            // One loop for both would test which it is at each step.
+            match self.sums.high {
+                None => self.emit_as::<F, N, false>(runs, to),
+                Some(_) => self.emit_as::<F, N, true>(runs, to),
+            }
+        }
+    }
+
+    /// The same of sums of 16 bits if `WIDE`, else of 8.
+    ///
+    /// # Safety
+    /// The same.
+    #[inline(always)]
+    unsafe fn emit_as<F: Finish, const N: usize, const WIDE: bool>(
+        &self,
+        runs: &[Run],
+        to: *mut u8,
+    ) {
+        unsafe {
+            let (zero, power) = (_mm512_setzero_si512(), _mm512_set1_pd(POWER));
+            let (mut places, mut low) = ([zero; N], [zero; N]);
+            let (mut low_steps, mut scale, mut offset) = ([power; N], [power; N], [power; N]);
+            for (at, run) in runs.iter().enumerate().take(N) {
+                let Run { group, places: place, .. } = run;
+                places[at] = _mm512_loadu_si512(place.as_ptr().cast());
+                low[at] = _mm512_loadu_si512(group.low.as_ptr().cast());
+                low_steps[at] = _mm512_sub_pd(_mm512_loadu_pd(group.low_steps.as_ptr()), power);
+                scale[at] = _mm512_loadu_pd(group.scale.as_ptr());
+                offset[at] = _mm512_loadu_pd(group.offset.as_ptr());
+            }
+            let start = if F::REAL { _mm512_castpd_si512(power) } else { zero };
+            let low_rows = self.sums.low.0.as_ptr();
+            let high_rows = self.sums.high.map_or(low_rows, |high| high.0.as_ptr());
+            for group in 0..self.groups {
+                for at in 0..N {
+                    let first = group * self.rows + runs[at].first;
+                    let sums = _mm512_loadu_si512(low_rows.add(first).cast());
+                    let lowest = 0x0101_0101_0101_0101;
+                    let mut sum = _mm512_mask_permutexvar_epi8(start, lowest, places[at], sums);
+                    if WIDE {
+                        let sums = _mm512_loadu_si512(high_rows.add(first).cast());
+                        let places = _mm512_slli_epi64::<8>(places[at]);
+                        sum = _mm512_mask_permutexvar_epi8(sum, lowest << 1, places, sums);
+                    }
+                    let result = if F::REAL {
+                        // Exact, as below 2^52.
+                        let accumulator = _mm512_add_pd(_mm512_castsi512_pd(sum), low_steps[at]);
+                        let product = _mm512_mul_pd(accumulator, scale[at]);
+                        _mm512_castpd_si512(_mm512_add_pd(product, offset[at]))
+                    } else {
+                        _mm512_add_epi64(sum, low[at])
+                    };
+                    _mm512_storeu_si512(to.add(group * self.stride + 64 * at).cast(), result);
+                }
+            }
+        }
+    }
+}
+
+/// Distances of sixteen rounded values from [`MIDDLE`] below code 0 and, unless `EXACT`, bits that are
+/// zero where both factors agree.
 ///
 /// # Safety
 /// As [`Vector`].
 #[inline(always)]
-unsafe fn bracket_row(row: *const f32, constants: Constants) -> (__m512i, __m512i) {
+unsafe fn distances<const EXACT: bool>(
+    row: *const f32,
+    constants: Constants,
+) -> (__m512i, __m512i) {
     unsafe {
         let (x, rounding) = (_mm512_loadu_ps(row), _mm512_set1_ps(ROUNDING));
-        let step = _mm512_fmadd_ps(x, constants.below, rounding);
-        let other = _mm512_fmadd_ps(x, constants.above, rounding);
-        let doubt = _mm512_castps_si512(_mm512_sub_ps(step, other));
-        let step = _mm512_castps_si512(_mm512_max_ps(step, constants.floor));
-        (_mm512_sub_epi32(step, _mm512_castps_si512(constants.floor)), doubt)
+        let step = _mm512_castps_si512(_mm512_fmadd_ps(x, constants.below, rounding));
+        let distance = _mm512_sub_epi32(step, constants.base);
+        if EXACT {
+            return (distance, step);
+        }
+        let other = _mm512_castps_si512(_mm512_fmadd_ps(x, constants.above, rounding));
+        (distance, _mm512_xor_si512(step, other))
     }
 }
 

@@ -4,9 +4,12 @@ use std::arch::x86_64::{_MM_HINT_T1, _mm_prefetch};
 use std::marker::PhantomData;
 
 use super::super::bracket::{Arithmetic, Brackets};
-use super::super::kernel::{BLOCK, Column, HiddenLayer, Kernel, Planes, Rows, Shift, Tile};
+use super::super::finish::Finish;
+use super::super::kernel::{
+    Ahead, BLOCK, Column, HiddenLayer, Kernel, Planes, Rows, Shift, Sums, Tile,
+};
 use super::super::portable::{last_sum, read_entries};
-use super::super::program::{Layer, Term};
+use super::super::program::{Layer, Runs, Term};
 use super::super::table::{Bytes, Read, Step};
 use super::load;
 use super::vector::{Vector, transpose};
@@ -39,16 +42,23 @@ impl<V: Vector> Kernel for Simd<V> {
         rows: Rows<'_, f32>,
         input: &Input,
         brackets: &Brackets,
+        ahead: Ahead,
         columns: &mut [Column],
     ) -> bool {
         // SAFETY: `self` says that the instructions may be used.
-        unsafe { load::load_reals::<V>(rows, input, brackets, columns) }
+        unsafe { load::load_reals::<V>(rows, input, brackets, ahead, columns) }
     }
 
     #[inline(always)]
-    fn load_codes(self, rows: Rows<'_, u16>, max: u8, columns: &mut [Column]) -> bool {
+    fn load_codes(
+        self,
+        rows: Rows<'_, u16>,
+        max: u8,
+        ahead: Ahead,
+        columns: &mut [Column],
+    ) -> bool {
         // SAFETY: `self` says that the instructions may be used.
-        unsafe { load::load_codes::<V>(rows, max, columns) }
+        unsafe { load::load_codes::<V>(rows, max, ahead, columns) }
     }
 
     #[inline(always)]
@@ -71,14 +81,14 @@ impl<V: Vector> Kernel for Simd<V> {
     }
 
     #[inline(always)]
-    fn head(self, layer: &Layer, rows: usize, codes: &[Column], sums: &mut Planes) {
+    fn head(self, layer: &Layer, rows: usize, codes: &[Column], ahead: Ahead, sums: &mut Planes) {
         let codes = &codes[..layer.n_inputs];
         // SAFETY: `self` says that the instructions may be used, and all inputs have a column.
         unsafe {
             if rows <= V::BYTES {
-                head::<V, 1>(layer, rows, codes, sums);
+                head::<V, 1>(layer, rows, codes, ahead, sums);
             } else {
-                head::<V, REGISTERS>(layer, rows, codes, sums);
+                head::<V, REGISTERS>(layer, rows, codes, ahead, sums);
             }
         }
     }
@@ -102,6 +112,17 @@ impl<V: Vector> Kernel for Simd<V> {
             }
         }
     }
+
+    #[inline(always)]
+    fn emit<F: Finish>(self, runs: &Runs, sums: Sums<'_>, out: &mut [F::Value]) -> usize {
+        const { assert!(size_of::<F::Value>() == 8, "results have 64 bits") };
+        let groups = out.len() / (8 * runs.runs.len());
+        let to = out.as_mut_ptr().cast();
+        // SAFETY: `self` says that the instructions may be used; there is room for the results of as
+        // many groups of rows, which are of the type that `F` says.
+        let done = unsafe { V::emit::<F>(runs, sums, groups, to) };
+        if done { groups * runs.rows } else { 0 }
+    }
 }
 
 /// A Linear and its Lookup, `N` registers at a time.
@@ -117,10 +138,7 @@ unsafe fn hidden<V: Vector, const N: usize>(
 ) {
     for (neuron, next) in (0..task.layer.neurons.len()).zip(next) {
         let Some(table) = &task.layer.neurons[neuron].table else { continue };
-        for line in task.ahead.lines(neuron, task.layer.neurons.len()) {
-            // SAFETY: a hint, which any address may be given to.
-            unsafe { _mm_prefetch::<_MM_HINT_T1>(line.cast()) };
-        }
+        fetch(task.ahead, neuron, task.layer);
         let read = V::read(table);
         let keep = task.keep_sums || matches!(read, Read::Entries);
         let shift = task.shifts.map(|shifts| &shifts[neuron]);
@@ -141,6 +159,15 @@ unsafe fn hidden<V: Vector, const N: usize>(
     }
 }
 
+/// Fetches one neuron's part of what is ahead.
+#[inline(always)]
+fn fetch(ahead: Ahead, neuron: usize, layer: &Layer) {
+    for line in ahead.lines(neuron, layer.neurons.len()) {
+        // SAFETY: a hint, which any address may be given to.
+        unsafe { _mm_prefetch::<_MM_HINT_T1>(line.cast()) };
+    }
+}
+
 /// The last Linear, `N` registers at a time.
 ///
 /// # Safety
@@ -150,9 +177,11 @@ unsafe fn head<V: Vector, const N: usize>(
     layer: &Layer,
     rows: usize,
     codes: &[Column],
+    ahead: Ahead,
     sums: &mut Planes,
 ) {
     for neuron in 0..layer.neurons.len() {
+        fetch(ahead, neuron, layer);
         let mut first = 0;
         while first < rows {
             let part = Part { layer, neuron, codes, first };

@@ -1,9 +1,10 @@
 //! From rows to columns of codes.
 
-use std::arch::x86_64::{_MM_HINT_T0, _mm_prefetch};
+use std::arch::x86_64::{_MM_HINT_T0, _MM_HINT_T1, _mm_prefetch};
+use std::mem::{MaybeUninit, transmute_copy};
 
 use super::super::bracket::Brackets;
-use super::super::kernel::{BLOCK, Column, Rows};
+use super::super::kernel::{Ahead, BLOCK, Column, Rows};
 use super::vector::{MAX_ROWS, Vector, transpose};
 use crate::input::Input;
 
@@ -44,9 +45,10 @@ struct Places<T> {
     width: usize,
     /// The last row that there is; it stands in for those beyond it.
     last: usize,
-    /// As many values that are needed soon, one after the other: memory and its pages are faster in
-    /// order.
-    next: *const T,
+    /// From each row's values to those that are taken next.
+    next: usize,
+    /// Where lines are that will be read later: half as many as these values fill.
+    ahead: *const u8,
 }
 
 impl<T> Places<T> {
@@ -73,8 +75,13 @@ impl<T> Matrix<T> {
     /// # Safety
     /// As [`Vector`].
     #[inline(always)]
-    unsafe fn load<V: Vector>(&self, columns: &mut [Column], loader: &mut impl Load<V, T>) {
-        let mut row = 0;
+    unsafe fn load<V: Vector>(
+        &self,
+        columns: &mut [Column],
+        ahead: Ahead,
+        loader: &mut impl Load<V, T>,
+    ) {
+        let (mut row, mut tiles) = (0, 0);
         while row < self.rows {
             let last = self.rows - row - 1;
             let mut column = 0;
@@ -86,9 +93,14 @@ impl<T> Matrix<T> {
                 // within a block, as `row` is a multiple of what divides it; the rest is the caller's.
                 unsafe {
                     let place = self.values.add(row * self.width + first);
-                    let next = self.values.wrapping_add((row + V::BYTES) * self.width);
-                    let next = next.wrapping_add(column * V::BYTES);
-                    let places = Places { first: place, width: self.width, last, next };
+                    let beside = column + TILE;
+                    let next =
+                        if beside < self.width { beside } else { V::BYTES * self.width } - first;
+                    // Without any, these values themselves: they are here, which costs least.
+                    let line = tiles * V::BYTES / 2 * Ahead::LINE;
+                    let ahead =
+                        ahead.first().map_or(place.cast(), |first| first.wrapping_add(line));
+                    let places = Places { first: place, width: self.width, last, next, ahead };
                     loader.turn_to(first);
                     let codes = if last + 1 >= V::BYTES {
                         tile::<V, T, true>(&places, loader)
@@ -100,6 +112,7 @@ impl<T> Matrix<T> {
                     }
                 }
                 column += TILE;
+                tiles += 1;
             }
             row += V::BYTES;
         }
@@ -117,15 +130,19 @@ unsafe fn tile<V: Vector, T, const FULL: bool>(
 ) -> [V; TILE] {
     // SAFETY: the caller's; a prefetch is a hint, which any address may be given to.
     unsafe {
-        let mut codes = [V::bytes(0); TILE];
+        // Zeros would be stored first, and never read.
+        let mut codes = [const { MaybeUninit::<V>::uninit() }; TILE];
         for (at, loaded) in codes.iter_mut().enumerate() {
             let rows = places.rows::<V, FULL>(at);
-            for part in 0..V::ROWS {
-                let next = places.next.wrapping_add((at * V::ROWS + part) * TILE);
-                _mm_prefetch::<_MM_HINT_T0>(next.cast());
+            for row in &rows[..V::ROWS] {
+                _mm_prefetch::<_MM_HINT_T0>(row.wrapping_add(places.next).cast());
             }
-            *loaded = loader.load(rows);
+            for line in at * V::ROWS / 2..(at + 1) * V::ROWS / 2 {
+                _mm_prefetch::<_MM_HINT_T1>(places.ahead.wrapping_add(line * Ahead::LINE).cast());
+            }
+            loaded.write(loader.load(rows));
         }
+        let mut codes: [V; TILE] = transmute_copy(&codes);
         loader.settle(places, &mut codes);
         transpose(codes)
     }
@@ -158,6 +175,29 @@ pub(super) unsafe fn load_reals<V: Vector>(
     rows: Rows<'_, f32>,
     input: &Input,
     brackets: &Brackets,
+    ahead: Ahead,
+    columns: &mut [Column],
+) -> bool {
+    // SAFETY: the caller's.
+    unsafe {
+        if brackets.is_exact {
+            load_reals_as::<V, true>(rows, input, brackets, ahead, columns)
+        } else {
+            load_reals_as::<V, false>(rows, input, brackets, ahead, columns)
+        }
+    }
+}
+
+/// The same with one factor a feature if `EXACT`, else with two.
+///
+/// # Safety
+/// As [`Vector`].
+#[inline(always)]
+unsafe fn load_reals_as<V: Vector, const EXACT: bool>(
+    rows: Rows<'_, f32>,
+    input: &Input,
+    brackets: &Brackets,
+    ahead: Ahead,
     columns: &mut [Column],
 ) -> bool {
     let mut padded = None;
@@ -165,24 +205,22 @@ pub(super) unsafe fn load_reals<V: Vector>(
     // SAFETY: the constants have at least sixteen entries; the matrix gives pointers to sixteen
     // values; the rest is the caller's.
     unsafe {
-        let constants = constants::<V>(brackets, 0);
-        let max = V::bytes(brackets.max_code);
-        let mut loader = Reals {
+        let mut loader = Reals::<V, EXACT> {
             input,
             brackets,
-            max,
+            max: V::bytes(brackets.max_code),
             first: 0,
-            constants,
+            constants: constants::<V>(brackets, 0),
             doubt: V::bytes(0),
             all_finite: true,
         };
-        matrix.load(columns, &mut loader);
+        matrix.load(columns, ahead, &mut loader);
         loader.all_finite
     }
 }
 
 /// Loads real values.
-struct Reals<'a, V: Vector> {
+struct Reals<'a, V: Vector, const EXACT: bool> {
     input: &'a Input,
     brackets: &'a Brackets,
     max: V,
@@ -194,7 +232,7 @@ struct Reals<'a, V: Vector> {
     all_finite: bool,
 }
 
-impl<V: Vector> Load<V, f32> for Reals<'_, V> {
+impl<V: Vector, const EXACT: bool> Load<V, f32> for Reals<'_, V, EXACT> {
     #[inline(always)]
     unsafe fn turn_to(&mut self, first: usize) {
         // SAFETY: the caller's; constants are padded to the columns of a matrix.
@@ -205,7 +243,7 @@ impl<V: Vector> Load<V, f32> for Reals<'_, V> {
     unsafe fn load(&mut self, rows: [*const f32; MAX_ROWS]) -> V {
         // SAFETY: the caller's.
         unsafe {
-            let (codes, doubt) = V::bracket(rows, self.constants);
+            let (codes, doubt) = V::quantize::<EXACT>(rows, self.constants);
             self.doubt = self.doubt.or(doubt);
             codes.min_bytes(self.max)
         }
@@ -221,16 +259,15 @@ impl<V: Vector> Load<V, f32> for Reals<'_, V> {
             self.doubt = V::bytes(0);
             for (at, codes) in codes.iter_mut().enumerate() {
                 let rows = places.rows::<V, false>(at);
-                let (_, doubt) = V::bracket(rows, self.constants);
+                let (_, doubt) = V::quantize::<EXACT>(rows, self.constants);
                 if !doubt.is_zero() {
                     let mut bytes = [0; 16 * MAX_ROWS];
                     codes.store(bytes.as_mut_ptr());
                     for (row, codes) in rows.iter().zip(bytes.as_chunks_mut().0).take(V::ROWS) {
-                        let mut doubts = [[0; 4]; 4 * MAX_ROWS];
-                        let (_, doubt) = V::bracket([*row; MAX_ROWS], self.constants);
-                        doubt.store(doubts.as_mut_ptr().cast());
-                        let doubts = &doubts[..V::BYTES / 4];
-                        self.all_finite &= divide(*row, self.input, self.first, doubts, codes);
+                        let (_, doubt) = V::quantize::<EXACT>([*row; MAX_ROWS], self.constants);
+                        if !doubt.is_zero() {
+                            self.all_finite &= divide(*row, self.input, self.first, codes);
+                        }
                     }
                     *codes = V::load(bytes.as_ptr());
                 }
@@ -250,26 +287,19 @@ unsafe fn constants<V: Vector>(brackets: &Brackets, first: usize) -> V::Constant
     unsafe { V::constants(tile.below.as_ptr(), tile.above.as_ptr(), tile.floor.as_ptr()) }
 }
 
-/// Replaces codes by those that division gives, of the features whose `doubts` are not zero; false if
-/// a value is not finite.
+/// Replaces codes by those that division gives; false if a value is not finite.
 ///
 /// # Safety
 /// The pointer must be to sixteen values.
-unsafe fn divide(
-    row: *const f32,
-    input: &Input,
-    first: usize,
-    doubts: &[[u8; 4]],
-    codes: &mut [u8; TILE],
-) -> bool {
+unsafe fn divide(row: *const f32, input: &Input, first: usize, codes: &mut [u8; TILE]) -> bool {
     let mut all_finite = true;
     // Columns beyond the features are padding.
-    let features = (input.n_features() - first).min(TILE);
-    for at in (0..features).filter(|at| doubts[at % doubts.len()] != [0; 4]) {
+    let features = first..input.n_features();
+    for (at, (feature, code)) in features.zip(codes).enumerate() {
         // SAFETY: by the caller's promise.
         let value = unsafe { *row.add(at) };
         if value.is_finite() {
-            codes[at] = input.code(first + at, value.into()).to_le_bytes()[0];
+            *code = input.code(feature, value.into()).to_le_bytes()[0];
         } else {
             all_finite = false;
         }
@@ -285,13 +315,14 @@ unsafe fn divide(
 pub(super) unsafe fn load_codes<V: Vector>(
     rows: Rows<'_, u16>,
     max: u8,
+    ahead: Ahead,
     columns: &mut [Column],
 ) -> bool {
     let mut padded = None;
     let matrix = Matrix::new(rows, &mut padded);
     let mut loader = Codes { max: max.into(), all_fit: true };
     // SAFETY: the matrix gives pointers to sixteen values; the rest is the caller's.
-    unsafe { matrix.load::<V>(columns, &mut loader) };
+    unsafe { matrix.load::<V>(columns, ahead, &mut loader) };
     loader.all_fit
 }
 

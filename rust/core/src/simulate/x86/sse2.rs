@@ -4,7 +4,7 @@
 
 use std::arch::x86_64::*;
 
-use super::super::bracket::{Arithmetic, ROUNDING};
+use super::super::bracket::{Arithmetic, BEYOND, MIDDLE, ROUNDING};
 use super::super::table::{Bytes, Read, Table};
 use super::vector::{MAX_ROWS, Vector};
 
@@ -20,7 +20,8 @@ pub(super) struct Constants([Quarter; 4]);
 struct Quarter {
     below: __m128,
     above: __m128,
-    floor: __m128,
+    /// Bits of what a value [`MIDDLE`] below code 0 is rounded to.
+    base: __m128i,
 }
 
 // SAFETY, for all of this file: the instructions are those of the type's instruction set and memory is
@@ -175,24 +176,34 @@ impl Vector for Xmm {
             Quarter {
                 below: _mm_loadu_ps(below.add(at)),
                 above: _mm_loadu_ps(above.add(at)),
-                floor: _mm_loadu_ps(floor.add(at)),
+                base: _mm_sub_epi32(
+                    _mm_loadu_si128(floor.add(at).cast()),
+                    _mm_set1_epi32(MIDDLE.into()),
+                ),
             }
         }))
     }
 
     #[inline(always)]
-    unsafe fn bracket(
+    unsafe fn quantize<const EXACT: bool>(
         rows: [*const f32; MAX_ROWS],
         Constants([first, second, third, fourth]): Constants,
     ) -> (Self, Self) {
         unsafe {
-            let (a, doubt_a) = bracket_four(rows[0], first);
-            let (b, doubt_b) = bracket_four(rows[0].add(4), second);
-            let (c, doubt_c) = bracket_four(rows[0].add(8), third);
-            let (d, doubt_d) = bracket_four(rows[0].add(12), fourth);
-            let doubt_low = _mm_or_si128(doubt_a, doubt_b);
-            let doubt = _mm_or_si128(doubt_low, _mm_or_si128(doubt_c, doubt_d));
+            let (a, unsure_a) = distances::<EXACT>(rows[0], first);
+            let (b, unsure_b) = distances::<EXACT>(rows[0].add(4), second);
+            let (c, unsure_c) = distances::<EXACT>(rows[0].add(8), third);
+            let (d, unsure_d) = distances::<EXACT>(rows[0].add(12), fourth);
             let (low, high) = (_mm_packs_epi32(a, b), _mm_packs_epi32(c, d));
+            let beyond = _mm_set1_epi16(BEYOND.cast_signed());
+            let mut doubt = _mm_and_si128(_mm_or_si128(low, high), beyond);
+            if !EXACT {
+                let unsure_low = _mm_or_si128(unsure_a, unsure_b);
+                let unsure_high = _mm_or_si128(unsure_c, unsure_d);
+                doubt = _mm_or_si128(doubt, _mm_or_si128(unsure_low, unsure_high));
+            }
+            let middle = _mm_set1_epi16(MIDDLE);
+            let (low, high) = (_mm_sub_epi16(low, middle), _mm_sub_epi16(high, middle));
             (Self(_mm_packus_epi16(low, high)), Self(doubt))
         }
     }
@@ -212,19 +223,24 @@ impl Vector for Xmm {
     }
 }
 
-/// Distances of four rounded values from code 0, and bits that are zero where they are certain.
+/// Distances of four rounded values from [`MIDDLE`] below code 0 and, unless `EXACT`, bits that are
+/// zero where both factors agree.
 ///
 /// # Safety
 /// As [`Vector`].
 #[inline(always)]
-unsafe fn bracket_four(values: *const f32, constants: Quarter) -> (__m128i, __m128i) {
+unsafe fn distances<const EXACT: bool>(
+    values: *const f32,
+    constants: Quarter,
+) -> (__m128i, __m128i) {
     unsafe {
-        let x = _mm_loadu_ps(values);
-        let rounding = _mm_set1_ps(ROUNDING);
-        let step = _mm_add_ps(_mm_mul_ps(x, constants.below), rounding);
-        let other = _mm_add_ps(_mm_mul_ps(x, constants.above), rounding);
-        let doubt = _mm_castps_si128(_mm_sub_ps(step, other));
-        let step = _mm_castps_si128(_mm_max_ps(step, constants.floor));
-        (_mm_sub_epi32(step, _mm_castps_si128(constants.floor)), doubt)
+        let (x, rounding) = (_mm_loadu_ps(values), _mm_set1_ps(ROUNDING));
+        let step = _mm_castps_si128(_mm_add_ps(_mm_mul_ps(x, constants.below), rounding));
+        let distance = _mm_sub_epi32(step, constants.base);
+        if EXACT {
+            return (distance, step);
+        }
+        let other = _mm_castps_si128(_mm_add_ps(_mm_mul_ps(x, constants.above), rounding));
+        (distance, _mm_xor_si128(step, other))
     }
 }

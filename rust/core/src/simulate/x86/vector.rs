@@ -1,6 +1,9 @@
 //! The vector operations that the kernel is written in.
 
 use super::super::bracket::Arithmetic;
+use super::super::finish::Finish;
+use super::super::kernel::Sums;
+use super::super::program::Runs;
 use super::super::table::{Bytes, Read, Table};
 
 /// Lanes of four rows at most share a register.
@@ -18,7 +21,7 @@ pub(super) trait Vector: Copy {
     /// Rows whose bytes of sixteen columns fill it, one to a sub-register.
     const ROWS: usize = Self::BYTES / 16;
 
-    /// How [`Vector::bracket`] adds.
+    /// How [`Vector::quantize`] adds.
     const ARITHMETIC: Arithmetic;
 
     /// The constants of sixteen features.
@@ -84,14 +87,26 @@ pub(super) trait Vector: Copy {
     unsafe fn constants(below: *const f32, above: *const f32, floor: *const f32)
     -> Self::Constants;
 
-    /// Brackets sixteen values at each of the first [`Vector::ROWS`] pointers: saturated codes, a row
-    /// to a sub-register, and lanes of 32 bits that are zero where none is in doubt; with `n` lanes,
-    /// feature `i` belongs to lane `i % n`.
-    unsafe fn bracket(rows: [*const f32; MAX_ROWS], constants: Self::Constants) -> (Self, Self);
+    /// Quantizes sixteen values at each of the first [`Vector::ROWS`] pointers: codes, a row to a
+    /// sub-register, and bits that are zero where none is in doubt.
+    ///
+    /// If `EXACT` only one factor a feature is used, which must be right. Values far from their codes
+    /// are in doubt, as are those that two factors round differently.
+    unsafe fn quantize<const EXACT: bool>(
+        rows: [*const f32; MAX_ROWS],
+        constants: Self::Constants,
+    ) -> (Self, Self);
 
     /// Sixteen codes at each of the first [`Vector::ROWS`] pointers, as bytes where they are at most
     /// `max`, a row to a sub-register. True if one is larger; it counts as `max`.
     unsafe fn narrow(rows: [*const u16; MAX_ROWS], max: u16) -> (Self, bool);
+
+    /// Stores the results of `groups` groups of rows at `to`, which must have room for them. False if
+    /// it has no fast way to do so.
+    #[inline(always)]
+    unsafe fn emit<F: Finish>(_runs: &Runs, _sums: Sums<'_>, _groups: usize, _to: *mut u8) -> bool {
+        false
+    }
 }
 
 /// Transposes the sixteen by sixteen bytes of each sub-register: byte `j` of register `i` becomes byte
