@@ -96,22 +96,31 @@ impl Ahead {
     /// Bytes that processors fetch together.
     pub(super) const LINE: usize = 64;
 
+    /// Larger blocks and their codes don't leave room for another block in the second cache.
+    const MAX_BLOCK: usize = 1 << 18;
+
     /// Nothing.
     pub(super) const NONE: Self = Self { first: std::ptr::null(), bytes: 0 };
 
-    /// The values in `range`, as far as there are, of a batch.
-    pub(super) fn new<T>(batch: &[T], range: Range<usize>) -> Self {
-        batch.get(range.start..range.end.min(batch.len())).map_or(Self::NONE, |values| Self {
-            first: values.as_ptr().cast(),
-            bytes: size_of_val(values),
-        })
+    /// What to fetch of a batch while the block of the values in `block` is loaded, and what while its
+    /// first sums are computed.
+    ///
+    /// The next block is fetched, evenly, unless the second cache has no room for so much: then half of
+    /// it and, before that, the second half of this block.
+    pub(super) fn of_block<T>(batch: &[T], block: Range<usize>) -> [Self; 2] {
+        let next = block.end..(2 * block.end - block.start).min(batch.len());
+        let [first, second] = Self::halves(&batch[next]);
+        if block.len() * size_of::<T>() <= Self::MAX_BLOCK {
+            [first, second]
+        } else {
+            let [_, rest] = Self::halves(&batch[block]);
+            [rest, first]
+        }
     }
 
-    /// Two halves.
-    pub(super) fn halves(self) -> [Self; 2] {
-        let half = (self.bytes / 2).next_multiple_of(Self::LINE).min(self.bytes);
-        let second = self.first.wrapping_add(half);
-        [Self { bytes: half, ..self }, Self { first: second, bytes: self.bytes - half }]
+    fn halves<T>(values: &[T]) -> [Self; 2] {
+        let (first, second) = values.split_at(values.len() / 2);
+        [first, second].map(|half| Self { first: half.as_ptr().cast(), bytes: size_of_val(half) })
     }
 
     /// Where it begins, if there is something.

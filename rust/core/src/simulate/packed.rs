@@ -56,8 +56,7 @@ pub(super) fn evaluate<K: Kernel, S: Source, F: Finish>(
     let width = job.graph.n_outputs();
     for (start, out) in (start..).step_by(BLOCK).zip(out.chunks_mut(BLOCK * width)) {
         let rows = out.len() / width;
-        // The next block is fetched while this one is loaded and while its first sums are computed.
-        let [ahead, later] = job.source.ahead(start + rows, BLOCK).halves();
+        let [ahead, later] = job.source.ahead(start, rows);
         load(kernel, job, program, (start, rows), ahead, scratch)?;
         hidden_layers(kernel, job, program, (start, rows), later, scratch);
         let Some(head) = program.layers.last() else { return Ok(()) };

@@ -16,13 +16,13 @@ pub(super) trait Source: Copy + Sync {
     /// All rows, if they are reals of single precision.
     fn singles(&self) -> Option<&[f32]>;
 
-    /// Where `rows` rows from `start` are, as far as there are so many.
-    fn ahead(&self, start: usize, rows: usize) -> Ahead;
+    /// What to fetch while the block of `rows` rows from `start` is evaluated: see [`Ahead::of_block`].
+    fn ahead(&self, start: usize, rows: usize) -> [Ahead; 2];
 }
 
-fn ahead<T>(graph: &IntegerGraph, batch: &[T], start: usize, rows: usize) -> Ahead {
+fn ahead<T>(graph: &IntegerGraph, batch: &[T], start: usize, rows: usize) -> [Ahead; 2] {
     let width = graph.n_features();
-    Ahead::new(batch, start * width..(start + rows) * width)
+    Ahead::of_block(batch, start * width..(start + rows) * width)
 }
 
 /// Rows of codes.
@@ -55,7 +55,7 @@ impl Source for Codes<'_> {
         None
     }
 
-    fn ahead(&self, start: usize, rows: usize) -> Ahead {
+    fn ahead(&self, start: usize, rows: usize) -> [Ahead; 2] {
         ahead(self.graph, self.codes, start, rows)
     }
 }
@@ -81,7 +81,7 @@ impl<T: Real> Source for Reals<'_, T> {
         T::as_singles(self.x)
     }
 
-    fn ahead(&self, start: usize, rows: usize) -> Ahead {
+    fn ahead(&self, start: usize, rows: usize) -> [Ahead; 2] {
         ahead(self.graph, self.x, start, rows)
     }
 }

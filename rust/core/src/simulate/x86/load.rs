@@ -135,7 +135,7 @@ unsafe fn tile<V: Vector, T, const FULL: bool>(
         for (at, loaded) in codes.iter_mut().enumerate() {
             let rows = places.rows::<V, FULL>(at);
             for row in &rows[..V::ROWS] {
-                _mm_prefetch::<_MM_HINT_T0>(row.wrapping_add(places.next).cast());
+                _mm_prefetch::<_MM_HINT_T0>(row.wrapping_add(places.next + TILE - 1).cast());
             }
             for line in at * V::ROWS / 2..(at + 1) * V::ROWS / 2 {
                 _mm_prefetch::<_MM_HINT_T1>(places.ahead.wrapping_add(line * Ahead::LINE).cast());
