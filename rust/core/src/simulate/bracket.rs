@@ -11,6 +11,7 @@
 //! be a value that data hold in many rows (the 8 between pixels of 0 and 16, say), so factors are
 //! preferred that agree about counts and numbers of few decimals.
 
+use super::kernel::TILE;
 use crate::input::Input;
 
 /// Adding this to an `f32` in `(-2^22, 2^22)` rounds it half to even, to an integer that its bits
@@ -41,10 +42,10 @@ const MAX_DIGITS: f64 = 1e6;
 /// The constants of sixteen features.
 #[derive(Clone, Copy)]
 pub(super) struct Constants<'a> {
-    pub(super) below: &'a [f32; Brackets::PADDING],
-    pub(super) above: &'a [f32; Brackets::PADDING],
-    pub(super) floor: &'a [f32; Brackets::PADDING],
-    pub(super) ceiling: &'a [f32; Brackets::PADDING],
+    pub(super) below: &'a [f32; TILE],
+    pub(super) above: &'a [f32; TILE],
+    pub(super) floor: &'a [f32; TILE],
+    pub(super) ceiling: &'a [f32; TILE],
 }
 
 /// How a processor adds to a product.
@@ -58,7 +59,8 @@ pub(super) enum Arithmetic {
 
 impl Arithmetic {
     /// `x * factor`, rounded to an integer by adding [`ROUNDING`].
-    fn round(self, x: f32, factor: f32) -> f32 {
+    #[inline(always)]
+    pub(super) fn round(self, x: f32, factor: f32) -> f32 {
         match self {
             Self::Fused => x.mul_add(factor, ROUNDING),
             Self::RoundedTwice => x * factor + ROUNDING,
@@ -66,7 +68,7 @@ impl Arithmetic {
     }
 }
 
-/// Per-feature constants of the quantizer, padded to [`Brackets::PADDING`] features.
+/// Per-feature constants of the quantizer, padded to [`TILE`] features.
 #[derive(Debug)]
 pub(crate) struct Brackets {
     /// One factor.
@@ -84,14 +86,11 @@ pub(crate) struct Brackets {
 }
 
 impl Brackets {
-    /// At least so many features have constants.
-    pub(super) const PADDING: usize = 16;
-
     /// The constants for `input`; none if its codes need more than 8 bits or a feature can't be
     /// bracketed.
     pub(super) fn new(input: &Input, arithmetic: Arithmetic) -> Option<Self> {
         let max_code = u8::try_from(input.max_code()).ok()?;
-        let n = input.n_features().max(Self::PADDING);
+        let n = input.n_features().max(TILE);
         let mut brackets = Self {
             below: vec![0.0; n],
             above: vec![0.0; n],
@@ -123,7 +122,7 @@ impl Brackets {
     pub(super) fn tile(&self, first: usize) -> Constants<'_> {
         let tiles = [&self.below, &self.above, &self.floor, &self.ceiling];
         let [below, above, floor, ceiling] = tiles.map(|constants| {
-            let range = &constants[first..first + Self::PADDING];
+            let range = &constants[first..first + TILE];
             range.first_chunk().expect("as long as the range")
         });
         Constants { below, above, floor, ceiling }

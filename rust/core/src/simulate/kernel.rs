@@ -12,6 +12,9 @@ use crate::ops::Lookup;
 /// stay in the nearest cache.
 pub(super) const BLOCK: usize = 256;
 
+/// Columns that are loaded or turned into rows at a time.
+pub(super) const TILE: usize = 16;
+
 /// One byte for each row of a block: the codes of one feature or neuron.
 #[derive(Clone, Copy)]
 #[repr(C, align(64))]
@@ -72,9 +75,23 @@ pub(super) struct Rows<'a, T> {
     pub(super) width: usize,
 }
 
-impl<T> Rows<'_, T> {
+impl<'a, T: Copy + Default> Rows<'a, T> {
     pub(super) fn len(&self) -> usize {
         self.values.len() / self.width
+    }
+
+    /// The rows of a block, widened with zeros to at least [`TILE`] columns in `padded`.
+    #[inline(always)]
+    pub(super) fn padded(self, padded: &'a mut Option<[[T; TILE]; BLOCK]>) -> Self {
+        if self.width >= TILE {
+            return self;
+        }
+        let padded = padded.insert([[T::default(); TILE]; BLOCK]);
+        for (padded, row) in padded.iter_mut().zip(self.values.chunks_exact(self.width)) {
+            padded[..self.width].copy_from_slice(row);
+        }
+        let rows = self.len().min(BLOCK);
+        Rows { values: padded[..rows].as_flattened(), width: TILE }
     }
 }
 

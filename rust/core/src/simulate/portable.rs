@@ -1,7 +1,7 @@
 //! The packed kernel in plain loops, which compilers vectorize for any processor.
 
-use super::bracket::{Arithmetic, Brackets, ROUNDING};
-use super::kernel::{Ahead, BLOCK, Column, HiddenLayer, Kernel, Planes, Rows, Shift, Tile};
+use super::bracket::{Arithmetic, Brackets, Constants};
+use super::kernel::{Ahead, BLOCK, Column, HiddenLayer, Kernel, Planes, Rows, Shift, TILE, Tile};
 use super::program::{Layer, Term};
 use super::table::{Bytes, Read, Step};
 use crate::input::Input;
@@ -10,15 +10,14 @@ use crate::ops::Lookup;
 /// Lanes of a block, two rows each.
 const LANES: usize = BLOCK / 2;
 
-/// Columns that are quantized at a time.
-const TILE: usize = Brackets::PADDING;
-
 /// The kernel of plain loops.
 #[derive(Clone, Copy)]
 pub(super) struct Portable;
 
 impl Kernel for Portable {
-    const ARITHMETIC: Arithmetic = Arithmetic::RoundedTwice;
+    /// Every 64-bit ARM processor adds in one instruction, which plain loops may use there.
+    const ARITHMETIC: Arithmetic =
+        if cfg!(target_arch = "aarch64") { Arithmetic::Fused } else { Arithmetic::RoundedTwice };
 
     fn load_reals(
         self,
@@ -28,27 +27,28 @@ impl Kernel for Portable {
         _ahead: Ahead,
         columns: &mut [Column],
     ) -> bool {
+        let mut padded = None;
+        let Rows { values, width } = rows.padded(&mut padded);
         let mut all_finite = true;
-        let width = rows.width.max(TILE);
-        for (at, values) in rows.values.chunks(8 * rows.width).enumerate() {
+        for (at, values) in values.chunks(TILE * width).enumerate() {
             for column in (0..width).step_by(TILE) {
                 // The last columns are taken together with some before them, again.
                 let first = column.min(width - TILE);
-                let mut codes = [[0; TILE]; 8];
-                for (values, codes) in values.chunks_exact(rows.width).zip(&mut codes) {
-                    let mut padded = [0.0; TILE];
-                    let values = values[first..].first_chunk().unwrap_or_else(|| {
-                        padded[..values.len()].copy_from_slice(values);
-                        &padded
-                    });
-                    all_finite &= quantize(values, first, input, brackets, codes);
-                }
-                for (part, columns) in columns[first..][..TILE].chunks_mut(8).enumerate() {
-                    let line = |row: usize| codes[row].as_chunks().0[part];
-                    let lines = transpose_bytes(std::array::from_fn(line));
-                    for (column, codes) in columns.iter_mut().zip(lines) {
-                        column.0.as_chunks_mut().0[at] = codes;
+                let constants = brackets.tile(first);
+                let rows = || values.chunks_exact(width).map(|row| from(row, first));
+                let mut codes = [[0; TILE]; TILE];
+                let certain = if brackets.is_exact {
+                    quantize::<true>(rows(), &constants, &mut codes)
+                } else {
+                    quantize::<false>(rows(), &constants, &mut codes)
+                };
+                if !certain {
+                    for (values, codes) in rows().zip(&mut codes) {
+                        all_finite &= divide(values, first, input, brackets, codes);
                     }
+                }
+                for (column, codes) in columns[first..].iter_mut().zip(transpose(codes)) {
+                    column.0.as_chunks_mut().0[at] = codes;
                 }
             }
         }
@@ -141,59 +141,78 @@ impl Kernel for Portable {
     }
 
     fn transpose(self, columns: &[Column], tiles: &mut [Tile]) {
-        for (columns, tile) in columns.as_chunks::<16>().0.iter().zip(tiles) {
-            for (half, columns) in columns.as_chunks::<8>().0.iter().enumerate() {
-                for (at, rows) in tile.0.as_chunks_mut::<8>().0.iter_mut().enumerate() {
-                    let column = |column: usize| columns[column].0.as_chunks().0[at];
-                    let lines = transpose_bytes(std::array::from_fn(column));
-                    for (row, line) in rows.iter_mut().zip(lines) {
-                        row.as_chunks_mut().0[half] = line;
-                    }
+        for (columns, tile) in columns.as_chunks::<TILE>().0.iter().zip(tiles) {
+            for (at, rows) in tile.0.as_chunks_mut::<TILE>().0.iter_mut().enumerate() {
+                let mut matrix = [[0; TILE]; TILE];
+                for (line, column) in matrix.iter_mut().zip(columns) {
+                    *line = column.0.as_chunks().0[at];
                 }
+                *rows = transpose(matrix);
             }
         }
     }
 }
 
-/// Transposes eight by eight bytes: halves, quarters and eighths trade places.
-fn transpose_bytes(lines: [[u8; 8]; 8]) -> [[u8; 8]; 8] {
-    let mut lines = lines.map(u64::from_le_bytes);
-    let rounds = [
-        (4, 32, 0x0000_0000_ffff_ffff),
-        (2, 16, 0x0000_ffff_0000_ffff),
-        (1, 8, 0x00ff_00ff_00ff_00ff),
-    ];
-    for (distance, shift, mask) in rounds {
-        for at in (0..8).filter(|at| at & distance == 0) {
-            let swapped = ((lines[at] >> shift) ^ lines[at + distance]) & mask;
-            lines[at + distance] ^= swapped;
-            lines[at] ^= swapped << shift;
-        }
-    }
-    lines.map(u64::to_le_bytes)
+/// Sixteen values from one column on.
+fn from(row: &[f32], first: usize) -> &[f32; TILE] {
+    row[first..].first_chunk().expect("padded rows")
 }
 
-/// Codes of the features from `first`; false if a value is not finite.
-fn quantize(
-    values: &[f32; TILE],
-    first: usize,
-    input: &Input,
-    brackets: &Brackets,
-    codes: &mut [u8; TILE],
-) -> bool {
-    let constants = brackets.tile(first);
-    let mut doubt = 0;
-    for (at, &x) in values.iter().enumerate() {
-        let step = x * constants.below[at] + ROUNDING;
-        // Not zero if the roundings differ or are no numbers.
-        doubt |= (step - (x * constants.above[at] + ROUNDING)).to_bits();
-        // Unlike `clamp`, these are single instructions; not a number ends at the floor.
-        let (floor, ceiling) = (constants.floor[at], constants.ceiling[at]);
-        let step = if step > floor { step } else { floor };
-        let step = if step < ceiling { step } else { ceiling };
-        codes[at] = step.to_bits().wrapping_sub(floor.to_bits()).to_le_bytes()[0];
+/// Transposes by four perfect shuffles, each of which compilers know as instructions.
+fn transpose(matrix: [[u8; TILE]; TILE]) -> [[u8; TILE]; TILE] {
+    shuffle(shuffle(shuffle(shuffle(matrix))))
+}
+
+/// Interleaves the first half of the lines, byte by byte, with the second.
+#[inline(always)]
+fn shuffle(lines: [[u8; TILE]; TILE]) -> [[u8; TILE]; TILE] {
+    let mut shuffled = lines;
+    for at in 0..TILE / 2 {
+        for byte in 0..TILE / 2 {
+            let (low, high) = (byte, TILE / 2 + byte);
+            shuffled[2 * at][2 * byte] = lines[at][low];
+            shuffled[2 * at][2 * byte + 1] = lines[at + TILE / 2][low];
+            shuffled[2 * at + 1][2 * byte] = lines[at][high];
+            shuffled[2 * at + 1][2 * byte + 1] = lines[at + TILE / 2][high];
+        }
     }
-    doubt == 0 || divide(values, first, input, brackets, codes)
+    shuffled
+}
+
+/// Codes of as many rows, by one factor a feature if `EXACT`, else by two; false if one is in doubt.
+fn quantize<'a, const EXACT: bool>(
+    rows: impl Iterator<Item = &'a [f32; TILE]>,
+    constants: &Constants<'_>,
+    codes: &mut [[u8; TILE]; TILE],
+) -> bool {
+    // Copies stay in registers.
+    let (below, above) = (*constants.below, *constants.above);
+    let (floor, ceiling) = (*constants.floor, *constants.ceiling);
+    let round = |x, factor| Portable::ARITHMETIC.round(x, factor);
+    let mut doubt = [0; TILE / 4];
+    for (values, codes) in rows.zip(codes) {
+        let (mut distances, mut differences) = ([0; TILE], [0; TILE]);
+        for at in 0..TILE {
+            let x = values[at];
+            let step = round(x, below[at]);
+            // Not zero if the roundings differ or are no numbers.
+            #[expect(clippy::eq_op, reason = "zero but for infinity and NaN")]
+            let difference = if EXACT { x - x } else { step - round(x, above[at]) };
+            differences[at] = difference.to_bits();
+            // Unlike `clamp`, these are single instructions; not a number ends at the floor.
+            let step = if step > floor[at] { step } else { floor[at] };
+            let step = if step < ceiling[at] { step } else { ceiling[at] };
+            distances[at] = step.to_bits().wrapping_sub(floor[at].to_bits());
+        }
+        for (code, distance) in codes.iter_mut().zip(distances) {
+            *code = distance.to_le_bytes()[0];
+        }
+        for (at, doubt) in doubt.iter_mut().enumerate() {
+            *doubt |=
+                differences[at] | differences[at + 4] | differences[at + 8] | differences[at + 12];
+        }
+    }
+    doubt == [0; TILE / 4]
 }
 
 /// Codes by division of the features from `first` that are in doubt; false if a value is not finite.

@@ -4,12 +4,9 @@ use std::arch::x86_64::{_MM_HINT_T0, _MM_HINT_T1, _mm_prefetch};
 use std::mem::{MaybeUninit, transmute_copy};
 
 use super::super::bracket::Brackets;
-use super::super::kernel::{Ahead, BLOCK, Column, Rows};
+use super::super::kernel::{Ahead, Column, Rows, TILE};
 use super::vector::{MAX_ROWS, Vector, transpose};
 use crate::input::Input;
-
-/// Columns that are loaded at a time.
-const TILE: usize = 16;
 
 /// How the codes of a register are had. A closure would not be inlined, so not be fast.
 trait Load<V, T> {
@@ -149,20 +146,9 @@ unsafe fn tile<V: Vector, T, const FULL: bool>(
 }
 
 impl<T: Copy + Default> Matrix<T> {
-    /// The rows, widened with zeros to at least [`TILE`] columns in `padded`.
     #[inline(always)]
-    fn new(rows: Rows<'_, T>, padded: &mut Option<[[T; TILE]; BLOCK]>) -> Self {
-        let n = rows.len().min(BLOCK);
-        if rows.width >= TILE {
-            return Self { values: rows.values.as_ptr(), rows: n, width: rows.width };
-        }
-        let padded = padded.insert([[T::default(); TILE]; BLOCK]);
-        for (padded, row) in padded.iter_mut().zip(rows.values.chunks_exact(rows.width)) {
-            for (padded, &value) in padded.iter_mut().zip(row) {
-                *padded = value;
-            }
-        }
-        Self { values: padded.as_ptr().cast(), rows: n, width: TILE }
+    fn new(rows: Rows<'_, T>) -> Self {
+        Self { values: rows.values.as_ptr(), rows: rows.len(), width: rows.width }
     }
 }
 
@@ -201,7 +187,7 @@ unsafe fn load_reals_as<V: Vector, const EXACT: bool>(
     columns: &mut [Column],
 ) -> bool {
     let mut padded = None;
-    let matrix = Matrix::new(rows, &mut padded);
+    let matrix = Matrix::new(rows.padded(&mut padded));
     // SAFETY: the constants have at least sixteen entries; the matrix gives pointers to sixteen
     // values; the rest is the caller's.
     unsafe {
@@ -319,7 +305,7 @@ pub(super) unsafe fn load_codes<V: Vector>(
     columns: &mut [Column],
 ) -> bool {
     let mut padded = None;
-    let matrix = Matrix::new(rows, &mut padded);
+    let matrix = Matrix::new(rows.padded(&mut padded));
     let mut loader = Codes { max: max.into(), all_fit: true };
     // SAFETY: the matrix gives pointers to sixteen values; the rest is the caller's.
     unsafe { matrix.load::<V>(columns, ahead, &mut loader) };
