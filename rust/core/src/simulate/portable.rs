@@ -160,23 +160,23 @@ fn from(row: &[f32], first: usize) -> &[f32; TILE] {
 
 /// Transposes by four perfect shuffles, each of which compilers know as instructions.
 fn transpose(matrix: [[u8; TILE]; TILE]) -> [[u8; TILE]; TILE] {
-    shuffle(shuffle(shuffle(shuffle(matrix))))
+    interleave(interleave(interleave(interleave(matrix))))
 }
 
 /// Interleaves the first half of the lines, byte by byte, with the second.
 #[inline(always)]
-fn shuffle(lines: [[u8; TILE]; TILE]) -> [[u8; TILE]; TILE] {
-    let mut shuffled = lines;
+fn interleave(lines: [[u8; TILE]; TILE]) -> [[u8; TILE]; TILE] {
+    let mut to = lines;
     for at in 0..TILE / 2 {
         for byte in 0..TILE / 2 {
             let (low, high) = (byte, TILE / 2 + byte);
-            shuffled[2 * at][2 * byte] = lines[at][low];
-            shuffled[2 * at][2 * byte + 1] = lines[at + TILE / 2][low];
-            shuffled[2 * at + 1][2 * byte] = lines[at][high];
-            shuffled[2 * at + 1][2 * byte + 1] = lines[at + TILE / 2][high];
+            to[2 * at][2 * byte] = lines[at][low];
+            to[2 * at][2 * byte + 1] = lines[at + TILE / 2][low];
+            to[2 * at + 1][2 * byte] = lines[at][high];
+            to[2 * at + 1][2 * byte + 1] = lines[at + TILE / 2][high];
         }
     }
-    shuffled
+    to
 }
 
 /// Codes of as many rows, by one factor a feature if `EXACT`, else by two; false if one is in doubt.

@@ -181,20 +181,18 @@ impl Vector for Ymm {
     /// One shuffle reads 16 entries; it gives zero for the indexes of other entries, whose highest
     /// bit the saturated sum sets.
     #[inline(always)]
-    unsafe fn look_up<const N: usize>(indexes: [Self; N], table: &Bytes) -> [Self; N] {
+    unsafe fn look_up(self, table: &Bytes) -> Self {
         unsafe {
-            let mut read = [Self(_mm256_setzero_si256()); N];
+            let mut read = _mm256_setzero_si256();
             for part in 0..=table.last / 16 {
                 let entries = table.entries.as_ptr().add(16 * usize::from(part));
                 let entries = _mm256_broadcastsi128_si256(_mm_loadu_si128(entries.cast()));
                 let first = _mm256_set1_epi8((16 * part).cast_signed());
-                for (read, index) in read.iter_mut().zip(&indexes) {
-                    let index = _mm256_xor_si256(index.0, first);
-                    let index = _mm256_adds_epu8(index, _mm256_set1_epi8(0x70));
-                    read.0 = _mm256_or_si256(read.0, _mm256_shuffle_epi8(entries, index));
-                }
+                let index = _mm256_xor_si256(self.0, first);
+                let index = _mm256_adds_epu8(index, _mm256_set1_epi8(0x70));
+                read = _mm256_or_si256(read, _mm256_shuffle_epi8(entries, index));
             }
-            read
+            Self(read)
         }
     }
 

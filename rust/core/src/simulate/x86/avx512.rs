@@ -163,8 +163,8 @@ impl<const VBMI: bool> Vector for Zmm<VBMI> {
     }
 
     #[inline(always)]
-    unsafe fn look_up<const N: usize>(indexes: [Self; N], table: &Bytes) -> [Self; N] {
-        unsafe { if VBMI { permute(indexes, table) } else { shuffle(indexes, table) } }
+    unsafe fn look_up(self, table: &Bytes) -> Self {
+        unsafe { Self(if VBMI { permute(self.0, table) } else { shuffle(self.0, table) }) }
     }
 
     #[inline(always)]
@@ -373,38 +373,22 @@ unsafe fn load_two(first: *const u16, second: *const u16) -> __m512i {
 /// # Safety
 /// As [`Vector`], with VBMI.
 #[inline(always)]
-unsafe fn permute<const VBMI: bool, const N: usize>(
-    indexes: [Zmm<VBMI>; N],
-    table: &Bytes,
-) -> [Zmm<VBMI>; N] {
+unsafe fn permute(indexes: __m512i, table: &Bytes) -> __m512i {
     unsafe {
         let entries = table.entries.as_ptr();
-        let mut read = indexes;
+        let first = _mm512_load_si512(entries.cast());
         if table.last < 64 {
-            let first = _mm512_load_si512(entries.cast());
-            for read in &mut read {
-                read.0 = _mm512_permutexvar_epi8(read.0, first);
-            }
-        } else if table.last < 128 {
-            let (first, second) =
-                (_mm512_load_si512(entries.cast()), _mm512_load_si512(entries.add(64).cast()));
-            for read in &mut read {
-                read.0 = _mm512_permutex2var_epi8(first, read.0, second);
-            }
-        } else {
-            let (first, second, third, fourth) = (
-                _mm512_load_si512(entries.cast()),
-                _mm512_load_si512(entries.add(64).cast()),
-                _mm512_load_si512(entries.add(128).cast()),
-                _mm512_load_si512(entries.add(192).cast()),
-            );
-            for read in &mut read {
-                let low = _mm512_permutex2var_epi8(first, read.0, second);
-                let high = _mm512_permutex2var_epi8(third, read.0, fourth);
-                read.0 = _mm512_mask_blend_epi8(_mm512_movepi8_mask(read.0), low, high);
-            }
+            return _mm512_permutexvar_epi8(indexes, first);
         }
-        read
+        let second = _mm512_load_si512(entries.add(64).cast());
+        let low = _mm512_permutex2var_epi8(first, indexes, second);
+        if table.last < 128 {
+            return low;
+        }
+        let third = _mm512_load_si512(entries.add(128).cast());
+        let fourth = _mm512_load_si512(entries.add(192).cast());
+        let high = _mm512_permutex2var_epi8(third, indexes, fourth);
+        _mm512_mask_blend_epi8(_mm512_movepi8_mask(indexes), low, high)
     }
 }
 
@@ -414,21 +398,16 @@ unsafe fn permute<const VBMI: bool, const N: usize>(
 /// # Safety
 /// As [`Vector`].
 #[inline(always)]
-unsafe fn shuffle<const VBMI: bool, const N: usize>(
-    indexes: [Zmm<VBMI>; N],
-    table: &Bytes,
-) -> [Zmm<VBMI>; N] {
+unsafe fn shuffle(indexes: __m512i, table: &Bytes) -> __m512i {
     unsafe {
-        let mut read = [Zmm(_mm512_setzero_si512()); N];
+        let mut read = _mm512_setzero_si512();
         for part in 0..=table.last / 16 {
             let entries = table.entries.as_ptr().add(16 * usize::from(part));
             let entries = _mm512_broadcast_i32x4(_mm_loadu_si128(entries.cast()));
             let first = _mm512_set1_epi8((16 * part).cast_signed());
-            for (read, index) in read.iter_mut().zip(&indexes) {
-                let index = _mm512_xor_si512(index.0, first);
-                let index = _mm512_adds_epu8(index, _mm512_set1_epi8(0x70));
-                read.0 = _mm512_or_si512(read.0, _mm512_shuffle_epi8(entries, index));
-            }
+            let index = _mm512_xor_si512(indexes, first);
+            let index = _mm512_adds_epu8(index, _mm512_set1_epi8(0x70));
+            read = _mm512_or_si512(read, _mm512_shuffle_epi8(entries, index));
         }
         read
     }

@@ -232,7 +232,7 @@ impl Part<'_> {
                 }
                 match read {
                     Read::Steps(base, steps) => self.store(read_steps(sum, *base, steps), next),
-                    Read::Bytes(bytes) => self.store(V::look_up(sum, bytes), next),
+                    Read::Bytes(bytes) => self.store(read_bytes(sum, bytes), next),
                     Read::Entries => {}
                 }
                 if keep {
@@ -441,6 +441,17 @@ unsafe fn read_wide_steps<V: Vector, const N: usize>(
 }
 
 /// # Safety
+/// As [`Vector`]; all sums must be in the table.
+#[inline(always)]
+unsafe fn read_bytes<V: Vector, const N: usize>(mut sums: [V; N], table: &Bytes) -> [V; N] {
+    for sum in &mut sums {
+        // SAFETY: the caller's.
+        *sum = unsafe { sum.look_up(table) };
+    }
+    sums
+}
+
+/// # Safety
 /// As [`Vector`].
 #[inline(always)]
 unsafe fn read_wide_bytes<V: Vector, const N: usize>(
@@ -454,7 +465,7 @@ unsafe fn read_wide_bytes<V: Vector, const N: usize>(
             even[at] = even[at].add(half).shift_right(table.lsbs);
             odd[at] = odd[at].add(half).shift_right(table.lsbs);
         }
-        V::look_up(low_bytes((even, odd)), table)
+        read_bytes(low_bytes((even, odd)), table)
     }
 }
 

@@ -1,7 +1,7 @@
 //! From rows to columns of codes.
 
 use std::arch::x86_64::{_MM_HINT_T0, _MM_HINT_T1, _mm_prefetch};
-use std::mem::{MaybeUninit, transmute_copy};
+use std::mem::MaybeUninit;
 
 use super::super::bracket::Brackets;
 use super::super::kernel::{Ahead, Column, Rows, TILE};
@@ -139,9 +139,10 @@ unsafe fn tile<V: Vector, T, const FULL: bool>(
             }
             loaded.write(loader.load(rows));
         }
-        let mut codes: [V; TILE] = transmute_copy(&codes);
-        loader.settle(places, &mut codes);
-        transpose(codes)
+        // All are written now. A copy would be one in memory.
+        let codes = &mut *codes.as_mut_ptr().cast::<[V; TILE]>();
+        loader.settle(places, codes);
+        transpose(*codes)
     }
 }
 

@@ -160,14 +160,11 @@ impl Vector for Xmm {
 
     /// Entry by entry: there is no shuffle by a register.
     #[inline(always)]
-    unsafe fn look_up<const N: usize>(mut indexes: [Self; N], table: &Bytes) -> [Self; N] {
-        for read in &mut indexes {
-            let mut bytes = [0; Self::BYTES];
-            unsafe { read.store(bytes.as_mut_ptr()) };
-            let entries = bytes.map(|index| table.entries[usize::from(index)]);
-            *read = unsafe { Self::load(entries.as_ptr()) };
-        }
-        indexes
+    unsafe fn look_up(self, table: &Bytes) -> Self {
+        let mut bytes = [0; Self::BYTES];
+        unsafe { self.store(bytes.as_mut_ptr()) };
+        let entries = bytes.map(|index| table.entries[usize::from(index)]);
+        unsafe { Self::load(entries.as_ptr()) }
     }
 
     #[inline(always)]

@@ -80,8 +80,8 @@ pub(super) trait Vector: Copy {
     /// Within each sub-register, the high eight bytes of both, in turn.
     unsafe fn unpack_high(self, other: Self) -> Self;
 
-    /// The entries at the indexes in the registers, all at most `table.last`.
-    unsafe fn look_up<const N: usize>(indexes: [Self; N], table: &Bytes) -> [Self; N];
+    /// The entries at these indexes, all at most `table.last`.
+    unsafe fn look_up(self, table: &Bytes) -> Self;
 
     /// Constants of the sixteen features from those pointed at.
     unsafe fn constants(below: *const f32, above: *const f32, floor: *const f32)
@@ -110,21 +110,44 @@ pub(super) trait Vector: Copy {
 }
 
 /// Transposes the sixteen by sixteen bytes of each sub-register: byte `j` of register `i` becomes byte
-/// `i` of register `j`. Each of the four rounds is a perfect shuffle.
+/// `i` of register `j`.
 ///
 /// # Safety
 /// As [`Vector`].
 #[inline(always)]
-pub(super) unsafe fn transpose<V: Vector>(mut matrix: [V; 16]) -> [V; 16] {
-    for _ in 0..4 {
-        let from = matrix;
-        for at in 0..8 {
-            // SAFETY: the caller's.
-            unsafe {
-                matrix[2 * at] = from[at].unpack_low(from[at + 8]);
-                matrix[2 * at + 1] = from[at].unpack_high(from[at + 8]);
-            }
-        }
+pub(super) unsafe fn transpose<V: Vector>(matrix: [V; 16]) -> [V; 16] {
+    // SAFETY: the caller's.
+    unsafe { interleave(interleave(interleave(interleave(matrix)))) }
+}
+
+/// A perfect shuffle of all bytes in the same sub-register of sixteen registers. A loop might not be
+/// unrolled, and then keep them in memory.
+///
+/// # Safety
+/// As [`Vector`].
+#[inline(always)]
+unsafe fn interleave<V: Vector>(
+    [a0, a1, a2, a3, a4, a5, a6, a7, b0, b1, b2, b3, b4, b5, b6, b7]: [V; 16],
+) -> [V; 16] {
+    // SAFETY: the caller's.
+    unsafe {
+        [
+            a0.unpack_low(b0),
+            a0.unpack_high(b0),
+            a1.unpack_low(b1),
+            a1.unpack_high(b1),
+            a2.unpack_low(b2),
+            a2.unpack_high(b2),
+            a3.unpack_low(b3),
+            a3.unpack_high(b3),
+            a4.unpack_low(b4),
+            a4.unpack_high(b4),
+            a5.unpack_low(b5),
+            a5.unpack_high(b5),
+            a6.unpack_low(b6),
+            a6.unpack_high(b6),
+            a7.unpack_low(b7),
+            a7.unpack_high(b7),
+        ]
     }
-    matrix
 }
