@@ -94,9 +94,9 @@ impl<T> Matrix<T> {
                     let next =
                         if beside < self.width { beside } else { V::BYTES * self.width } - first;
                     // Without any, these values themselves: they are here, which costs least.
-                    let line = tiles * V::BYTES / 2 * Ahead::LINE;
-                    let ahead =
-                        ahead.first().map_or(place.cast(), |first| first.wrapping_add(line));
+                    let ahead = ahead.first().map_or(place.cast(), |first| {
+                        first.wrapping_add(tiles * lines_ahead::<V, T>(TILE) * Ahead::LINE)
+                    });
                     let places = Places { first: place, width: self.width, last, next, ahead };
                     loader.turn_to(first);
                     let codes = if last + 1 >= V::BYTES {
@@ -114,6 +114,12 @@ impl<T> Matrix<T> {
             row += V::BYTES;
         }
     }
+}
+
+/// Lines that are fetched ahead by the time that so many registers of a tile are loaded: half as many
+/// as these registers' values fill.
+const fn lines_ahead<V: Vector, T>(registers: usize) -> usize {
+    registers * V::ROWS * TILE * size_of::<T>() / (2 * Ahead::LINE)
 }
 
 /// Codes of sixteen columns.
@@ -134,7 +140,7 @@ unsafe fn tile<V: Vector, T, const FULL: bool>(
             for row in &rows[..V::ROWS] {
                 _mm_prefetch::<_MM_HINT_T0>(row.wrapping_add(places.next + TILE - 1).cast());
             }
-            for line in at * V::ROWS / 2..(at + 1) * V::ROWS / 2 {
+            for line in lines_ahead::<V, T>(at)..lines_ahead::<V, T>(at + 1) {
                 _mm_prefetch::<_MM_HINT_T1>(places.ahead.wrapping_add(line * Ahead::LINE).cast());
             }
             loaded.write(loader.load(rows));
