@@ -93,7 +93,8 @@ fn pool() -> Option<Arc<ThreadPool>> {
     {
         return Some(Arc::clone(pool));
     }
-    let builder = ThreadPoolBuilder::new().num_threads(cores());
+    // The caller works too: one more thread would look for work on a core that has some.
+    let builder = ThreadPoolBuilder::new().num_threads(cores().saturating_sub(1).max(1));
     let started = Arc::new(builder.thread_name(|at| format!("cipherfit-{at}")).build().ok()?);
     // What another process started can't be stopped from this one.
     std::mem::forget(pool.replace((process::id(), Arc::clone(&started))));
