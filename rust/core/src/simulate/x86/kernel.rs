@@ -10,8 +10,9 @@ use super::super::kernel::{
 };
 use super::super::portable::{last_sum, read_entries};
 use super::super::program::{Layer, Runs, Term};
-use super::super::table::{Bytes, Read, Step};
+use super::super::table::Read;
 use super::load;
+use super::read::{low_bytes, read_bytes, read_steps, read_wide_bytes, read_wide_steps};
 use super::vector::{Vector, transpose};
 use crate::input::Input;
 
@@ -208,7 +209,7 @@ struct Part<'a> {
 }
 
 /// The sums of a neuron, in 16-bit lanes: of the even rows, and of the odd ones.
-type Wide<V, const N: usize> = ([V; N], [V; N]);
+pub(super) type Wide<V, const N: usize> = ([V; N], [V; N]);
 
 /// # Safety
 /// For all methods, as [`hidden`]; the registers must be within a column.
@@ -394,93 +395,5 @@ impl Part<'_> {
             }
             self.store(low_bytes((even, odd)), &mut sums.high[self.neuron]);
         }
-    }
-}
-
-/// # Safety
-/// As [`Vector`].
-#[inline(always)]
-unsafe fn read_steps<V: Vector, const N: usize>(sums: [V; N], base: u8, steps: &[Step]) -> [V; N] {
-    // SAFETY: the caller's.
-    unsafe {
-        let (mut codes, mut ordered) = ([V::bytes(base); N], sums);
-        for sum in &mut ordered {
-            *sum = sum.ordered();
-        }
-        for step in steps {
-            let before = V::bytes((step.at - 1).to_le_bytes()[0]).ordered();
-            let delta = V::bytes(step.delta);
-            for (code, sum) in codes.iter_mut().zip(ordered) {
-                *code = code.step_bytes(sum, before, delta);
-            }
-        }
-        codes
-    }
-}
-
-/// # Safety
-/// As [`Vector`].
-#[inline(always)]
-unsafe fn read_wide_steps<V: Vector, const N: usize>(
-    (even, odd): Wide<V, N>,
-    base: u8,
-    steps: &[Step],
-) -> [V; N] {
-    // SAFETY: the caller's.
-    unsafe {
-        let (mut evens, mut odds) = ([V::words(base.into()); N], [V::words(base.into()); N]);
-        for step in steps {
-            let (least, delta) = (V::words(step.at), V::words(step.delta.into()));
-            for at in 0..N {
-                evens[at] = evens[at].step_words(even[at], least, delta);
-                odds[at] = odds[at].step_words(odd[at], least, delta);
-            }
-        }
-        low_bytes((evens, odds))
-    }
-}
-
-/// # Safety
-/// As [`Vector`]; all sums must be in the table.
-#[inline(always)]
-unsafe fn read_bytes<V: Vector, const N: usize>(mut sums: [V; N], table: &Bytes) -> [V; N] {
-    for sum in &mut sums {
-        // SAFETY: the caller's.
-        *sum = unsafe { sum.look_up(table) };
-    }
-    sums
-}
-
-/// # Safety
-/// As [`Vector`].
-#[inline(always)]
-unsafe fn read_wide_bytes<V: Vector, const N: usize>(
-    (mut even, mut odd): Wide<V, N>,
-    table: &Bytes,
-) -> [V; N] {
-    // SAFETY: the caller's.
-    unsafe {
-        let half = V::words(table.half);
-        for at in 0..N {
-            even[at] = even[at].add(half).shift_right(table.lsbs);
-            odd[at] = odd[at].add(half).shift_right(table.lsbs);
-        }
-        read_bytes(low_bytes((even, odd)), table)
-    }
-}
-
-/// The low bytes, a row to a byte.
-///
-/// # Safety
-/// As [`Vector`].
-#[inline(always)]
-unsafe fn low_bytes<V: Vector, const N: usize>((even, odd): Wide<V, N>) -> [V; N] {
-    // SAFETY: the caller's.
-    unsafe {
-        let mut bytes = even;
-        for at in 0..N {
-            bytes[at] = even[at].and(V::words(255)).or(odd[at].to_high_bytes());
-        }
-        bytes
     }
 }

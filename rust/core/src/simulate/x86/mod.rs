@@ -2,8 +2,10 @@
 
 mod avx2;
 mod avx512;
+mod emission;
 mod kernel;
 mod load;
+mod read;
 mod sse2;
 mod vector;
 
