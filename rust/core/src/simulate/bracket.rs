@@ -18,12 +18,12 @@ use crate::input::Input;
 /// count.
 pub(super) const ROUNDING: f32 = 12_582_912.0; // 1.5 * 2^23
 
-/// What kernels that saturate count from: codes lie so far above it, that rounded values that many
-/// steps below code 0, or above it, are told apart in 16 bits ([`BEYOND`]).
+/// Kernels that saturate count rounded values from so many steps below code 0: in 16 bits those that
+/// are no further from it on either side are then told from others by [`BEYOND`].
 pub(super) const MIDDLE: i16 = 1 << 13;
 
-/// Bits of 16 that a distance from [`MIDDLE`] below code 0 has none of, unless it is not in
-/// `[0, 2^14)`, saturated or not.
+/// Bits of 16 that are zero in a distance from there in `[0, 2^14)`, and not all zero in one that is
+/// negative or more, saturated or not.
 pub(super) const BEYOND: u16 = 0xc000;
 
 /// Steps beyond this many could not be told apart after adding [`ROUNDING`].
