@@ -45,7 +45,6 @@ pub(crate) struct Program {
 
 /// Constants of eight outputs; those beyond the last one are never used.
 #[derive(Debug, Clone)]
-#[repr(C)]
 pub(super) struct OutputGroup {
     /// Each accumulator's proven minimum.
     pub(super) low: [i64; 8],
@@ -65,7 +64,6 @@ pub(super) struct Runs {
 
 /// Eight results that follow each other, across rows.
 #[derive(Debug)]
-#[repr(C, align(64))]
 pub(super) struct Run {
     pub(super) group: OutputGroup,
     /// Where each is in four rows of a tile: sixteen times the row, plus the column, in the first byte.
@@ -76,7 +74,7 @@ pub(super) struct Run {
 
 impl Runs {
     /// Rows that a run may span.
-    pub(super) const SPAN: usize = 4;
+    const SPAN: usize = 4;
 
     fn new(outputs: &[OutputGroup], n: usize) -> Option<Self> {
         let rows = if n.is_multiple_of(2) { Self::SPAN } else { 2 * Self::SPAN };
