@@ -36,7 +36,7 @@ test-python: $(VENV)/.dev  ## Python tests, with real keys on small circuits
 	$(BIN)/python -m pytest
 
 # The versions are as old as pyproject.toml allows, on the oldest Python that the machine has.
-OLDEST_PYTHON ?= $(shell command -v python3.10 || command -v $(PYTHON))
+OLDEST_PYTHON ?= $(shell python3.10 -c "" 2>/dev/null && command -v python3.10 || command -v $(PYTHON))
 LOWEST := .venv-lowest
 
 test-lowest:  ## Python tests with the oldest versions that are allowed
