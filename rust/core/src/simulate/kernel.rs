@@ -102,7 +102,7 @@ pub(super) struct Sums<'a> {
     pub(super) high: Option<&'a Tile>,
 }
 
-/// Memory that will be read soon, if it is worth fetching: it is idle while results are computed.
+/// Memory that will be read soon: it is idle while results are computed.
 #[derive(Clone, Copy)]
 pub(super) struct Ahead {
     first: *const u8,

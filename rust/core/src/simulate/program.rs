@@ -39,7 +39,8 @@ pub(crate) struct Program {
     rounded_twice: OnceLock<Option<Brackets>>,
     /// Constants of the outputs, eight by eight.
     pub(super) outputs: Vec<OutputGroup>,
-    /// The same in the order of results; none if a row has more outputs than a tile has columns.
+    /// The same in the order of results; none for a single output or more than a
+    /// tile has columns.
     pub(super) runs: Option<Runs>,
 }
 
