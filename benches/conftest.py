@@ -40,13 +40,10 @@ def pytest_terminal_summary(terminalreporter, config):
             cells = [f"{taken[column] / mine:.3g}" if column in taken else "" for column in COLUMNS]
             roofline = f"{taken['reading'] / mine:.0%}" if "reading" in taken else ""
             write(line((name, n_threads, rows, f"{1e-6 / mine:.3g}", *cells, roofline)))
-    for (name, rows, n_threads), taken in times.items():
+    for (name, _, _), taken in times.items():
         if {"p_error 0.0", "p_error 0.01"} <= taken.keys():
             ratio = taken["p_error 0.01"] / taken["p_error 0.0"]
             write(f"{name}: simulation with p_error 0.01 takes {ratio:.2f} times as long as exact")
-        one, two = (times.get((name, rows, n), {}).get("cipherfit") for n in (1, 2))
-        if n_threads == 1 and rows == 100_000 and one and two:
-            write(f"{name}: two threads are {one / two:.2f} times as fast as one")
 
 
 def line(cells) -> str:

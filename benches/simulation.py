@@ -29,7 +29,9 @@ def measure(benchmark, record, key: tuple[str, int, int], name: str, peer: Peer)
     benchmark.extra_info["rows"] = len(X)
     iterations = max(1, 2000 // len(X)) if peer.max_rows == max(BATCHES) else 1
     rounds = 30 if peer.max_rows == max(BATCHES) else 3
-    benchmark.pedantic(peer.call, (X,), rounds=rounds, iterations=iterations, warmup_rounds=1)
+    # Schedulers take a while to spread threads.
+    warm_up = 1 if n_threads == 1 else rounds
+    benchmark.pedantic(peer.call, (X,), rounds=rounds, iterations=iterations, warmup_rounds=warm_up)
     record(key, name, benchmark, len(X))
 
 

@@ -11,7 +11,7 @@ import time
 
 import numpy as np
 import torch
-from peers import NETWORKS, features, network, peers
+from peers import NETWORKS, features, peers
 from tqdm.auto import trange
 
 ROWS = 100_000
@@ -22,11 +22,10 @@ FASTEST_PEER = "ONNX Runtime float32"
 
 def medians(name: str) -> dict[str, float]:
     """Median seconds of a call of each contender on one network."""
-    X, graph, contenders = features(name, ROWS), network(name), peers(name, 1)
+    X, contenders = features(name, ROWS), peers(name, 1)
     for contender in (*OWN, FASTEST_PEER):
         contenders[contender].check(X[:300])
     calls = {contender: contenders[contender].call for contender in (*OWN, FASTEST_PEER)}
-    calls["two threads"] = lambda X: graph.run(X, n_threads=2)
     order, seconds = np.random.default_rng(0), {contender: [] for contender in calls}
     for _ in trange(TURNS, desc=name, leave=False):
         for contender in order.permutation(list(calls)):
@@ -38,12 +37,11 @@ def medians(name: str) -> dict[str, float]:
 
 def main() -> None:
     torch.set_num_threads(1)
-    print(f"| network | {' | '.join(OWN)} | two threads, times one |\n|{'---|' * (len(OWN) + 2)}")
+    print(f"| network | {' | '.join(OWN)} |\n|{'---|' * (len(OWN) + 1)}")
     for name in NETWORKS:
         taken = medians(name)
         ratios = [f"{taken[FASTEST_PEER] / taken[own]:.2f}" for own in OWN]
-        gain = taken["cipherfit"] / taken["two threads"]
-        print(f"| {name} | {' | '.join(ratios)} | {gain:.2f} |", flush=True)
+        print(f"| {name} | {' | '.join(ratios)} |", flush=True)
 
 
 if __name__ == "__main__":

@@ -5,15 +5,19 @@
 //! work to them would wait forever; so a pool belongs to the process that made it, and another process
 //! makes its own.
 
+use std::cell::Cell;
 use std::num::NonZeroUsize;
 use std::sync::{Arc, Mutex, MutexGuard, OnceLock, PoisonError};
-use std::time::Duration;
+use std::time::{Duration, Instant};
 use std::{process, thread};
 
-use rayon::{ThreadPool, ThreadPoolBuilder};
+use rayon::{ThreadPool, ThreadPoolBuilder, Yield};
 
 /// Elementary steps (a multiply-add, a table read) that outweigh waking a thread, several times.
-const WORK_PER_THREAD: usize = 1 << 18;
+const WORK_PER_THREAD: usize = 1 << 19;
+
+/// How long a helper looks for the next call before it sleeps: about as long as waking it may take.
+const LINGER: Duration = Duration::from_micros(200);
 
 /// How many threads to use for `work` elementary steps: as many as asked for, else as many as there
 /// are cores and enough work for.
@@ -65,7 +69,10 @@ pub(crate) fn for_each_chunk<O: Send, S, E: Send>(
         None => work(),
         Some(pool) => pool.in_place_scope(|scope| {
             for _ in 0..helpers {
-                scope.spawn(|_| work());
+                scope.spawn(|_| {
+                    work();
+                    rayon::spawn(linger);
+                });
             }
             work();
         }),
@@ -74,6 +81,26 @@ pub(crate) fn for_each_chunk<O: Send, S, E: Send>(
         Some((_, error)) => Err(error),
         None => Ok(()),
     }
+}
+
+/// Looks for more work, for calls often follow each other; other threads of the system go first.
+fn linger() {
+    thread_local! {
+        static LINGERS: Cell<bool> = const { Cell::new(false) };
+    }
+    // What it finds may end in this function again, once for every call.
+    if LINGERS.replace(true) {
+        return;
+    }
+    let mut idle_since = Instant::now();
+    while idle_since.elapsed() < LINGER {
+        if let Some(Yield::Executed) = rayon::yield_now() {
+            idle_since = Instant::now();
+        } else {
+            thread::yield_now();
+        }
+    }
+    LINGERS.set(false);
 }
 
 /// The threads of this process; none if they can't be started.
@@ -129,6 +156,20 @@ mod tests {
             Err(index)
         };
         assert_eq!(for_each_chunk(&mut [0; 2], 1, 2, || (), task), Err(0));
+    }
+
+    #[test]
+    fn any_number_of_calls_may_follow_each_other() {
+        // Each takes some of a helper's stack if it begins within the one before it.
+        for _ in 0..50_000 {
+            let task = |_: usize, chunk: &mut [u8], (): &mut ()| -> Result<(), ()> {
+                chunk.fill(1);
+                Ok(())
+            };
+            let mut done = [0_u8; 4];
+            assert_eq!(for_each_chunk(&mut done, 1, 2, || (), task), Ok(()));
+            assert_eq!(done, [1; 4]);
+        }
     }
 
     #[test]
