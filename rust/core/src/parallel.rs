@@ -7,6 +7,7 @@
 
 use std::cell::Cell;
 use std::num::NonZeroUsize;
+use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, OnceLock, PoisonError};
 use std::time::{Duration, Instant};
 use std::{process, thread};
@@ -16,7 +17,7 @@ use rayon::{ThreadPool, ThreadPoolBuilder, Yield};
 /// Elementary steps (a multiply-add, a table read) that outweigh waking a thread, several times.
 const WORK_PER_THREAD: usize = 1 << 19;
 
-/// How long a helper looks for the next call before it sleeps: about as long as waking it may take.
+/// How long threads wait for each other before they sleep: about as long as waking them may take.
 const LINGER: Duration = Duration::from_micros(200);
 
 /// How many threads to use for `work` elementary steps: as many as asked for, else as many as there
@@ -64,23 +65,37 @@ pub(crate) fn for_each_chunk<O: Send, S, E: Send>(
             }
         }
     };
+    let finished = AtomicUsize::new(0);
     let helpers = n_threads.min(n_chunks).saturating_sub(1);
     match (helpers > 0).then(pool).flatten() {
         None => work(),
         Some(pool) => pool.in_place_scope(|scope| {
             for _ in 0..helpers {
                 scope.spawn(|_| {
-                    work();
+                    // Once it has finished, as little as possible is left to do.
                     rayon::spawn(linger);
+                    work();
+                    finished.fetch_add(1, Ordering::Release);
                 });
             }
             work();
+            await_all(&finished, helpers);
         }),
     }
     match failure.into_inner().unwrap_or_else(PoisonError::into_inner) {
         Some((_, error)) => Err(error),
         None => Ok(()),
     }
+}
+
+/// Waits without sleeping, as helpers finish at about the same time, but not for long.
+fn await_all(finished: &AtomicUsize, helpers: usize) {
+    let start = Instant::now();
+    while finished.load(Ordering::Acquire) < helpers && start.elapsed() < LINGER {
+        thread::yield_now();
+    }
+    // For the end of their tasks.
+    thread::yield_now();
 }
 
 /// Looks for more work, for calls often follow each other; other threads of the system go first.
