@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import copy
 import inspect
+import pickle
 
 import numpy as np
 import pytest
@@ -159,6 +161,34 @@ def test_after_a_refit_the_old_circuit_is_gone(name):
     assert model.fhe_circuit is None
     with pytest.raises(ValueError, match=r".* not yet compiled .*"):
         model.predict(X[:1], execute_in_fhe=True)
+
+
+@pytest.mark.fhe
+@pytest.mark.parametrize("copied", [copy.deepcopy, lambda model: pickle.loads(pickle.dumps(model))])
+def test_a_copy_of_a_compiled_model_runs_encrypted_rows_with_keys_of_its_own(copied):
+    X, y = load("iris")
+    model = estimator("iris").fit(X, y)
+    circuit = model.compile(p_error=1e-6)
+    # Copies of copies too, whether or not their circuit was needed meanwhile.
+    other = copied(copied(model))
+    assert other.predict(X[:2], fhe="execute").tolist() == model.predict(X[:2]).tolist()
+    assert other.fhe_circuit is not circuit
+    assert copied(other).fhe_circuit.p_error == circuit.p_error
+    assert model.fhe_circuit is circuit
+
+
+@pytest.mark.fhe
+def test_a_copy_knows_what_it_was_compiled_for_and_forgets_it_when_trained_or_told():
+    X, y = load("iris")
+    model = estimator("iris").fit(X, y)
+    model.compile(use_virtual_lib=True)
+    refitted, told = copy.deepcopy(model), copy.deepcopy(model)
+    with pytest.raises(ValueError, match=r".* only for simulation.*"):
+        copy.deepcopy(model).predict(X[:1], fhe="execute")
+    told.fhe_circuit = None
+    assert told.fhe_circuit is None
+    assert refitted.fit(X, y).fhe_circuit is None
+    assert model.prune(X, y, 0.0).fhe_circuit is None
 
 
 @pytest.mark.fhe

@@ -365,9 +365,14 @@ class QuantizedSkorchEstimatorMixin(GraphPredictor):
                     "give train_split=skorch.dataset.ValidSplit(5), say, or another monitor"
                 )
 
+    def _uncompiled_copy(self) -> Any:
+        copy = deepcopy(self)
+        copy.fhe_circuit = None
+        return copy
+
     def _with_module(self, state: dict[str, torch.Tensor], **parameters: Any) -> Any:
         """Return a copy whose module has other parameters, and this state; it has no graph yet."""
-        copy = deepcopy(self)
+        copy = self._uncompiled_copy()
         copy.set_params(**{f"module__{name}": value for name, value in parameters.items()})
         copy.module_.load_state_dict(state)
         return copy

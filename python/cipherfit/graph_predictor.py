@@ -52,12 +52,15 @@ class GraphPredictor:
     lowered_: Lowered
     targets_: Targets
     circuit_: fhe.Circuit | None
+    saved_configuration_: fhe.Configuration
     training_now_: bool
 
     def __getstate__(self) -> dict[str, Any]:
-        """Return the state to pickle or copy: all but the circuit, which holds native handles."""
+        """Return the state to pickle or copy: of the circuit, only how to compile it again."""
         state: dict[str, Any] = super().__getstate__()  # type: ignore[misc]
-        state.pop("circuit_", None)
+        circuit = state.pop("circuit_", None)
+        if circuit is not None:
+            state["saved_configuration_"] = circuit.configuration
         return state
 
     @property
@@ -83,11 +86,17 @@ class GraphPredictor:
 
     @property
     def fhe_circuit(self) -> fhe.Circuit | None:
-        """The compiled circuit; None before `compile`."""
+        """The compiled circuit; None before `compile`.
+
+        A pickled or copied model compiles it again, with the same options, when it is first needed.
+        """
+        if "saved_configuration_" in vars(self):
+            self.fhe_circuit = compile_graph(self.graph_, configuration=self.saved_configuration_)
         return vars(self).get("circuit_")
 
     @fhe_circuit.setter
     def fhe_circuit(self, circuit: fhe.Circuit | None) -> None:
+        vars(self).pop("saved_configuration_", None)
         self.circuit_ = circuit
 
     @property

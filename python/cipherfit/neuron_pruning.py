@@ -92,7 +92,7 @@ def _pruned_to(model: Any, X: Any, y: Any, n_kept: int, fit_params: dict[str, An
     """Return a copy with at most so many lookups, trained on."""
     network = model.module_
     if model.graph_.n_lookups <= n_kept:
-        return deepcopy(model)
+        return model._uncompiled_copy()
     features = torch.as_tensor(model._features(X), device=next(network.parameters()).device)
     kept = _most_important(neuron_importance(network, features), n_kept)
     widths = [len(neurons) for neurons in kept]

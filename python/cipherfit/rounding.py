@@ -180,7 +180,7 @@ def search_rounding(
             if tried.seconds_per_row < chosen.seconds_per_row:
                 chosen, best = tried, tuned
     if best is model:
-        best = deepcopy(model)
+        best = model._uncompiled_copy()
     return RoundingSearch(model=best, chosen=chosen, before=before, trials=tuple(borne))
 
 
