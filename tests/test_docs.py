@@ -5,7 +5,9 @@ from __future__ import annotations
 import doctest
 import re
 from pathlib import Path
+from typing import Any
 
+import numpy as np
 import pytest
 
 import cipherfit
@@ -31,6 +33,25 @@ def test_the_readmes_examples_run_in_order(capsys, tmp_path, monkeypatch):
     printed = capsys.readouterr().out
     assert "layer" in printed
     assert names["certificate"].max_accumulator_bits <= 8
+
+
+@pytest.mark.fhe
+def test_client_and_server_of_the_deployment_guide_agree_with_the_graph(
+    capsys, tmp_path, monkeypatch
+):
+    monkeypatch.chdir(tmp_path)
+    names: dict[str, Any] = {}
+    for block in python_blocks("docs/deployment.md"):
+        # Without errors and approximate rounding, so that integers are equal.
+        block = block.replace("compile()", "compile(p_error=1e-6)")
+        exec(block.replace("random_state=0", "random_state=0, module__rounding='exact'"), names)
+    graph, parts = names["model"].graph_, names["parts"]
+    codes = graph.quantize([names["row"]])
+    assert names["accumulators"].tolist() == graph.simulate(codes)[0].tolist()
+    assert names["outputs"].tolist() == graph.run([names["row"]])[0].tolist()
+    assert capsys.readouterr().out.strip() == "0"
+    of_the_input, of_the_output = {*parts["input"]}, {"output_scale", "output_offset", "classes"}
+    assert {*np.load("client.npz")} == of_the_input | of_the_output
 
 
 @pytest.mark.parametrize("module", [classifier, regressor])
