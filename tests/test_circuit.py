@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import copy
+from concurrent.futures import ThreadPoolExecutor
 from itertools import product
 
 import numpy as np
@@ -277,13 +278,20 @@ def test_artifacts_and_mlir_are_passed_on(tmp_path, capsys):
     assert any((tmp_path / "artifacts").iterdir())
 
 
-def test_a_compiled_model_can_be_copied_and_compiled_again():
+def compiled_for_simulation(model):
+    return model.compile(use_virtual_lib=True)
+
+
+@pytest.mark.parametrize("again", [lambda copied: copied.fhe_circuit, compiled_for_simulation])
+def test_a_copy_of_a_compiled_model_has_the_same_circuit_in_any_thread(again):
     model = model_on("iris")
-    model.compile(use_virtual_lib=True)
+    compiled_for_simulation(model)
     copied = copy.deepcopy(model)
     assert model.fhe_circuit is not None
-    assert copied.fhe_circuit is None
-    assert copied.compile(use_virtual_lib=True).mlir == model.fhe_circuit.mlir
+    with ThreadPoolExecutor(1) as thread:
+        circuit = thread.submit(again, copied).result()
+    assert circuit is copied.fhe_circuit is not model.fhe_circuit
+    assert circuit.mlir == model.fhe_circuit.mlir
 
 
 def test_a_refit_forgets_the_circuit():

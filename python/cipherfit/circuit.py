@@ -14,6 +14,7 @@ from typing import Any
 
 import numpy as np
 from concrete import fhe
+from concrete.fhe.extensions.tag import tag_context
 from numpy.typing import NDArray
 from tqdm.auto import tqdm
 
@@ -91,6 +92,8 @@ def compile_graph(
     stages = _stages(graph)
     _check_supported(stages)
     configuration = _configure(configuration, p_error, simulation_only)
+    if not hasattr(tag_context, "stack"):
+        tag_context.stack = []  # Concrete makes one for the thread that imports it only
     compiler = fhe.Compiler(_network_function(stages), {"codes": "encrypted"})
     try:
         circuit = compiler.compile(
