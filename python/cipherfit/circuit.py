@@ -13,13 +13,12 @@ from dataclasses import dataclass, replace
 from typing import Any
 
 import numpy as np
-from concrete import fhe
-from concrete.fhe.extensions.tag import tag_context
 from numpy.typing import NDArray
 from tqdm.auto import tqdm
 
 from cipherfit._core import IntegerGraph
 from cipherfit.exceptions import CipherfitWarning, CompilationError
+from cipherfit.fhe.runtime import fhe, prepare_thread, remove_with
 from cipherfit.parameters import fraction
 
 Int64 = NDArray[np.int64]
@@ -92,15 +91,16 @@ def compile_graph(
     stages = _stages(graph)
     _check_supported(stages)
     configuration = _configure(configuration, p_error, simulation_only)
-    if not hasattr(tag_context, "stack"):
-        tag_context.stack = []  # Concrete makes one for the thread that imports it only
+    prepare_thread()
     compiler = fhe.Compiler(_network_function(stages), {"codes": "encrypted"})
     try:
-        circuit = compiler.compile(
-            _extreme_inputs(graph),
-            configuration=configuration,
-            artifacts=artifacts,
-            show_mlir=show_mlir,
+        circuit = remove_with(
+            compiler.compile(
+                _extreme_inputs(graph),
+                configuration=configuration,
+                artifacts=artifacts,
+                show_mlir=show_mlir,
+            )
         )
     except RuntimeError as error:
         message = _why_not(stages, configuration, _extreme_inputs(graph), error)

@@ -8,6 +8,7 @@ __all__ = [
     "CipherfitError",
     "CipherfitWarning",
     "CompilationError",
+    "ForkedProcessError",
     "GraphError",
     "InputTypeError",
     "InvalidInputError",
@@ -103,6 +104,10 @@ class NotCompiledError(CipherfitError, ValueError):
 
 class CompilationError(CipherfitError, RuntimeError):
     """The compiled circuit is missing, or isn't what the certificate says it must be."""
+
+
+class ForkedProcessError(CipherfitError, RuntimeError):
+    """Encryption is asked for in a process that was forked from one that used Concrete."""
 
 
 class UnsupportedModuleError(CipherfitError, ValueError):

@@ -8,7 +8,6 @@ from typing import Any
 
 import numpy as np
 import torch
-from concrete import fhe
 from numpy.typing import NDArray
 from sklearn.base import is_classifier
 from sklearn.utils.metaestimators import available_if
@@ -17,6 +16,7 @@ from torch import nn
 from cipherfit._core import IntegerGraph
 from cipherfit.circuit import compile_graph, run_encrypted
 from cipherfit.exceptions import InvalidParameterError, NotCompiledError, NotFittedError
+from cipherfit.fhe.runtime import fhe
 from cipherfit.latency import FheEstimate, estimate_circuit, modelled_seconds
 from cipherfit.onnx_export import to_onnx
 from cipherfit.p_error import search_p_error

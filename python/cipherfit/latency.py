@@ -14,10 +14,10 @@ from dataclasses import dataclass
 from functools import cache
 
 import numpy as np
-from concrete import fhe
 
 from cipherfit._core import IntegerGraph
 from cipherfit.circuit import compile_graph
+from cipherfit.fhe.runtime import fhe
 
 #: Seconds per row; per unit of complexity; per byte of the bootstrap keys.
 _FIXED, _PER_COMPLEXITY, _PER_KEY_BYTE = 7.8e-3, 5.18e-11, 2.78e-10
