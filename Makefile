@@ -48,9 +48,9 @@ test-lowest:  ## Python tests with the oldest versions that are allowed
 
 docs: $(VENV)/.dev  ## Write the API reference into docs/api/
 	$(BIN)/pdoc --docformat numpy --no-show-source --output-directory docs/api \
-		cipherfit cipherfit.qnn cipherfit.exceptions cipherfit.circuit cipherfit.lowering \
-		cipherfit.quantizers cipherfit.linear cipherfit.network cipherfit.schedule \
-		cipherfit.p_error cipherfit.latency cipherfit.rounding cipherfit.design cipherfit.designs
+		cipherfit cipherfit.qnn cipherfit.exceptions cipherfit.fhe.circuit cipherfit.training.lowering \
+		cipherfit.training.quantizers cipherfit.training.linear cipherfit.training.network cipherfit.estimators.schedule \
+		cipherfit.predictor.p_error cipherfit.fhe.estimate cipherfit.search.rounding cipherfit.search.network cipherfit.search.design
 	@echo "open docs/api/index.html"
 
 bench: $(VENV)/.dev  ## Accuracy and latency end to end, simulation against its peers, the core's benchmarks

@@ -24,10 +24,10 @@ from tables import FASHION_FOLDER, NAMES, Table, available
 from tqdm.auto import tqdm
 
 from cipherfit import NeuralNetClassifier, NeuralNetRegressor
-from cipherfit.batches import BatchLoader
-from cipherfit.float_twin import FloatTwin
-from cipherfit.latency import modelled_seconds
-from cipherfit.schedule import OneCycle
+from cipherfit.estimators.batches import BatchLoader
+from cipherfit.estimators.schedule import OneCycle
+from cipherfit.fhe.estimate import modelled_seconds
+from cipherfit.training.float_twin import FloatTwin
 
 RESULTS = Path(__file__).parent / "results"
 

@@ -21,8 +21,8 @@ from tables import FASHION_FOLDER, Table, available
 from tqdm.auto import tqdm
 
 from cipherfit import NeuralNetClassifier, compile_graph, run_encrypted
-from cipherfit.latency import estimate_circuit
-from cipherfit.p_error import NoisyScore
+from cipherfit.fhe.estimate import estimate_circuit
+from cipherfit.predictor.p_error import NoisyScore
 
 
 @dataclass(frozen=True)

@@ -13,7 +13,7 @@ from typing import Any
 import numpy as np
 
 from cipherfit import IntegerGraph, compile_graph
-from cipherfit.latency import estimate_circuit, machine_factor
+from cipherfit.fhe.estimate import estimate_circuit, machine_factor
 
 N_RUNS = 5
 

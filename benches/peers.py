@@ -16,7 +16,7 @@ from sklearn.datasets import load_digits
 from torch import nn
 
 from cipherfit import IntegerGraph, NeuralNetClassifier, compile_graph, twin
-from cipherfit.onnx_export import to_onnx
+from cipherfit.interchange.onnx_export import to_onnx
 
 #: What computes the same rows in every network, ours first.
 PEERS = (

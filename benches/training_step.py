@@ -20,9 +20,9 @@ import torch
 from torch import Tensor, nn
 
 from cipherfit._core import WeightQuantizer
-from cipherfit.float_twin import FloatTwin
-from cipherfit.linear import QuantLinear
-from cipherfit.network import SparseQuantNeuralNetImpl
+from cipherfit.training.float_twin import FloatTwin
+from cipherfit.training.linear import QuantLinear
+from cipherfit.training.network import SparseQuantNeuralNetImpl
 
 N_CLASSES, N_ROWS = 10, 2000
 STEPS, WARM_UP = 600, 200

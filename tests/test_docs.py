@@ -11,7 +11,7 @@ import numpy as np
 import pytest
 
 import cipherfit
-from cipherfit import classifier, regressor
+from cipherfit.estimators import classifier, regressor
 
 ROOT = Path(__file__).parents[1]
 

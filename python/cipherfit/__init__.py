@@ -7,14 +7,11 @@ with _warnings.catch_warnings():
     _warnings.filterwarnings("ignore", message=".*pkg_resources")
     from cipherfit import exceptions
     from cipherfit._core import Certificate, IntegerGraph, accumulator_mask
-    from cipherfit.circuit import compile_graph, run_encrypted
-    from cipherfit.design import design_network
-    from cipherfit.designs import Design, DesignSearch
     from cipherfit.exceptions import CipherfitError
-    from cipherfit.latency import FheEstimate
-    from cipherfit.lowering import lower
-    from cipherfit.onnx_export import to_onnx
-    from cipherfit.p_error import PErrorSearch, search_p_error
+    from cipherfit.fhe.circuit import compile_graph, run_encrypted
+    from cipherfit.fhe.estimate import FheEstimate
+    from cipherfit.interchange.onnx_export import to_onnx
+    from cipherfit.predictor.p_error import PErrorSearch, search_p_error
     from cipherfit.qnn import (
         MAXIMUM_TLU_BIT_WIDTH,
         FixedTypeSkorchNeuralNet,
@@ -23,7 +20,10 @@ with _warnings.catch_warnings():
         QuantizedSkorchEstimatorMixin,
         SparseQuantNeuralNetImpl,
     )
-    from cipherfit.rounding import RoundingSearch, search_rounding
+    from cipherfit.search.design import Design, DesignSearch
+    from cipherfit.search.network import design_network
+    from cipherfit.search.rounding import RoundingSearch, search_rounding
+    from cipherfit.training.lowering import lower
 
 __version__ = "0.1.0"
 

@@ -8,8 +8,8 @@ from collections.abc import Sequence
 from pathlib import Path
 
 import cipherfit
-from cipherfit.demo import run_demo
 from cipherfit.exceptions import CipherfitError
+from cipherfit.report.demo import run_demo
 
 
 def main(arguments: Sequence[str] | None = None) -> int:

@@ -3,12 +3,12 @@
 .. include:: ../../docs/migration.md
 """
 
-from cipherfit.circuit import MAXIMUM_TLU_BIT_WIDTH
-from cipherfit.classifier import NeuralNetClassifier
-from cipherfit.estimator import QuantizedSkorchEstimatorMixin
-from cipherfit.fixed_type import FixedTypeSkorchNeuralNet
-from cipherfit.network import SparseQuantNeuralNetImpl
-from cipherfit.regressor import NeuralNetRegressor
+from cipherfit.estimators.base import QuantizedSkorchEstimatorMixin
+from cipherfit.estimators.classifier import NeuralNetClassifier
+from cipherfit.estimators.fixed_module import FixedTypeSkorchNeuralNet
+from cipherfit.estimators.regressor import NeuralNetRegressor
+from cipherfit.fhe.circuit import MAXIMUM_TLU_BIT_WIDTH
+from cipherfit.training.network import SparseQuantNeuralNetImpl
 
 __all__ = [
     "MAXIMUM_TLU_BIT_WIDTH",

@@ -1,0 +1,1 @@
+"""From an integer graph to encrypted runs with Concrete."""

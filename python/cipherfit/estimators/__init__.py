@@ -1,0 +1,1 @@
+"""Scikit-learn estimators whose training ends in a proven integer graph."""

@@ -1,0 +1,220 @@
+"""What an encrypted run costs, before any key of the model is made.
+
+Concrete's optimizer says of a compiled circuit how complex it is and how large its keys are. Time
+per row is modelled as ``machine * (a + b * complexity + c * bootstrap_key_bytes)``: bootstrapping
+is the complexity, and its key is read on the way. The constants were fitted to 13 circuits of 4 to
+64 lookups of 5 to 7 bits (`benches/latency.py`), which they meet within 10 %; `machine` is how much
+longer than theirs a small reference circuit takes here and now.
+"""
+
+from __future__ import annotations
+
+import time
+from dataclasses import dataclass
+from functools import cache
+
+import numpy as np
+
+from cipherfit._core import IntegerGraph
+from cipherfit.fhe.circuit import compile_graph
+from cipherfit.fhe.runtime import fhe
+
+#: Seconds per row; per unit of complexity; per byte of the bootstrap keys.
+_FIXED, _PER_COMPLEXITY, _PER_KEY_BYTE = 7.8e-3, 5.18e-11, 2.78e-10
+#: Seconds per row where there are no lookups, and so no bootstrapping.
+_WITHOUT_LOOKUPS = 2.5e-3
+#: Encrypted runs of the reference circuit; the fastest counts.
+_REFERENCE_RUNS = 4
+
+
+@dataclass(frozen=True)
+class LayerCost:
+    """A layer of lookups.
+
+    Parameters
+    ----------
+    n_lookups : int
+        One per neuron.
+    accumulator_bits : int
+        Proven width of the accumulators.
+    lookup_bits : int
+        Bits that a lookup reads.
+    rounding : {"none", "approximate", "exact"}
+        How the bits between the two are rounded away.
+    """
+
+    n_lookups: int
+    accumulator_bits: int
+    lookup_bits: int
+    rounding: str
+
+
+@dataclass(frozen=True)
+class FheEstimate:
+    """What an encrypted run costs; printed, it is a small table.
+
+    Parameters
+    ----------
+    layers : tuple of LayerCost
+        The layers that have lookups.
+    output_bits : int
+        Proven width of the output accumulators.
+    p_error : float
+        Probability that one lookup errs.
+    complexity : float
+        Concrete's own measure of a run.
+    seconds_per_row : float
+        Modelled seconds per encrypted row on this machine.
+    bootstrap_key_bytes, keyswitch_key_bytes : int
+        Sizes of the keys that the server needs.
+    input_bytes, output_bytes : int
+        Sizes of a row's ciphertexts.
+    memory_bytes : int
+        What keys and ciphertexts take in memory, beyond the program itself.
+    """
+
+    layers: tuple[LayerCost, ...]
+    output_bits: int
+    p_error: float
+    complexity: float
+    seconds_per_row: float
+    bootstrap_key_bytes: int
+    keyswitch_key_bytes: int
+    input_bytes: int
+    output_bytes: int
+
+    @property
+    def n_lookups(self) -> int:
+        """Lookups per row."""
+        return sum(layer.n_lookups for layer in self.layers)
+
+    @property
+    def memory_bytes(self) -> int:
+        """Bytes that keys and ciphertexts take in memory."""
+        keys = self.bootstrap_key_bytes + self.keyswitch_key_bytes
+        return keys + self.input_bytes + self.output_bytes
+
+    def __str__(self) -> str:
+        lines = [
+            f"{layer.n_lookups} lookups of {layer.lookup_bits} bits behind accumulators of "
+            f"{layer.accumulator_bits} ({layer.rounding} rounding)"
+            for layer in self.layers
+        ]
+        mega = 1e6
+        return "\n".join([
+            *lines,
+            f"outputs of {self.output_bits} bits, p_error {self.p_error:g}",
+            f"{self.seconds_per_row:.3g} s per encrypted row on this machine (modelled)",
+            f"keys {(self.bootstrap_key_bytes + self.keyswitch_key_bytes) / mega:.0f} MB, "
+            f"input {self.input_bytes / mega:.2f} MB, output {self.output_bytes / mega:.2f} MB "
+            "per row",
+        ])  # fmt: skip
+
+
+def estimate_circuit(circuit: fhe.Circuit, graph: IntegerGraph) -> FheEstimate:
+    """Return what encrypted runs of a compiled circuit cost.
+
+    The first call runs a small reference circuit with keys of its own, to see how fast this machine
+    is: about two seconds, once per process.
+
+    Parameters
+    ----------
+    circuit : fhe.Circuit
+        As `compile_graph` returns it.
+    graph : IntegerGraph
+        What it was compiled from.
+
+    Returns
+    -------
+    FheEstimate
+    """
+    return FheEstimate(
+        layers=_layers(graph),
+        output_bits=graph.prove().layers[-1].bits,
+        p_error=float(circuit.p_error),
+        complexity=float(circuit.complexity),
+        seconds_per_row=machine_factor() * reference_seconds(circuit),
+        bootstrap_key_bytes=int(circuit.size_of_bootstrap_keys),
+        keyswitch_key_bytes=int(circuit.size_of_keyswitch_keys),
+        input_bytes=int(circuit.size_of_inputs),
+        output_bytes=int(circuit.size_of_outputs),
+    )
+
+
+def reference_seconds(circuit: fhe.Circuit) -> float:
+    """Return modelled seconds per row on the machine that the constants were fitted on."""
+    if not circuit.size_of_bootstrap_keys:
+        return _WITHOUT_LOOKUPS
+    return float(
+        _FIXED
+        + _PER_COMPLEXITY * circuit.complexity
+        + _PER_KEY_BYTE * circuit.size_of_bootstrap_keys
+    )
+
+
+def modelled_seconds(graph: IntegerGraph, p_error: float | None = None) -> float:
+    """Return modelled seconds per row of a graph, as of `reference_seconds`.
+
+    Parameters
+    ----------
+    graph : IntegerGraph
+        What is compiled for it.
+    p_error : float in (0, 1), default=0.01
+        Probability that one lookup errs.
+
+    Returns
+    -------
+    float
+
+    Raises
+    ------
+    CompilationError
+        If Concrete can't run the graph.
+    """
+    return reference_seconds(compile_graph(graph, p_error=p_error, warn_of_size=False))
+
+
+@cache
+def machine_factor() -> float:
+    """Return how much longer than modelled a small reference circuit takes on this machine."""
+    circuit = compile_graph(_reference_graph(), p_error=0.01)
+    encrypted = circuit.encrypt(np.ones(16, dtype=np.int64))
+    seconds = []
+    for _ in range(_REFERENCE_RUNS):
+        start = time.perf_counter()
+        circuit.run(encrypted)
+        seconds.append(time.perf_counter() - start)
+    return min(seconds) / reference_seconds(circuit)
+
+
+def _reference_graph() -> IntegerGraph:
+    """Return sixteen 6-bit lookups between layers of a network's kind."""
+    identity, zeros = np.eye(16, dtype=np.int64), np.zeros(16, dtype=np.int64)
+    first = 9 * identity  # 3-bit codes give accumulators of 6 bits
+    table = np.arange(64) // 8
+    return IntegerGraph.from_layers(
+        {"scale": np.ones(16), "zero_point": zeros, "n_bits": 3},
+        [
+            {"kind": "linear", "weights": first, "offset": zeros},
+            {"kind": "lookup", "low": zeros, "lsbs": 0, "exact": True, "tables": [table] * 16},
+            {"kind": "linear", "weights": first, "offset": zeros},
+        ],
+        {"scale": np.ones(16), "offset": np.zeros(16)},
+    )
+
+
+def _layers(graph: IntegerGraph) -> tuple[LayerCost, ...]:
+    layers = graph.to_dict()["layers"]
+    costs = []
+    for lookup, proof in zip(layers[1::2], graph.prove().layers, strict=False):
+        lsbs = int(lookup["lsbs"])
+        kind = "exact" if lookup["exact"] else "approximate"
+        costs.append(
+            LayerCost(
+                n_lookups=len(lookup["tables"]),
+                accumulator_bits=proof.bits,
+                lookup_bits=max(1, proof.bits - lsbs),
+                rounding=kind if lsbs else "none",
+            )
+        )
+    return tuple(costs)

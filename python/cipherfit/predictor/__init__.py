@@ -1,0 +1,1 @@
+"""What answers, whoever trained it: a graph, and what the client computes around it."""

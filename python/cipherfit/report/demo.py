@@ -1,0 +1,194 @@
+"""The demonstration: two real data sets, from training to encrypted predictions."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from sklearn.datasets import load_breast_cancer, load_digits
+from sklearn.model_selection import train_test_split
+from sklearn.pipeline import make_pipeline
+from sklearn.preprocessing import StandardScaler
+from skorch import NeuralNetClassifier as SkorchClassifier
+
+from cipherfit.estimators.classifier import NeuralNetClassifier
+from cipherfit.estimators.schedule import OneCycle
+from cipherfit.fhe.circuit import run_encrypted
+from cipherfit.training.float_twin import FloatTwin
+
+P_ERROR = 0.01
+
+
+@dataclass(frozen=True)
+class Task:
+    """A data set and the network that is to learn it."""
+
+    name: str
+    load: Callable[..., Any]
+    n_hidden_neurons: int
+
+
+@dataclass(frozen=True)
+class Report:
+    """What one task gave."""
+
+    task: Task
+    model: NeuralNetClassifier
+    X_test: NDArray[Any]
+    y_test: NDArray[Any]
+    encrypted: NDArray[Any]
+    float_accuracy: float
+    fit_seconds: float
+    compile_seconds: float
+    key_seconds: float
+    row_seconds: float
+
+    @property
+    def accuracy(self) -> float:
+        """Accuracy of the integer graph in clear, on all test rows."""
+        return float(self.model.score(self.X_test, self.y_test))
+
+    @property
+    def encrypted_accuracy(self) -> float:
+        """Accuracy of the decrypted predictions, on the rows that were encrypted."""
+        return float((self.encrypted == self.y_test[: len(self.encrypted)]).mean())
+
+    @property
+    def clear(self) -> NDArray[Any]:
+        """Predictions in clear of the rows that were encrypted."""
+        return self.model.predict(self.X_test[: len(self.encrypted)])
+
+    @property
+    def same_rows_accuracy(self) -> float:
+        """Accuracy in clear on the rows that were encrypted."""
+        return float((self.clear == self.y_test[: len(self.encrypted)]).mean())
+
+    @property
+    def agreement(self) -> float:
+        """Fraction of the encrypted rows where the decrypted class is that in clear."""
+        return float((self.encrypted == self.clear).mean())
+
+
+TASKS = (Task("breast cancer", load_breast_cancer, 4), Task("digits", load_digits, 16))
+
+
+def run_demo(output: Path, n_rows: int) -> list[Report]:
+    """Run the demonstration, print its table and save its picture.
+
+    Parameters
+    ----------
+    output : Path
+        Folder for the picture; made if missing.
+    n_rows : int
+        Rows to predict under encryption, per data set.
+
+    Returns
+    -------
+    list of Report
+        One per data set.
+    """
+    reports = [run_task(task, n_rows) for task in TASKS]
+    print()
+    print(format_table(reports))
+    print(
+        f"\nEncrypted rows: real keys, TFHE at 128 bits of security, p_error {P_ERROR} per lookup."
+        "\nProven: for every input that the quantizer can emit, not only those of a data set."
+    )
+    try:
+        from cipherfit.report.picture import save_picture
+    except ModuleNotFoundError as error:
+        print(f"No picture: {error.name} is missing; pip install 'cipherfit[plot]'")
+        return reports
+    output.mkdir(parents=True, exist_ok=True)
+    path = output / "demo.png"
+    save_picture(reports, path)
+    print(f"Picture: {path}")
+    return reports
+
+
+def run_task(task: Task, n_rows: int) -> Report:
+    """Train, compile and run one task."""
+    X, y = task.load(return_X_y=True)
+    X_train, X_test, y_train, y_test = train_test_split(
+        X, y, test_size=0.25, stratify=y, random_state=0
+    )
+    print(f"{task.name}: training on {len(X_train)} rows of {X.shape[1]} features ...", flush=True)
+    torch.manual_seed(0)
+    model = NeuralNetClassifier(module__n_hidden_neurons=task.n_hidden_neurons)
+    fit_seconds, _ = _timed(lambda: model.fit(X_train, y_train))
+    twin = float_twin(task, X_train, y_train).score(X_test.astype(np.float32), y_test)
+    print(f"{task.name}: {model.graph_!r}; compiling, making keys ...", flush=True)
+    compile_seconds, circuit = _timed(lambda: model.compile(p_error=P_ERROR))
+    key_seconds, _ = _timed(circuit.keygen)
+    codes = model.quantize_input(X_test[:n_rows])
+    row_seconds, accumulators = _timed(lambda: run_encrypted(circuit, codes, progress=True))
+    encrypted = model.classes_[model.dequantize_output(accumulators).argmax(axis=1)]
+    return Report(
+        task=task,
+        model=model,
+        X_test=X_test,
+        y_test=y_test,
+        encrypted=encrypted,
+        float_accuracy=float(twin),
+        fit_seconds=fit_seconds,
+        compile_seconds=compile_seconds,
+        key_seconds=key_seconds,
+        row_seconds=row_seconds / len(codes),
+    )
+
+
+def float_twin(task: Task, X: NDArray[Any], y: NDArray[Any]) -> Any:
+    """Train the same architecture in float32, on standardized features."""
+    torch.manual_seed(0)
+    net = SkorchClassifier(
+        FloatTwin,
+        module__input_dim=X.shape[1],
+        module__hidden_widths=[task.n_hidden_neurons],
+        module__n_outputs=len(np.unique(y)),
+        **{**NeuralNetClassifier().get_params_for_benchmark(), "callbacks": [OneCycle()]},
+    )
+    return make_pipeline(StandardScaler(), net).fit(X.astype(np.float32), y.astype(np.int64))
+
+
+def format_table(reports: list[Report]) -> str:
+    """Return the reports side by side, one line per figure."""
+    lines: list[tuple[str, Callable[[Report], str]]] = [
+        ("", lambda r: r.task.name),
+        ("hidden neurons", lambda r: str(r.task.n_hidden_neurons)),
+        ("accuracy, float32 twin", lambda r: f"{r.float_accuracy:.3f}"),
+        ("accuracy, integers in clear", lambda r: f"{r.accuracy:.3f}"),
+        (
+            "accuracy, encrypted rows",
+            lambda r: f"{r.encrypted_accuracy:.3f} of {len(r.encrypted)}",
+        ),
+        ("accuracy, those rows in clear", lambda r: f"{r.same_rows_accuracy:.3f}"),
+        ("encrypted = clear", lambda r: f"{r.agreement:.1%}"),
+        ("proven accumulator bits", _proven_bits),
+        ("lookups per row", lambda r: str(r.model.graph_.n_lookups)),
+        ("training", lambda r: f"{r.fit_seconds:.2f} s"),
+        ("compilation", lambda r: f"{r.compile_seconds:.2f} s"),
+        ("key generation", lambda r: f"{r.key_seconds:.2f} s"),
+        ("one encrypted row", lambda r: f"{r.row_seconds:.3f} s"),
+    ]
+    rows = [[name, *(text(report) for report in reports)] for name, text in lines]
+    widths = [max(len(row[column]) for row in rows) for column in range(len(rows[0]))]
+    return "\n".join(
+        "  ".join(cell.ljust(width) for cell, width in zip(row, widths, strict=True)).rstrip()
+        for row in rows
+    )
+
+
+def _proven_bits(report: Report) -> str:
+    return " then ".join(str(layer.bits) for layer in report.model.graph_.prove().layers)
+
+
+def _timed(action: Callable[[], Any]) -> tuple[float, Any]:
+    start = time.perf_counter()
+    result = action()
+    return time.perf_counter() - start, result

@@ -1,0 +1,98 @@
+"""The demonstration's picture: accuracies, proven intervals, and digits read under encryption."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+from matplotlib import pyplot as plt
+
+if TYPE_CHECKING:
+    from cipherfit.report.demo import Report
+
+_PROVEN, _SEEN, _ACCENT = "#c9d6e8", "#2f5d8c", "#c2452d"
+
+
+def save_picture(reports: list[Report], path: Path) -> None:
+    """Draw the reports and save the picture as PNG."""
+    figure = plt.figure(figsize=(12, 4.2 * len(reports)), layout="constrained")
+    rows = figure.subfigures(len(reports), 1)
+    for row, report in zip(np.ravel(np.array(rows)), reports, strict=True):
+        row.suptitle(
+            f"{report.task.name}: {report.model.graph_.n_lookups} lookups, "
+            f"{report.row_seconds:.2f} s per encrypted row",
+            fontweight="bold",
+        )
+        accuracy, intervals, samples = row.subplots(1, 3, width_ratios=[1, 1.6, 1.4])
+        _draw_accuracy(accuracy, report)
+        _draw_intervals(intervals, report)
+        _draw_samples(samples, report)
+    figure.savefig(path, dpi=110)
+    plt.close(figure)
+
+
+def _draw_accuracy(axes: Any, report: Report) -> None:
+    names = ["float32\ntwin", "integers\nin clear", f"encrypted\n({len(report.encrypted)} rows)"]
+    values = [report.float_accuracy, report.accuracy, report.encrypted_accuracy]
+    bars = axes.bar(names, values, color=[_PROVEN, _SEEN, _ACCENT], width=0.65)
+    axes.bar_label(bars, fmt="%.3f")
+    axes.set(ylim=(0.5, 1.04), title="test accuracy")
+    axes.spines[["top", "right"]].set_visible(False)
+
+
+def _draw_intervals(axes: Any, report: Report) -> None:
+    graph = report.model.graph_
+    proof = graph.prove().layers[0]
+    first = graph.to_dict()["layers"][0]
+    codes = graph.quantize(report.X_test.astype(np.float32))
+    seen = codes.astype(np.int64) @ first["weights"].T + first["offset"] - proof.low
+    neurons = np.arange(len(proof.low))
+    n_bits: int = report.model.module_.n_accum_bits
+    axes.bar(neurons, proof.high - proof.low, width=0.8, color=_PROVEN, label="proven")
+    axes.bar(
+        neurons,
+        seen.max(axis=0) - seen.min(axis=0),
+        bottom=seen.min(axis=0),
+        width=0.35,
+        color=_SEEN,
+        label="seen on test rows",
+    )
+    budget = 2**n_bits - 1
+    axes.axhline(budget, color=_ACCENT, label=f"budget: {n_bits} bits")
+    axes.set(title="accumulators of the first layer", xlabel="neuron", ylim=(0, 1.3 * budget))
+    axes.xaxis.get_major_locator().set_params(integer=True)
+    axes.legend(frameon=False, ncols=3, loc="upper center", fontsize="small")
+    axes.spines[["top", "right"]].set_visible(False)
+
+
+def _draw_samples(axes: Any, report: Report) -> None:
+    n_features = report.X_test.shape[1]
+    side = round(n_features**0.5)
+    if side * side == n_features and report.X_test.min() >= 0:
+        _draw_images(axes, report, side)
+        return
+    margin = np.ptp(report.model.predict_proba(report.X_test[: len(report.encrypted)]), axis=1)
+    right = report.encrypted == report.y_test[: len(report.encrypted)]
+    order = np.argsort(margin)
+    colours = np.where(right, _SEEN, _ACCENT)[order]
+    axes.bar(np.arange(len(order)), margin[order], color=colours)
+    axes.set(title="encrypted rows (red: wrong class)", xlabel="row", ylabel="confidence in clear")
+    axes.spines[["top", "right"]].set_visible(False)
+
+
+def _draw_images(axes: Any, report: Report, side: int) -> None:
+    shown = min(20, len(report.encrypted))
+    columns = 5
+    axes.set(title="read under encryption (red: wrong)", xlim=(0, columns), ylim=(4.1, 0))
+    for index in range(shown):
+        x, y = index % columns, index // columns
+        image = report.X_test[index].reshape(side, side)
+        axes.imshow(image, cmap="gray_r", extent=(x + 0.02, x + 0.68, y + 0.82, y + 0.12))
+        answer = report.encrypted[index]
+        right = answer == report.y_test[index]
+        axes.text(x + 0.72, y + 0.6, str(answer), color=_SEEN if right else _ACCENT, fontsize=13)
+    axes.set_xlim(0, columns)
+    axes.set_ylim(4.1, 0)
+    axes.set_aspect("equal")
+    axes.axis("off")

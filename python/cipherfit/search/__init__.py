@@ -1,0 +1,1 @@
+"""Searches for networks and settings that answer fast enough."""

@@ -1,0 +1,1 @@
+"""Quantization-aware training in torch, and what lowers a network to its integer graph."""

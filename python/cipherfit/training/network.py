@@ -1,0 +1,398 @@
+"""The quantized, pruned multi-layer perceptron, as a torch module."""
+
+from __future__ import annotations
+
+import itertools
+from collections.abc import Sequence
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+
+from cipherfit.exceptions import InvalidParameterError
+from cipherfit.parameters import integer
+from cipherfit.training.activations import build_activation
+from cipherfit.training.autograd import OutputUnitsFunction
+from cipherfit.training.linear import AMPLE_WEIGHT, QuantLinear
+from cipherfit.training.quantizers import ActivationQuantizer, InputQuantizer
+
+#: Exact lookups are cheap in Concrete up to this width, and dear above it.
+MAX_EXACT_LOOKUP_BITS = 6
+#: What an approximately rounded lookup reads where the activations need no more.
+ROUNDED_LOOKUP_BITS = 6
+MAX_LOOKUP_BITS = 16
+MAX_CODE_BITS = 16
+#: Inputs get no more bits than this without being asked, and are made no coarser than that.
+MAX_CHOSEN_IN_BITS, MIN_CHOSEN_IN_BITS = 8, 2
+MAX_ACCUM_BITS = 48
+
+
+class BatchNorm(nn.BatchNorm1d):
+    """Batch normalization that also trains on a batch of one row, by its running statistics."""
+
+    def forward(self, x: Tensor) -> Tensor:
+        """Normalize `x` (n_samples, n_features)."""
+        if self.training and len(x) == 1:
+            return nn.functional.batch_norm(
+                x, self.running_mean, self.running_var, self.weight, self.bias, False, 0.0, self.eps
+            )
+        return super().forward(x)
+
+
+class QuantNetwork(nn.Module):
+    """A chain of quantized layers: what can be lowered to an integer graph.
+
+    Parameters
+    ----------
+    features : nn.Sequential
+        An `InputQuantizer`, then `QuantLinear` layers; between two of them whatever turns real
+        values into codes elementwise, ending with an `ActivationQuantizer`.
+    n_outputs : int
+        Number of outputs of the last linear layer.
+    rounding : {"approximate", "exact"} or sequence of them
+        How the circuit rounds away the bits that a lookup does not read, in all hidden layers or
+        in each.
+    """
+
+    has_units: Tensor
+    output_scale: Tensor
+    output_mean: Tensor
+
+    def __init__(
+        self, features: nn.Sequential, n_outputs: int, rounding: str | Sequence[str]
+    ) -> None:
+        super().__init__()
+        self.features = features
+        self.rounding = rounding
+        n_hidden = len(self.linear_layers) - 1
+        self.roundings = _per_layer("rounding", rounding, n_hidden)
+        for each in self.roundings:
+            if each not in ("approximate", "exact"):
+                raise InvalidParameterError(
+                    f"Invalid rounding: {each!r} is neither 'approximate' nor 'exact'"
+                )
+        self.register_buffer("has_units", torch.tensor(False))
+        self.register_buffer("output_scale", torch.ones(n_outputs, dtype=torch.float64))
+        self.register_buffer("output_mean", torch.zeros(n_outputs, dtype=torch.float64))
+
+    @property
+    def input_quantizer(self) -> InputQuantizer:
+        """The quantizer of the inputs, which in FHE runs on the client."""
+        quantizer = self.features[0]
+        assert isinstance(quantizer, InputQuantizer)
+        return quantizer
+
+    @property
+    def linear_layers(self) -> list[QuantLinear]:
+        """The linear layers, first to last."""
+        return [layer for layer in self.features if isinstance(layer, QuantLinear)]
+
+    def forward(self, x: Tensor) -> Tensor:
+        """Forward pass.
+
+        In training it runs in the inputs' precision; in evaluation in double precision, where it
+        equals the integer graph to the last code.
+
+        Parameters
+        ----------
+        x : torch.Tensor of shape (n_samples, input_dim)
+            Network input.
+
+        Returns
+        -------
+        x : torch.Tensor of shape (n_samples, n_outputs)
+            Network prediction, of the type of `x`.
+        """
+        if self.training:
+            outputs: Tensor = self.features(x)
+            if not bool(self.has_units):
+                return outputs
+            # The gradient is that of outputs in units of their own, lest targets of a tiny or huge
+            # unit leave the optimizer's range.
+            scaled: Tensor = OutputUnitsFunction.apply(  # type: ignore[no-untyped-call]
+                outputs, self.output_scale.to(x.dtype), self.output_mean.to(x.dtype)
+            )
+            return scaled
+        exact = torch.func.functional_call(self.features, double_state(self.features), x.double())
+        return self._scale_outputs(exact).to(x.dtype)
+
+    def _scale_outputs(self, x: Tensor) -> Tensor:
+        return x * self.output_scale.to(x.dtype) + self.output_mean.to(x.dtype)
+
+
+class SparseQuantNeuralNetImpl(QuantNetwork):
+    """Sparse quantized multi-layer perceptron that is compatible with FHE constraints.
+
+    Weights and activations are quantized to few bits while training (QAT), and pruning in every
+    forward keeps each accumulator within `n_accum_bits`, for *every* input that the quantizer can
+    emit.
+
+    Parameters
+    ----------
+    input_dim : int
+        Number of input features, at least 1.
+    n_layers : int
+        Number of linear layers, at least 1.
+    n_outputs : int
+        Number of classes or regression targets, at least 1.
+    n_hidden_neurons_multiplier : int or float, default=4
+        Hidden layers have ``n_hidden_neurons_multiplier * max_active_neurons()`` neurons.
+    n_w_bits : int, default=3
+        Bits of a weight, in [1, 16].
+    n_a_bits : int, default=3
+        Bits of an activation, in [1, 16]; those of an input follow, see `n_in_bits`.
+    n_accum_bits : int, default=8
+        Bits that every accumulator fits, in [1, 48].
+    activation_function : type, default=nn.ReLU
+        Elementwise torch activation class, built without arguments.
+    n_hidden_neurons : int or sequence of int, optional
+        Neurons of every hidden layer, or of each; replaces the multiplier.
+    n_lookup_bits : int or sequence of int, optional
+        Top bits of a hidden accumulator that its lookup reads, in [1, 16], in every hidden layer or
+        in each. Default: all of them up to 6, else 6 or one more than the activations have: cheap
+        in FHE, and fine enough.
+    n_in_bits : int, optional
+        Bits of an input, in [1, 16]. Default: `n_a_bits`, or more where there are so few inputs
+        that the accumulator has room for them, or fewer where there are so many that it has too
+        little for their weights: see `default_in_bits`. They cost no lookups.
+    rounding : {"approximate", "exact"} or sequence of them, default="approximate"
+        How the circuit rounds away the bits that a lookup does not read, in every hidden layer or
+        in each. Approximate rounding is several times faster, and may move a value next to a
+        rounding threshold to its neighbour.
+
+    Attributes
+    ----------
+    features : nn.Sequential
+        The layers: codes flow into every linear layer, real values out of it.
+    n_in_bits : int
+        Bits of an input code, as given or chosen.
+
+    Raises
+    ------
+    ValueError
+        If a parameter is invalid, or no neuron could be active within the accumulator's bits.
+    """
+
+    n_accum_bits: int
+
+    def __init__(
+        self,
+        input_dim: int,
+        n_layers: int,
+        n_outputs: int,
+        n_hidden_neurons_multiplier: float = 4,
+        n_w_bits: int = 3,
+        n_a_bits: int = 3,
+        n_accum_bits: int = 8,
+        activation_function: type[nn.Module] = nn.ReLU,
+        *,
+        n_hidden_neurons: int | Sequence[int] | None = None,
+        n_lookup_bits: int | Sequence[int] | None = None,
+        n_in_bits: int | None = None,
+        rounding: str | Sequence[str] = "approximate",
+    ) -> None:
+        input_dim = integer("input_dim", input_dim, 1, what="number of input dimensions")
+        n_layers = integer("n_layers", n_layers, 1, what="number of layers")
+        n_outputs = integer("n_outputs", n_outputs, 1, what="number of outputs")
+        n_w_bits = integer("n_w_bits", n_w_bits, 1, MAX_CODE_BITS, what="quantization bitwidth")
+        n_a_bits = integer("n_a_bits", n_a_bits, 1, MAX_CODE_BITS, what="quantization bitwidth")
+        n_accum_bits = integer(
+            "n_accum_bits", n_accum_bits, 1, MAX_ACCUM_BITS, what="accumulator bitwidth"
+        )
+        _check_accumulator(n_accum_bits, n_w_bits, n_a_bits, "activation")
+        most_active = _max_active_neurons(n_accum_bits, n_w_bits, n_a_bits)
+        if n_lookup_bits is None:
+            n_lookup_bits = default_lookup_bits(n_accum_bits, n_a_bits)
+        lookup_bits = [
+            integer("n_lookup_bits", bits, 1, MAX_LOOKUP_BITS, what="lookup bitwidth")
+            for bits in _per_layer("n_lookup_bits", n_lookup_bits, n_layers - 1)
+        ]
+        if n_in_bits is None:
+            n_in_bits = default_in_bits(input_dim, n_w_bits, n_a_bits, n_accum_bits)
+        n_in_bits = integer("n_in_bits", n_in_bits, 1, MAX_CODE_BITS, what="quantization bitwidth")
+        _check_accumulator(n_accum_bits, n_w_bits, n_in_bits, "input")
+        if n_hidden_neurons is None:
+            n_hidden_neurons = _multiplied(n_hidden_neurons_multiplier, most_active)
+        hidden_widths = _widths(n_hidden_neurons, n_layers)
+        features = _build(
+            [input_dim, *hidden_widths, n_outputs],
+            activation_function,
+            n_w_bits=n_w_bits,
+            n_a_bits=n_a_bits,
+            n_in_bits=n_in_bits,
+            n_accum_bits=n_accum_bits,
+            lookup_bits=lookup_bits,
+        )
+        super().__init__(features, n_outputs, rounding)
+        self.input_dim = input_dim
+        self.n_layers = n_layers
+        self.n_outputs = n_outputs
+        self.n_hidden_neurons_multiplier = n_hidden_neurons_multiplier
+        self.n_w_bits = n_w_bits
+        self.n_a_bits = n_a_bits
+        self.n_accum_bits = n_accum_bits
+        self.n_lookup_bits = n_lookup_bits
+        self.n_in_bits = n_in_bits
+        self.activation_function = activation_function
+        self.hidden_widths = hidden_widths
+
+    def max_active_neurons(self) -> int:
+        """Return how many non-zero weights a neuron may have in the worst case.
+
+        ``floor((2**n_accum_bits - 1) / ((2**n_w_bits - 1) * (2**n_a_bits - 1)))``: as many fit when
+        every weight and activation is at its maximum. The mask that runs in training uses the
+        exact bound, which lets more and smaller weights stay.
+
+        Returns
+        -------
+        n : int
+            Maximum number of active (non-zero weight) neurons.
+        """
+        return _max_active_neurons(self.n_accum_bits, self.n_w_bits, self.n_a_bits)
+
+    @property
+    def pruned_layers(self) -> set[QuantLinear]:
+        """Layers whose pruning is not permanent yet."""
+        return {layer for layer in self.linear_layers if not bool(layer.settled)}
+
+    def enable_pruning(self) -> None:
+        """Enable pruning; it must be made permanent to write its zeros into the weights."""
+        for layer in self.linear_layers:
+            layer.settled.fill_(False)
+
+    def make_pruning_permanent(self) -> None:
+        """Write the learned pruning into the weights, as exact zeros."""
+        for layer in self.pruned_layers:
+            layer.settle()
+
+    def on_train_end(self) -> None:
+        """Make the pruning permanent when training has ended."""
+        self.make_pruning_permanent()
+
+    def calibrate(self, x: Tensor, y: Tensor | None = None) -> None:
+        """Choose the input quantizer, and the outputs' unit, from data.
+
+        Parameters
+        ----------
+        x : torch.Tensor of shape (n_samples, input_dim)
+            Inputs, finite. Without this call the first training batch serves.
+        y : torch.Tensor of shape (n_samples, n_outputs), optional
+            Regression targets: their mean and standard deviation become the origin and the unit
+            of the outputs.
+        """
+        self.input_quantizer.calibrate(x)
+        if y is not None:
+            y = y.detach().to(torch.float64)
+            spread = y.std(dim=0, unbiased=False)
+            self.has_units.fill_(True)
+            self.output_mean.copy_(y.mean(dim=0))
+            self.output_scale.copy_(torch.where(spread > 0, spread, torch.ones_like(spread)))
+
+
+def _max_active_neurons(n_accum_bits: int, n_w_bits: int, n_a_bits: int) -> int:
+    worst = (2**n_w_bits - 1) * (2**n_a_bits - 1)
+    return int((2**n_accum_bits - 1) // worst)
+
+
+def _check_accumulator(n_accum_bits: int, n_w_bits: int, n_code_bits: int, what: str) -> None:
+    if _max_active_neurons(n_accum_bits, n_w_bits, n_code_bits) == 0:
+        raise InvalidParameterError(
+            f"Invalid accumulator bitwidth: n_accum_bits={n_accum_bits} can't hold the product "
+            f"of one {n_w_bits}-bit weight and one {n_code_bits}-bit {what}; at least "
+            f"{n_w_bits + n_code_bits} bits are needed"
+        )
+
+
+def _multiplied(multiplier: float, most_active: int) -> int:
+    width = int(multiplier * most_active)
+    if width < 1:
+        raise InvalidParameterError(
+            f"Invalid n_hidden_neurons_multiplier: {multiplier!r} times {most_active} active "
+            "neurons gives hidden layers of no neuron"
+        )
+    return width
+
+
+def _widths(n_hidden_neurons: int | Sequence[int], n_layers: int) -> list[int]:
+    return [
+        integer("n_hidden_neurons", width, 1, what="number of hidden neurons")
+        for width in _per_layer("n_hidden_neurons", n_hidden_neurons, n_layers - 1)
+    ]
+
+
+def _per_layer(name: str, given: Any, n_hidden: int) -> list[Any]:
+    """Return one value per hidden layer, of a sequence or of one value for all."""
+    if isinstance(given, str) or not isinstance(given, Sequence):
+        return [given] * n_hidden
+    if len(given) != n_hidden:
+        raise InvalidParameterError(
+            f"Invalid {name}: {given!r} has {len(given)} values, but n_layers={n_hidden + 1} has "
+            f"{n_hidden} hidden layers"
+        )
+    return list(given)
+
+
+def _build(
+    sizes: Sequence[int],
+    activation_function: type[nn.Module],
+    *,
+    n_w_bits: int,
+    n_a_bits: int,
+    n_in_bits: int,
+    n_accum_bits: int,
+    lookup_bits: Sequence[int],
+) -> nn.Sequential:
+    layers: list[nn.Module] = [InputQuantizer(sizes[0], n_in_bits)]
+    for index, (fan_in, fan_out) in enumerate(itertools.pairwise(sizes)):
+        last = index == len(sizes) - 2
+        linear = QuantLinear(
+            fan_in,
+            fan_out,
+            n_w_bits=n_w_bits,
+            n_in_bits=n_in_bits if index == 0 else n_a_bits,
+            n_accum_bits=n_accum_bits,
+            n_lookup_bits=None if last else lookup_bits[index],
+            bias=last,
+        )
+        layers.append(linear)
+        if not last:
+            activation = build_activation(activation_function)
+            quantizer = ActivationQuantizer(fan_out, n_a_bits, activation)
+            layers += [BatchNorm(fan_out), activation, quantizer]
+    return nn.Sequential(*layers)
+
+
+def default_lookup_bits(n_accum_bits: int, n_a_bits: int) -> int:
+    """Return how many top bits of an accumulator a lookup reads by default."""
+    if n_accum_bits <= MAX_EXACT_LOOKUP_BITS:
+        return n_accum_bits
+    return min(n_accum_bits, MAX_LOOKUP_BITS, max(ROUNDED_LOOKUP_BITS, n_a_bits + 1))
+
+
+def default_in_bits(input_dim: int, n_w_bits: int, n_a_bits: int, n_accum_bits: int) -> int:
+    """Return how many bits an input has by default: as many as an activation, more, or fewer.
+
+    An accumulator holds weight codes of an L1 norm up to ``(2**n_accum_bits - 1) / (2**n - 1)`` on
+    inputs of n bits. With few inputs, finer ones are worth more than norm: each bit is taken as
+    long as the norm stays at 0.8 per input, and at the sum of the two largest weights, up to 8
+    bits. With so many that the norm is scarce (see `AMPLE_WEIGHT`), coarser inputs make room for
+    weights, down to 2 bits.
+    """
+    max_weight = max(1, 2 ** (n_w_bits - 1) - 1)
+    most = 2**n_accum_bits - 1
+    needed = max(0.8 * input_dim, 2 * max_weight)
+    n_bits = n_a_bits
+    while n_bits < MAX_CHOSEN_IN_BITS and most >= needed * (2 ** (n_bits + 1) - 1):
+        n_bits += 1
+    while n_bits > MIN_CHOSEN_IN_BITS and most < AMPLE_WEIGHT * input_dim * (2**n_bits - 1):
+        n_bits -= 1
+    return n_bits
+
+
+def double_state(module: nn.Module) -> dict[str, Tensor]:
+    """Return a module's parameters and floating-point buffers in double precision."""
+    state: dict[str, Tensor] = {**dict(module.named_parameters()), **dict(module.named_buffers())}
+    return {
+        name: value.double() if value.is_floating_point() else value
+        for name, value in state.items()
+    }
