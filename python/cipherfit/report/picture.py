@@ -3,18 +3,18 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import numpy as np
 from matplotlib import pyplot as plt
 
-if TYPE_CHECKING:
-    from cipherfit.report.demo import Report
+from cipherfit.report.task_report import TaskReport
+from cipherfit.stages import stages_of
 
 _PROVEN, _SEEN, _ACCENT = "#c9d6e8", "#2f5d8c", "#c2452d"
 
 
-def save_picture(reports: list[Report], path: Path) -> None:
+def save_picture(reports: list[TaskReport], path: Path) -> None:
     """Draw the reports and save the picture as PNG."""
     figure = plt.figure(figsize=(12, 4.2 * len(reports)), layout="constrained")
     rows = figure.subfigures(len(reports), 1)
@@ -32,7 +32,7 @@ def save_picture(reports: list[Report], path: Path) -> None:
     plt.close(figure)
 
 
-def _draw_accuracy(axes: Any, report: Report) -> None:
+def _draw_accuracy(axes: Any, report: TaskReport) -> None:
     names = ["float32\ntwin", "integers\nin clear", f"encrypted\n({len(report.encrypted)} rows)"]
     values = [report.float_accuracy, report.accuracy, report.encrypted_accuracy]
     bars = axes.bar(names, values, color=[_PROVEN, _SEEN, _ACCENT], width=0.65)
@@ -41,12 +41,12 @@ def _draw_accuracy(axes: Any, report: Report) -> None:
     axes.spines[["top", "right"]].set_visible(False)
 
 
-def _draw_intervals(axes: Any, report: Report) -> None:
+def _draw_intervals(axes: Any, report: TaskReport) -> None:
     graph = report.model.graph_
-    proof = graph.prove().layers[0]
-    first = graph.to_dict()["layers"][0]
+    first = stages_of(graph)[0]
+    proof = first.proof
     codes = graph.quantize(report.X_test.astype(np.float32))
-    seen = codes.astype(np.int64) @ first["weights"].T + first["offset"] - proof.low
+    seen = codes.astype(np.int64) @ first.weights.T + first.offset - proof.low
     neurons = np.arange(len(proof.low))
     n_bits: int = report.model.module_.n_accum_bits
     axes.bar(neurons, proof.high - proof.low, width=0.8, color=_PROVEN, label="proven")
@@ -66,7 +66,7 @@ def _draw_intervals(axes: Any, report: Report) -> None:
     axes.spines[["top", "right"]].set_visible(False)
 
 
-def _draw_samples(axes: Any, report: Report) -> None:
+def _draw_samples(axes: Any, report: TaskReport) -> None:
     n_features = report.X_test.shape[1]
     side = round(n_features**0.5)
     if side * side == n_features and report.X_test.min() >= 0:
@@ -81,7 +81,7 @@ def _draw_samples(axes: Any, report: Report) -> None:
     axes.spines[["top", "right"]].set_visible(False)
 
 
-def _draw_images(axes: Any, report: Report, side: int) -> None:
+def _draw_images(axes: Any, report: TaskReport, side: int) -> None:
     shown = min(20, len(report.encrypted))
     columns = 5
     axes.set(title="read under encryption (red: wrong)", xlim=(0, columns), ylim=(4.1, 0))
