@@ -38,7 +38,7 @@ from typing import Any
 from cipherfit.exceptions import ForkedProcessError
 from cipherfit.fhe.elf import import_slots
 
-__all__ = ["fhe", "prepare_thread", "remove_with"]
+__all__ = ["fhe", "integer_type", "prepare_thread", "remove_with"]
 
 #: More than a `struct sigaction` takes on any Linux.
 _SIGACTION_BYTES = 512
@@ -191,6 +191,13 @@ def remove_with(circuit: Any) -> Any:
     server = circuit.server
     Finalize(server, _remove_directory, (server._library.get_output_dir_path(),))
     return circuit
+
+
+def integer_type(bits: int, signed: bool) -> Any:
+    """Return a type of Concrete's, which keeps the class to itself."""
+    from concrete.fhe.dtypes import Integer
+
+    return Integer(signed, bits)
 
 
 def prepare_thread() -> None:
