@@ -162,7 +162,9 @@ def _why_not(
     for name, narrowed in (("lookup", _reading), ("accum", _within)):
         for bits in range(widest - 1, 0, -1):
             try:
-                _compiled([narrowed(stage, bits) for stage in stages], n_bits, configuration)
+                # Codes narrow with the accumulators; lookups that read less leave them as they are.
+                codes = n_bits if narrowed is _reading else min(n_bits, bits)
+                _compiled([narrowed(stage, bits) for stage in stages], codes, configuration)
             except RuntimeError:
                 continue
             return f"{blame}The nearest that compiles is module__n_{name}_bits={bits}"
