@@ -100,7 +100,7 @@ def test_weights_go_with_validation_and_scoring(name):
         (lambda n: np.ones((n, 1)), "one per row"),
         (lambda n: -np.ones(n), r"sample_weight\[0\] = -1.0"),
         (lambda n: np.r_[1, np.nan, np.ones(n - 2)], r"sample_weight\[1\] = nan"),
-        (lambda n: np.zeros(n), "0 for every row"),
+        (lambda n: np.zeros(n), "zero for every row"),
     ],
 )
 def test_weights_that_cannot_be_are_refused(name, weight, message):

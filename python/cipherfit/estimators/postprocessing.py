@@ -19,6 +19,8 @@ _SAME: dict[Any, str] = {
     nn.functional.relu: "relu",
     "relu": "relu", "sigmoid": "sigmoid", "tanh": "tanh", "exp": "exp",
 }  # fmt: skip
+#: Steps whose results are probabilities; so are those of a sigmoid, where it stands for one.
+_PROBABILITIES = ("softmax", "two_columns", "sigmoid")
 _OF_ROWS = {nn.Softmax: "softmax", nn.LogSoftmax: "log_softmax"}
 
 
@@ -86,6 +88,20 @@ def steps_of_option(option: Any, criterion: Any) -> list[Function]:
             f"predict_nonlinearity={option!r} has to be a callable, 'auto' or None"
         )
     return [TorchStep(option)]
+
+
+def probabilities(steps: list[Function]) -> list[Function]:
+    """Return steps that end in probabilities, whatever a classifier was trained with.
+
+    Parameters
+    ----------
+    steps : list of callable
+        What follows the outputs so far. Functions of torch's own are taken to know what they do.
+    """
+    last = steps[-1] if steps else Step("affine", {"scale": 1.0, "shift": 0.0})
+    if not isinstance(last, Step) or last.name in _PROBABILITIES:
+        return steps
+    return [*steps, Step("exp" if last.name == "log_softmax" else "softmax")]
 
 
 def _named(module: nn.Module) -> Step | None:

@@ -6,6 +6,7 @@ from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
+from scipy.sparse import issparse
 from sklearn.base import BaseEstimator
 from sklearn.utils.validation import check_array, column_or_1d, validate_data
 
@@ -24,7 +25,8 @@ def check_features(estimator: BaseEstimator, X: Any, *, reset: bool) -> Float32:
     estimator : BaseEstimator
         Whose `n_features_in_` and `feature_names_in_` are set (`reset`) or compared.
     X : array-like of shape (n_samples, n_features)
-        Numbers: floats, integers or booleans, in an array, a tensor, a list or a data frame.
+        Numbers: floats, integers or booleans, in an array, a tensor, a list, a data frame, or a
+        sparse matrix, which becomes dense.
     reset : bool
         True where training starts anew, False where it goes on.
 
@@ -40,8 +42,16 @@ def check_features(estimator: BaseEstimator, X: Any, *, reset: bool) -> Float32:
         float32 would blur how a column varies.
     """
     checked = validate_data(
-        estimator, X, reset=reset, dtype="numeric", ensure_all_finite=False, order="C"
+        estimator,
+        X,
+        reset=reset,
+        dtype="numeric",
+        ensure_all_finite=False,
+        order="C",
+        accept_sparse=True,
     )
+    if issparse(checked):
+        checked = checked.toarray()
     features = to_float32(checked)
     if reset:
         _check_variation(checked, features, "X")
