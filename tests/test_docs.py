@@ -77,6 +77,21 @@ def test_links_between_documents_lead_somewhere(page):
         assert not anchor or anchor in anchors(linked), f"{page} links to {target}"
 
 
+def test_the_site_shows_every_page_and_every_public_name():
+    listed = set()
+    for page in (ROOT / "docs").rglob("*.md"):
+        for tree in re.findall(r"```{toctree}\n(.*?)```", page.read_text(), re.DOTALL):
+            folder = page.relative_to(ROOT / "docs").parent
+            listed |= {
+                str(folder / line) for line in tree.splitlines() if line[:1] not in ("", ":")
+            }
+    pages = {str(path.relative_to(ROOT / "docs")) for path in (ROOT / "docs").rglob("*.md")}
+    assert {page.removesuffix(".md") for page in pages} == {"index", *listed}
+    reference = (ROOT / "docs/api/index.md").read_text()
+    for name in {*cipherfit.__all__} - {"__version__"}:
+        assert re.search(rf"\b{name}\b", reference), f"{name} is missing in docs/api/index.md"
+
+
 @pytest.mark.fhe
 def test_client_and_server_of_the_deployment_guide_agree_with_the_graph(
     capsys, tmp_path, monkeypatch

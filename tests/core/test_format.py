@@ -38,7 +38,7 @@ def read_graph():
 
 
 def example_bytes() -> bytes:
-    lines = re.search(r"```hex\n(.*?)```", SPECIFICATION, re.DOTALL)[1].splitlines()
+    lines = re.search(r"```text\n(63 .*?)```", SPECIFICATION, re.DOTALL)[1].splitlines()
     return bytes.fromhex("".join(line.partition("#")[0] for line in lines))
 
 
