@@ -71,7 +71,7 @@ def measure(network: Network, table: Table, seed: int) -> dict[str, float]:
     expected = graph.simulate(codes)
     classes = model.targets_.decode(graph.dequantize(decrypted))
     clear = model.targets_.decode(graph.dequantize(expected))
-    judge = NoisyScore(model, rows, labels, confidence=0.99)
+    judge = NoisyScore(model.predictor_, rows, labels, confidence=0.99)
     low, high = judge.trial(graph, network.p_error).score_interval
     accuracy = float((classes == labels).mean())
     estimate = estimate_circuit(circuit, graph)

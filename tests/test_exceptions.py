@@ -30,8 +30,9 @@ STANDARD_KINDS = {
 def test_every_exception_is_listed():
     defined = {
         name
-        for name, value in vars(exceptions).items()
-        if inspect.isclass(value) and value.__module__ == exceptions.__name__
+        for name in dir(exceptions)
+        if inspect.isclass(value := getattr(exceptions, name))
+        and value.__module__ == exceptions.__name__
     }
     assert defined == set(exceptions.__all__) == set(STANDARD_KINDS)
 

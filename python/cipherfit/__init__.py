@@ -1,55 +1,87 @@
-"""Quantized, pruned neural networks that are proven to fit, and run on encrypted data."""
+"""Quantized, pruned neural networks that are proven to fit, and run on encrypted data.
 
-import warnings as _warnings
+Names are imported when they are first used: graphs and predictors need NumPy alone, estimators need
+torch, skorch and scikit-learn, and encryption needs Concrete.
+"""
 
-with _warnings.catch_warnings():
-    # Concrete's namespace package announces its use of pkg_resources to every user of ours.
-    _warnings.filterwarnings("ignore", message=".*pkg_resources")
-    from cipherfit import exceptions
-    from cipherfit._core import Certificate, IntegerGraph, accumulator_mask
-    from cipherfit.exceptions import CipherfitError
-    from cipherfit.fhe.circuit import compile_graph, run_encrypted
-    from cipherfit.fhe.estimate import FheEstimate
-    from cipherfit.interchange.onnx_export import to_onnx
-    from cipherfit.predictor.p_error import PErrorSearch, search_p_error
-    from cipherfit.qnn import (
-        MAXIMUM_TLU_BIT_WIDTH,
-        FixedTypeSkorchNeuralNet,
-        NeuralNetClassifier,
-        NeuralNetRegressor,
-        QuantizedSkorchEstimatorMixin,
-        SparseQuantNeuralNetImpl,
+from importlib import import_module
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from cipherfit import exceptions as exceptions
+    from cipherfit._core import Certificate as Certificate
+    from cipherfit._core import IntegerGraph as IntegerGraph
+    from cipherfit._core import accumulator_mask as accumulator_mask
+    from cipherfit.estimators.base import (
+        QuantizedSkorchEstimatorMixin as QuantizedSkorchEstimatorMixin,
     )
-    from cipherfit.search.design import Design, DesignSearch
-    from cipherfit.search.network import design_network
-    from cipherfit.search.rounding import RoundingSearch, search_rounding
-    from cipherfit.training.lowering import lower
+    from cipherfit.estimators.classifier import NeuralNetClassifier as NeuralNetClassifier
+    from cipherfit.estimators.fixed_module import (
+        FixedTypeSkorchNeuralNet as FixedTypeSkorchNeuralNet,
+    )
+    from cipherfit.estimators.regressor import NeuralNetRegressor as NeuralNetRegressor
+    from cipherfit.exceptions import CipherfitError as CipherfitError
+    from cipherfit.fhe.circuit import compile_graph as compile_graph
+    from cipherfit.fhe.estimate import FheEstimate as FheEstimate
+    from cipherfit.fhe.run import run_encrypted as run_encrypted
+    from cipherfit.interchange.onnx_export import to_onnx as to_onnx
+    from cipherfit.limits import MAXIMUM_TLU_BIT_WIDTH as MAXIMUM_TLU_BIT_WIDTH
+    from cipherfit.predictor.p_error import PErrorSearch as PErrorSearch
+    from cipherfit.predictor.p_error import search_p_error as search_p_error
+    from cipherfit.predictor.predictor import Predictor as Predictor
+    from cipherfit.search.design import Design as Design
+    from cipherfit.search.design import DesignSearch as DesignSearch
+    from cipherfit.search.network import design_network as design_network
+    from cipherfit.search.rounding import RoundingSearch as RoundingSearch
+    from cipherfit.search.rounding import search_rounding as search_rounding
+    from cipherfit.training.lowering import lower as lower
+    from cipherfit.training.network import SparseQuantNeuralNetImpl as SparseQuantNeuralNetImpl
 
 __version__ = "0.1.0"
 
-__all__ = [
-    "MAXIMUM_TLU_BIT_WIDTH",
-    "Certificate",
-    "CipherfitError",
-    "Design",
-    "DesignSearch",
-    "FheEstimate",
-    "FixedTypeSkorchNeuralNet",
-    "IntegerGraph",
-    "NeuralNetClassifier",
-    "NeuralNetRegressor",
-    "PErrorSearch",
-    "QuantizedSkorchEstimatorMixin",
-    "RoundingSearch",
-    "SparseQuantNeuralNetImpl",
-    "__version__",
-    "accumulator_mask",
-    "compile_graph",
-    "design_network",
-    "exceptions",
-    "lower",
-    "run_encrypted",
-    "search_p_error",
-    "search_rounding",
-    "to_onnx",
-]
+#: The module that each name is imported from.
+_HOMES = {
+    "MAXIMUM_TLU_BIT_WIDTH": "limits",
+    "Certificate": "_core",
+    "CipherfitError": "exceptions",
+    "Design": "search.design",
+    "DesignSearch": "search.design",
+    "FheEstimate": "fhe.estimate",
+    "FixedTypeSkorchNeuralNet": "estimators.fixed_module",
+    "IntegerGraph": "_core",
+    "NeuralNetClassifier": "estimators.classifier",
+    "NeuralNetRegressor": "estimators.regressor",
+    "PErrorSearch": "predictor.p_error",
+    "Predictor": "predictor.predictor",
+    "QuantizedSkorchEstimatorMixin": "estimators.base",
+    "RoundingSearch": "search.rounding",
+    "SparseQuantNeuralNetImpl": "training.network",
+    "accumulator_mask": "_core",
+    "compile_graph": "fhe.circuit",
+    "design_network": "search.network",
+    "lower": "training.lowering",
+    "run_encrypted": "fhe.run",
+    "search_p_error": "predictor.p_error",
+    "search_rounding": "search.rounding",
+    "to_onnx": "interchange.onnx_export",
+}
+#: Modules that are names of the package, too.
+_MODULES = ("exceptions", "qnn", "twin")
+
+__all__ = [*sorted(_HOMES), "__version__", "exceptions"]
+
+
+def __getattr__(name: str) -> Any:
+    """Import a name when it is first used."""
+    if name in _MODULES:
+        return import_module(f"cipherfit.{name}")
+    if name not in _HOMES:
+        raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+    found = getattr(import_module(f"cipherfit.{_HOMES[name]}"), name)
+    globals()[name] = found
+    return found
+
+
+def __dir__() -> list[str]:
+    """List the names that are not imported yet, too."""
+    return sorted({*globals(), *__all__, *_MODULES})

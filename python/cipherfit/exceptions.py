@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from sklearn import exceptions as sklearn_exceptions
+from functools import cache
+from typing import TYPE_CHECKING, Any
 
 __all__ = [
     "CipherfitError",
@@ -94,10 +95,6 @@ class SerializationError(CipherfitError, ValueError):
     """Bytes are not a stored graph, or not one that this version reads."""
 
 
-class NotFittedError(CipherfitError, sklearn_exceptions.NotFittedError):  # type: ignore[misc]
-    """An estimator is asked for something that it has only after ``fit``."""
-
-
 class NotCompiledError(CipherfitError, ValueError):
     """An estimator is asked for something that it has only after ``compile``."""
 
@@ -116,3 +113,36 @@ class UnsupportedModuleError(CipherfitError, ValueError):
 
 class MissingDependencyError(CipherfitError, ImportError):
     """An optional package is not installed; the message says how to install it."""
+
+
+if TYPE_CHECKING:
+
+    class NotFittedError(CipherfitError, ValueError, AttributeError):
+        """An estimator is asked for something that it has only after ``fit``."""
+
+
+@cache
+def _not_fitted_error() -> type[CipherfitError]:
+    """Return `NotFittedError`, which also is scikit-learn's where that is installed."""
+    standard: tuple[type[Exception], ...]
+    try:
+        from sklearn.exceptions import NotFittedError as Standard
+    except ImportError:
+        standard = (ValueError, AttributeError)
+    else:
+        standard = (Standard,)
+    doc = "An estimator is asked for something that it has only after ``fit``."
+    members = {"__module__": __name__, "__doc__": doc}
+    return type("NotFittedError", (CipherfitError, *standard), members)
+
+
+def __getattr__(name: str) -> Any:
+    """Make `NotFittedError` when it is first used: scikit-learn takes long to import."""
+    if name == "NotFittedError":
+        return _not_fitted_error()
+    raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+
+
+def __dir__() -> list[str]:
+    """List the lazy name, too."""
+    return sorted({*globals(), *__all__})

@@ -7,7 +7,7 @@ from cipherfit.estimators.base import QuantizedSkorchEstimatorMixin
 from cipherfit.estimators.classifier import NeuralNetClassifier
 from cipherfit.estimators.fixed_module import FixedTypeSkorchNeuralNet
 from cipherfit.estimators.regressor import NeuralNetRegressor
-from cipherfit.fhe.circuit import MAXIMUM_TLU_BIT_WIDTH
+from cipherfit.limits import MAXIMUM_TLU_BIT_WIDTH
 from cipherfit.training.network import SparseQuantNeuralNetImpl
 
 __all__ = [

@@ -1,4 +1,4 @@
-"""What estimators accept as data, and the errors that say what they don't."""
+"""Checks of numbers in arrays, and the errors that say which one can't be used."""
 
 from __future__ import annotations
 
@@ -6,134 +6,39 @@ from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
-from sklearn.base import BaseEstimator
-from sklearn.utils.validation import check_array, column_or_1d, validate_data
 
 from cipherfit.exceptions import InvalidInputError
 
 Float32 = NDArray[np.float32]
 
-#: Largest rounding error of a column in float32, as a fraction of its standard deviation.
-_MOST_BLUR = 1e-2
 
-
-def check_features(estimator: BaseEstimator, X: Any, *, reset: bool) -> Float32:
-    """Return features as float32, or say which value can't be one.
+def to_float32(values: NDArray[Any]) -> Float32:
+    """Return features as float32, or say which of them can't be one.
 
     Parameters
     ----------
-    estimator : BaseEstimator
-        Whose `n_features_in_` and `feature_names_in_` are set (`reset`) or compared.
-    X : array-like of shape (n_samples, n_features)
-        Numbers: floats, integers or booleans, in an array, a tensor, a list or a data frame.
-    reset : bool
-        True in `fit`, False in prediction.
+    values : ndarray of shape (n_samples, n_features)
+        Numbers or booleans.
 
     Returns
     -------
-    ndarray of shape (n_samples, n_features), float32, C-contiguous
+    ndarray of shape (n_samples, n_features), float32, C-contiguous and writable
 
     Raises
     ------
-    ValueError
-        If X is empty, not two-dimensional, complex, not numeric or not finite, if it has another
-        number of features than in `fit`, if an integer can't be held exactly, or (in `fit`) if
-        float32 would blur how a column varies.
+    InvalidInputError
+        If a value is NaN or infinite, too large for float32, or an integer that it would round.
     """
-    checked = validate_data(
-        estimator, X, reset=reset, dtype="numeric", ensure_all_finite=False, order="C"
-    )
-    _check_finite(checked, "X")
+    check_finite(values, "X")
     # Training shares the memory with torch, which warns where it can't be written to.
     with np.errstate(over="ignore"):
-        features = np.require(checked, dtype=np.float32, requirements=["C", "W"])
-    _check_lossless(checked, features)
-    if reset:
-        _check_variation(checked, features, "X")
+        features = np.require(values, dtype=np.float32, requirements=["C", "W"])
+    _check_lossless(values, features)
     return features
 
 
-def check_targets(y: Any, n_samples: int) -> tuple[Float32, bool]:
-    """Return regression targets as a float32 matrix, and whether they were one-dimensional.
-
-    Raises
-    ------
-    ValueError
-        If y is None, not numeric, not finite, has another number of rows than X, or if float32
-        would blur how a column varies.
-    """
-    if y is None:
-        raise InvalidInputError(
-            "requires y to be passed, but the target y is None; give one target per row of X"
-        )
-    checked = check_array(
-        y, ensure_2d=False, dtype="numeric", ensure_all_finite=False, input_name="y"
-    )
-    flat = checked.ndim == 1
-    matrix = checked.reshape(-1, 1) if flat else checked
-    if matrix.ndim != 2:
-        raise InvalidInputError(f"y has shape {checked.shape}; expected (n_samples,) or 2-D")
-    _check_finite(matrix, "y")
-    _check_rows(len(matrix), n_samples)
-    with np.errstate(over="ignore"):
-        targets = matrix.astype(np.float32)
-    _check_finite(targets, "y")
-    _check_variation(matrix, targets, "y")
-    return targets, flat
-
-
-def check_labels(y: Any, n_samples: int) -> NDArray[Any]:
-    """Return class labels of any kind as a 1-D array.
-
-    Raises
-    ------
-    ValueError
-        If y is None, not one-dimensional, holds NaN or values that are no classes, or has another
-        number of rows than X.
-    """
-    if y is None:
-        raise InvalidInputError(
-            "requires y to be passed, but the target y is None; give one label per row of X"
-        )
-    labels: NDArray[Any] = column_or_1d(y, warn=True)
-    if labels.dtype.kind == "O":
-        labels = _one_kind(labels)
-    if labels.dtype.kind == "f":
-        _check_finite(labels.reshape(-1, 1), "y")
-        broken = np.flatnonzero(labels != np.round(labels))
-        if len(broken):
-            row = int(broken[0])
-            raise InvalidInputError(
-                f"Unknown label type: y[{row}] = {labels[row]} is continuous, not a class; for "
-                "real-valued targets use NeuralNetRegressor"
-            )
-    _check_rows(len(labels), n_samples)
-    return labels
-
-
-def _one_kind(labels: NDArray[Any]) -> NDArray[Any]:
-    """Return labels held as objects, where they all are strings, or all are numbers."""
-    if all(isinstance(label, str) for label in labels):
-        return labels
-    kinds = sorted({type(label).__name__ for label in labels})
-    held = np.array(labels.tolist()) if "str" not in kinds else labels
-    if held.dtype.kind not in "biuf":
-        raise InvalidInputError(
-            f"Unknown label type: y mixes {', '.join(kinds)}; labels must be strings, booleans or "
-            "whole numbers"
-        )
-    return held
-
-
-def _check_rows(n_targets: int, n_samples: int) -> None:
-    if n_targets != n_samples:
-        raise InvalidInputError(
-            f"Found input variables with inconsistent numbers of samples: X has {n_samples} rows "
-            f"and y has {n_targets}"
-        )
-
-
-def _check_finite(values: NDArray[Any], name: str) -> None:
+def check_finite(values: NDArray[Any], name: str) -> None:
+    """Refuse NaN and infinity in a matrix, with row and column."""
     if values.dtype.kind != "f" or np.isfinite(values).all():
         return
     row, column = (int(i) for i in np.argwhere(~np.isfinite(values))[0])
@@ -144,6 +49,15 @@ def _check_finite(values: NDArray[Any], name: str) -> None:
         else "only finite values can be quantized"
     )
     raise InvalidInputError(f"Input {name} contains {kind} at row {row}, column {column}; {advice}")
+
+
+def check_rows(n_targets: int, n_samples: int) -> None:
+    """Refuse targets of another number than there are rows."""
+    if n_targets != n_samples:
+        raise InvalidInputError(
+            f"Found input variables with inconsistent numbers of samples: X has {n_samples} rows "
+            f"and y has {n_targets}"
+        )
 
 
 def _check_lossless(values: NDArray[Any], features: Float32) -> None:
@@ -157,19 +71,4 @@ def _check_lossless(values: NDArray[Any], features: Float32) -> None:
         raise InvalidInputError(
             f"X[{row}, {column}] = {values[row, column]} can't be held in float32 without loss; "
             "rescale this feature first"
-        )
-
-
-def _check_variation(values: NDArray[Any], held: Float32, name: str) -> None:
-    """Refuse columns whose variation float32 rounds away, as that of time stamps in seconds."""
-    if values.dtype.kind not in "iuf" or values.dtype.itemsize <= held.dtype.itemsize:
-        return
-    exact = values.astype(np.float64)
-    lost = np.abs(exact - held).max(axis=0) > _MOST_BLUR * exact.std(axis=0)
-    varies = exact.max(axis=0) > exact.min(axis=0)
-    if (lost & varies).any():
-        column = int(np.flatnonzero(lost & varies)[0])
-        raise InvalidInputError(
-            f"column {column} of {name} varies too little around {exact[:, column].mean():g} to be "
-            "held in float32; subtract an offset from it first"
         )

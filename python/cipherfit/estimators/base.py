@@ -6,40 +6,45 @@ from collections.abc import Callable
 from copy import deepcopy
 from typing import Any
 
+import numpy as np
 import torch
+from numpy.typing import NDArray
 from sklearn.base import is_classifier
 from torch import nn
 
-from cipherfit.estimators.inference import GraphPredictor, Lowered
+from cipherfit.estimators.inference import InferenceMixin
 from cipherfit.estimators.neuron_pruning import prune_neurons
+from cipherfit.estimators.postprocessing import steps_of_module, steps_of_option
 from cipherfit.estimators.reproducibility import check_device, choose_threads, own_threads, seeded
 from cipherfit.estimators.sample_weight import features_of, unreduced, weigh_rows, weighted_mean
+from cipherfit.estimators.training_data import check_features, check_labels, check_targets
 from cipherfit.exceptions import InvalidParameterError, NotFittedError
-from cipherfit.fhe.circuit import MAXIMUM_TLU_BIT_WIDTH
+from cipherfit.predictor.postprocessing import Function
+from cipherfit.predictor.predictor import Predictor
 from cipherfit.predictor.targets import ClassTargets, RealTargets, Targets
 from cipherfit.training.float_twin import float_copy
-from cipherfit.training.lowering import lower
+from cipherfit.training.integer_graph import integer_graph
 from cipherfit.training.network import QuantNetwork, SparseQuantNeuralNetImpl
-from cipherfit.training.post_training import quantize_module
-from cipherfit.validation import check_features
 
 #: Bits to which a custom float module is quantized where it names none (as `n_a_bits`).
 DEFAULT_N_BITS = 4
 
 
-class QuantizedSkorchEstimatorMixin(GraphPredictor):
+class QuantizedSkorchEstimatorMixin(InferenceMixin):
     """Mixin class that adds quantization, proof and encrypted runs to skorch estimators.
 
-    After `fit`, `graph_` holds the integer graph that the model computes; every prediction, in
-    clear, simulated or encrypted, is that graph's.
+    After `fit`, `predictor_` answers: every prediction, in clear, simulated or encrypted, is that
+    of its integer graph, which `graph_` gives.
 
     Attributes
     ----------
+    predictor_ : Predictor
+        The proven network, and what the client computes around it.
     graph_ : IntegerGraph
         The proven integer graph of the trained network.
     """
 
-    module_: Any  # skorch builds it, and sets these from its parameters
+    module_: Any  # skorch builds it, sets these from its parameters, and scores
     criterion_: Any
     callbacks_: list[tuple[str, Any]]
     classes: Any
@@ -47,6 +52,9 @@ class QuantizedSkorchEstimatorMixin(GraphPredictor):
     train_split: Any
     warm_start: bool
     n_features_in_: int
+    score: Callable[[Any, Any], float]
+    targets_: Targets
+    epilogue_: list[Function]
 
     def __setattr__(self, name: str, value: Any) -> None:
         """Set an attribute; `compile` stays the method, though skorch has an option so named."""
@@ -71,7 +79,7 @@ class QuantizedSkorchEstimatorMixin(GraphPredictor):
     @property
     def base_module_to_compile(self) -> nn.Module:
         """The trained torch module that is compiled to FHE."""
-        self._check_calibrated("base_module_to_compile")
+        self._fitted("base_module_to_compile")
         module: nn.Module = self.module_
         return module
 
@@ -181,7 +189,7 @@ class QuantizedSkorchEstimatorMixin(GraphPredictor):
         ValueError
             If a target is out of range, none or several are given, or there is no hidden layer.
         """
-        self._check_calibrated("prune")
+        self._fitted("prune")
         return prune_neurons(
             self, X, y, fraction, n_lookups=n_lookups, tolerance=tolerance, **fit_params
         )
@@ -245,7 +253,9 @@ class QuantizedSkorchEstimatorMixin(GraphPredictor):
         super().set_params(**params)  # type: ignore[misc]
         if vars(self).get("module_") is not before:
             # skorch has built the module anew: the old graph is no longer this estimator's.
-            self._forget_graph()
+            vars(self).pop("predictor_", None)
+        elif "predictor_" in vars(self) and {"predict_nonlinearity", "criterion"} & params.keys():
+            self.predictor_.post_processing = tuple(self._post_processing())
         return self
 
     def load_params(self, *args: Any, **kwargs: Any) -> None:
@@ -259,9 +269,26 @@ class QuantizedSkorchEstimatorMixin(GraphPredictor):
         super().load_params(*args, **kwargs)  # type: ignore[misc]
         if vars(self).get("training_now_"):
             return
-        self._forget_graph()
+        vars(self).pop("predictor_", None)
         if isinstance(self.module_, QuantNetwork) and "targets_" in vars(self):
-            self._lower_anew()
+            self.rebuild_predictor()
+
+    def rebuild_predictor(self, features: torch.Tensor | None = None) -> None:
+        """Lower and prove the module as it is now, such as after its weights were set by hand.
+
+        Parameters
+        ----------
+        features : torch.Tensor of shape (n_samples, n_features), optional
+            Rows to quantize a float module by; cipherfit's own networks need none.
+        """
+        graph, epilogue = integer_graph(self.module_, features, self.n_bits_quant)
+        self.epilogue_ = steps_of_module(epilogue)
+        self.predictor_ = Predictor(
+            graph,
+            self.targets_,
+            post_processing=self._post_processing(),
+            feature_names=getattr(self, "feature_names_in_", None),
+        )
 
     def check_data(self, X: Any, y: Any) -> None:
         """Skip skorch's check: it would take the encoded labels for the classes."""
@@ -339,20 +366,20 @@ class QuantizedSkorchEstimatorMixin(GraphPredictor):
         check_device(self.device)
         features = check_features(self, X, reset=anew)
         if anew:
-            self.targets_ = self._new_targets(y, len(features), classes)
-        targets = self.targets_.encode(y, len(features))
+            self.targets_ = self._learn_targets(y, len(features), classes)
+        targets = self._encoded(y, len(features))
         weight = fit_params.pop("sample_weight", None)
         batches: Any = features
         if weight is not None:
             batches, targets = weigh_rows(features, targets, weight)
-        self._forget_graph()
+        vars(self).pop("predictor_", None)
         self.training_now_ = True
         try:
             with own_threads(), seeded(vars(self).get("random_state")):
                 train(batches, targets, **fit_params)
         finally:
             self.training_now_ = False
-        self._lower_anew(torch.from_numpy(features))
+        self.rebuild_predictor(torch.from_numpy(features))
         return self
 
     def _check_monitors(self) -> None:
@@ -365,49 +392,22 @@ class QuantizedSkorchEstimatorMixin(GraphPredictor):
                     "give train_split=skorch.dataset.ValidSplit(5), say, or another monitor"
                 )
 
-    def _uncompiled_copy(self) -> Any:
-        copy = deepcopy(self)
-        copy.fhe_circuit = None
-        return copy
-
-    def _with_module(self, state: dict[str, torch.Tensor], **parameters: Any) -> Any:
-        """Return a copy whose module has other parameters, and this state; it has no graph yet."""
-        copy = self._uncompiled_copy()
-        copy.set_params(**{f"module__{name}": value for name, value in parameters.items()})
-        copy.module_.load_state_dict(state)
-        return copy
-
-    def _forget_graph(self) -> None:
-        self.fhe_circuit = None
-        for name in ("graph_", "lowered_"):
-            vars(self).pop(name, None)
-
-    def _new_targets(self, y: Any, n_samples: int, classes: Any) -> Targets:
+    def _learn_targets(self, y: Any, n_samples: int, classes: Any) -> Targets:
         if not is_classifier(self):
-            return RealTargets(y, n_samples)
-        targets = ClassTargets(y, n_samples, self.classes if classes is None else classes)
+            matrix, flat = check_targets(y, n_samples)
+            return RealTargets(matrix.shape[1], flat)
+        known = self.classes if classes is None else classes
+        seen = np.unique(check_labels(y, n_samples)) if known is None else np.asarray(known)
+        targets = ClassTargets(seen)
         self.classes_inferred_ = targets.classes
         return targets
 
-    def _lower_anew(self, features: torch.Tensor | None = None) -> None:
-        """Set the graph of the trained module; one that is not cipherfit's needs features."""
-        self.lowered_ = self._lower(features)
-        self.graph_ = self.lowered_.graph
+    def _encoded(self, y: Any, n_samples: int) -> NDArray[Any]:
+        """Return `y` as skorch trains on it."""
+        if isinstance(self.targets_, ClassTargets):
+            return self.targets_.encode(check_labels(y, n_samples))
+        return check_targets(y, n_samples)[0]
 
-    def _lower(self, features: torch.Tensor | None) -> Lowered:
-        module = self.module_
-        module.eval()
-        if not isinstance(module, QuantNetwork):
-            assert features is not None
-            n_bits = self.n_bits_quant
-            # The widest that compiles: pruning after training costs more accuracy than it saves.
-            widest = max(MAXIMUM_TLU_BIT_WIDTH, 2 * n_bits + 8)
-            n_accum_bits = int(getattr(module, "n_accum_bits", widest))
-            network, epilogue = quantize_module(
-                module, features, n_bits=n_bits, n_accum_bits=n_accum_bits
-            )
-            return Lowered(lower(network), epilogue)
-        if isinstance(module, SparseQuantNeuralNetImpl):
-            module.enable_pruning()
-            module.make_pruning_permanent()
-        return Lowered(lower(module), nn.Identity())
+    def _post_processing(self) -> list[Function]:
+        option = steps_of_option(self.predict_nonlinearity, self.criterion_)
+        return [*self.epilogue_, *option]

@@ -17,6 +17,7 @@ from sklearn.base import clone, is_classifier
 from sklearn.model_selection import train_test_split
 from torch import Tensor
 
+from cipherfit.estimators.protocol import Estimator, uncompiled_copy, with_module
 from cipherfit.exceptions import InvalidParameterError
 from cipherfit.parameters import integer, real
 from cipherfit.training.linear import QuantLinear
@@ -28,7 +29,7 @@ _HELD_OUT = 0.2
 
 
 def prune_neurons(
-    model: Any,
+    model: Estimator,
     X: Any,
     y: Any,
     fraction: float | None = None,
@@ -53,7 +54,7 @@ def prune_neurons(
             what="number of lookups", why="one per hidden layer",
         )  # fmt: skip
     else:
-        before = model.graph_.n_lookups
+        before = model.predictor_.graph.n_lookups
         n_kept = before - int(real("fraction", fraction, 0.0, 1.0) * before)
     return _pruned_to(model, X, y, n_kept, fit_params)
 
@@ -88,15 +89,17 @@ def neuron_importance(network: SparseQuantNeuralNetImpl, x: Tensor) -> list[Tens
     return importances
 
 
-def _pruned_to(model: Any, X: Any, y: Any, n_kept: int, fit_params: dict[str, Any]) -> Any:
+def _pruned_to(model: Estimator, X: Any, y: Any, n_kept: int, fit_params: dict[str, Any]) -> Any:
     """Return a copy with at most so many lookups, trained on."""
     network = model.module_
-    if model.graph_.n_lookups <= n_kept:
-        return model._uncompiled_copy()
-    features = torch.as_tensor(model._features(X), device=next(network.parameters()).device)
+    if model.predictor_.graph.n_lookups <= n_kept:
+        return uncompiled_copy(model)
+    features = torch.as_tensor(
+        model.predictor_.features.check(X), device=next(network.parameters()).device
+    )
     kept = _most_important(neuron_importance(network, features), n_kept)
     widths = [len(neurons) for neurons in kept]
-    smaller = model._with_module(_kept_state(network, kept), n_hidden_neurons=widths)
+    smaller = with_module(model, _kept_state(network, kept), n_hidden_neurons=widths)
     return smaller.partial_fit(X, y, **fit_params)
 
 
@@ -140,7 +143,7 @@ def _kept_state(network: SparseQuantNeuralNetImpl, kept: list[Tensor]) -> dict[s
 
 
 def _smallest_within(
-    model: Any, X: Any, y: Any, tolerance: float, fit_params: dict[str, Any]
+    model: Estimator, X: Any, y: Any, tolerance: float, fit_params: dict[str, Any]
 ) -> int:
     """Return the least number of lookups whose held-out score is within a tolerance.
 
@@ -150,7 +153,7 @@ def _smallest_within(
         raise InvalidParameterError(
             f"prune(tolerance=...) splits the rows itself and takes no {', '.join(fit_params)}"
         )
-    features = model._features(X)
+    features = model.predictor_.features.check(X)
     labels = np.asarray(y)
     seen, unseen, y_seen, y_unseen = train_test_split(
         features,
@@ -161,7 +164,7 @@ def _smallest_within(
     )
     whole = clone(model).fit(seen, y_seen)
     least = whole.score(unseen, y_unseen) - tolerance
-    low, high = int(model.module_.n_layers - 1), int(whole.graph_.n_lookups)
+    low, high = int(model.module_.n_layers - 1), int(whole.predictor_.graph.n_lookups)
     while low < high:
         middle = (low + high) // 2
         if _pruned_to(whole, seen, y_seen, middle, {}).score(unseen, y_unseen) >= least:

@@ -1,1 +1,13 @@
-"""From an integer graph to encrypted runs with Concrete."""
+"""From an integer graph to encrypted runs with Concrete: a back end of predictors."""
+
+from cipherfit.fhe.circuit import compile_graph
+from cipherfit.fhe.estimate import FheEstimate, estimate_circuit, modelled_seconds
+from cipherfit.fhe.run import run_encrypted
+
+__all__ = [
+    "FheEstimate",
+    "compile_graph",
+    "estimate_circuit",
+    "modelled_seconds",
+    "run_encrypted",
+]

@@ -1,4 +1,4 @@
-"""The hand-off of an integer graph to Concrete, and its encrypted runs.
+"""The hand-off of an integer graph to Concrete.
 
 The circuit is built directly: integer weights as constants, one table per neuron, and the widths
 that the graph's certificate proves as hints. Concrete would otherwise size its integers from
@@ -14,17 +14,16 @@ from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
-from tqdm.auto import tqdm
 
 from cipherfit._core import IntegerGraph
 from cipherfit.exceptions import CipherfitWarning, CompilationError
 from cipherfit.fhe.runtime import fhe, prepare_thread, remove_with
+from cipherfit.limits import MAX_LOOKUP_BITS
 from cipherfit.parameters import fraction
+from cipherfit.stages import Stage, stages_of
 
 Int64 = NDArray[np.int64]
 
-#: Widest lookup that Concrete supports, in bits.
-MAXIMUM_TLU_BIT_WIDTH: int = fhe.MAXIMUM_TLU_BIT_WIDTH
 #: Probability that one lookup gives a neighbour's value, where the caller names none.
 DEFAULT_P_ERROR = 0.01
 #: Bytes of keys from which on they are worth a warning.
@@ -34,7 +33,7 @@ _ROWS_FOR_SIGNS = 64
 
 
 @dataclass(frozen=True)
-class _Stage:
+class _TypedStage:
     """One linear layer as Concrete gets it, with the widths (in bits) that the proof asks for."""
 
     weights: Int64
@@ -88,7 +87,7 @@ def compile_graph(
         If Concrete has no lookup or no crypto-parameters for the proven widths, or if the circuit
         that it made is narrower than the proof.
     """
-    stages = _stages(graph)
+    stages = _typed_stages(graph)
     _check_supported(stages)
     configuration = _configure(configuration, p_error, simulation_only)
     prepare_thread()
@@ -120,7 +119,7 @@ def check_widths(circuit: fhe.Circuit, graph: IntegerGraph) -> None:
         Naming the layer, the width that the circuit has and the one that is proven to be needed.
     """
     needed = {"input": (graph.n_bits, False)}
-    for index, stage in enumerate(_stages(graph)):
+    for index, stage in enumerate(_typed_stages(graph)):
         needed[f"layer{index}"] = (stage.accumulator_bits, stage.signed)
     found: dict[str, tuple[int, bool]] = {}
     for node in circuit.graph.graph.nodes:
@@ -144,66 +143,31 @@ def check_widths(circuit: fhe.Circuit, graph: IntegerGraph) -> None:
             )
 
 
-def run_encrypted(
-    circuit: fhe.Circuit, codes: NDArray[np.uint16], *, progress: bool | None = None
-) -> Int64:
-    """Encrypt, run and decrypt codes, one row at a time.
+def _typed_stages(graph: IntegerGraph) -> list[_TypedStage]:
+    return [_typed(stage) for stage in stages_of(graph)]
 
-    Parameters
-    ----------
-    circuit : fhe.Circuit
-        A circuit of `compile_graph`; keys are made at the first run.
-    codes : ndarray of shape (n_samples, n_features)
-        Quantized inputs.
-    progress : bool, optional
-        Whether to show a progress bar on standard error. Default: on a terminal only.
 
-    Returns
-    -------
-    ndarray of shape (n_samples, n_outputs), int64
-        The decrypted accumulators.
-    """
-    rows = tqdm(
-        codes, desc="encrypted rows", unit="row", disable=None if progress is None else not progress
+def _typed(stage: Stage) -> _TypedStage:
+    low, high = np.asarray(stage.proof.low), np.asarray(stage.proof.high)
+    offset, lookup = stage.offset, stage.lookup
+    if lookup is not None:
+        # A lookup's index starts at 0.
+        offset, low, high = offset - low, np.zeros_like(low), high - low
+    lsbs = 0 if lookup is None else lookup.lsbs
+    tables = [] if lookup is None else lookup.tables
+    # Rounding up may carry past the accumulator's own top.
+    top = max([int(high.max()), *((len(table) - 1) << lsbs for table in tables)])
+    exact = lookup is None or lookup.exact
+    return _TypedStage(
+        weights=stage.weights,
+        offset=offset,
+        sum_bits=_width(int((low - offset).min()), int((high - offset).max())),
+        accumulator_bits=_width(int(low.min()), top),
+        signed=bool(low.min() < 0),
+        lsbs=lsbs,
+        exactness=fhe.Exactness.EXACT if exact else fhe.Exactness.APPROXIMATE,
+        tables=tables,
     )
-    # Concrete takes a one-dimensional row of signed or unsigned integers, and returns the same.
-    results = [circuit.encrypt_run_decrypt(row.astype(np.int64)) for row in rows]
-    n_outputs = circuit.graph.output_nodes[0].output.shape[0]
-    return np.array(results, dtype=np.int64).reshape(len(codes), n_outputs)
-
-
-def _stages(graph: IntegerGraph) -> list[_Stage]:
-    layers = graph.to_dict()["layers"]
-    proofs = graph.prove().layers
-    linears = layers[::2]
-    lookups: list[dict[str, Any] | None] = [*layers[1::2], None]
-    stages = []
-    for linear, lookup, proof in zip(linears, lookups, proofs, strict=True):
-        low = np.asarray(proof.low)
-        offset = linear["offset"]
-        if lookup is not None:
-            offset = offset - low  # a lookup's index starts at 0
-            low = np.zeros_like(low)
-        high = low + (np.asarray(proof.high) - np.asarray(proof.low))
-        lsbs = 0 if lookup is None else int(lookup["lsbs"])
-        tables = [] if lookup is None else list(lookup["tables"])
-        # Rounding up may carry past the accumulator's own top.
-        top = max([int(high.max()), *((len(table) - 1) << lsbs for table in tables)])
-        exact = lookup is None or bool(lookup["exact"])
-        before = [int((low - offset).min()), int((high - offset).max())]
-        stages.append(
-            _Stage(
-                weights=linear["weights"],
-                offset=offset,
-                sum_bits=_width(*before),
-                accumulator_bits=_width(int(low.min()), top),
-                signed=bool(low.min() < 0),
-                lsbs=lsbs,
-                exactness=fhe.Exactness.EXACT if exact else fhe.Exactness.APPROXIMATE,
-                tables=tables,
-            )
-        )
-    return stages
 
 
 def _width(low: int, high: int) -> int:
@@ -213,25 +177,28 @@ def _width(low: int, high: int) -> int:
     return max(1, high.bit_length())
 
 
-def _check_supported(stages: list[_Stage]) -> None:
+def _check_supported(stages: list[_TypedStage]) -> None:
     for index, stage in enumerate(stages):
-        if stage.accumulator_bits > MAXIMUM_TLU_BIT_WIDTH:
+        if stage.accumulator_bits > MAX_LOOKUP_BITS:
             raise CompilationError(
                 f"layer {index} has accumulators of {stage.accumulator_bits} bits, and Concrete "
-                f"handles at most {MAXIMUM_TLU_BIT_WIDTH}: train with module__n_accum_bits at most "
-                f"{MAXIMUM_TLU_BIT_WIDTH} (8 or fewer are fast), which fits at 3-bit weights and "
+                f"handles at most {MAX_LOOKUP_BITS}: train with module__n_accum_bits at most "
+                f"{MAX_LOOKUP_BITS} (8 or fewer are fast), which fits at 3-bit weights and "
                 "activations"
             )
 
 
-def _widest_lookup(stages: list[_Stage]) -> tuple[int, int]:
+def _widest_lookup(stages: list[_TypedStage]) -> tuple[int, int]:
     """Return the layer that reads the most bits, and how many."""
     read = [stage.accumulator_bits - stage.lsbs if stage.tables else 0 for stage in stages]
     return int(np.argmax(read)), max(read)
 
 
 def _why_not(
-    stages: list[_Stage], configuration: fhe.Configuration, inputs: list[Int64], error: Exception
+    stages: list[_TypedStage],
+    configuration: fhe.Configuration,
+    inputs: list[Int64],
+    error: Exception,
 ) -> str:
     """Say which layer is to blame, and the widest lookups with which the circuit compiles."""
     layer, widest = _widest_lookup(stages)
@@ -255,7 +222,7 @@ def _why_not(
     return f"{blame}A larger p_error may help"
 
 
-def _reading(stage: _Stage, bits: int) -> _Stage:
+def _reading(stage: _TypedStage, bits: int) -> _TypedStage:
     """Return a stage of the same cost as one whose lookups read at most so many bits."""
     if not stage.tables or stage.accumulator_bits - stage.lsbs <= bits:
         return stage
@@ -267,7 +234,7 @@ def _reading(stage: _Stage, bits: int) -> _Stage:
     )
 
 
-def _within(stage: _Stage, bits: int) -> _Stage:
+def _within(stage: _TypedStage, bits: int) -> _TypedStage:
     """Return a stage of the same cost as one whose accumulators have at most so many bits."""
     if stage.accumulator_bits <= bits:
         return stage
@@ -281,7 +248,7 @@ def _within(stage: _Stage, bits: int) -> _Stage:
     )
 
 
-def _warn_of_large_keys(circuit: fhe.Circuit, stages: list[_Stage]) -> None:
+def _warn_of_large_keys(circuit: fhe.Circuit, stages: list[_TypedStage]) -> None:
     size = circuit.size_of_bootstrap_keys + circuit.size_of_keyswitch_keys
     if size <= LARGE_KEYS:
         return
@@ -314,7 +281,7 @@ def _configure(
     return base.fork(**options)
 
 
-def _network_function(stages: list[_Stage]) -> Callable[[Any], Any]:
+def _network_function(stages: list[_TypedStage]) -> Callable[[Any], Any]:
     lookups = [_lookup_table(stage) for stage in stages]
 
     def network(codes: Any) -> Any:
@@ -338,7 +305,7 @@ def _network_function(stages: list[_Stage]) -> Callable[[Any], Any]:
     return network
 
 
-def _lookup_table(stage: _Stage) -> fhe.LookupTable | None:
+def _lookup_table(stage: _TypedStage) -> fhe.LookupTable | None:
     """Write a layer's tables as Concrete reads them: one entry per accumulator value."""
     if not stage.tables:
         return None

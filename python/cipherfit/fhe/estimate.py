@@ -18,6 +18,7 @@ import numpy as np
 from cipherfit._core import IntegerGraph
 from cipherfit.fhe.circuit import compile_graph
 from cipherfit.fhe.runtime import fhe
+from cipherfit.stages import stages_of
 
 #: Seconds per row; per unit of complexity; per byte of the bootstrap keys.
 _FIXED, _PER_COMPLEXITY, _PER_KEY_BYTE = 7.8e-3, 5.18e-11, 2.78e-10
@@ -204,17 +205,13 @@ def _reference_graph() -> IntegerGraph:
 
 
 def _layers(graph: IntegerGraph) -> tuple[LayerCost, ...]:
-    layers = graph.to_dict()["layers"]
-    costs = []
-    for lookup, proof in zip(layers[1::2], graph.prove().layers, strict=False):
-        lsbs = int(lookup["lsbs"])
-        kind = "exact" if lookup["exact"] else "approximate"
-        costs.append(
-            LayerCost(
-                n_lookups=len(lookup["tables"]),
-                accumulator_bits=proof.bits,
-                lookup_bits=max(1, proof.bits - lsbs),
-                rounding=kind if lsbs else "none",
-            )
+    return tuple(
+        LayerCost(
+            n_lookups=stage.n_neurons,
+            accumulator_bits=stage.proof.bits,
+            lookup_bits=max(1, stage.proof.bits - stage.lookup.lsbs),
+            rounding=stage.lookup.rounding,
         )
-    return tuple(costs)
+        for stage in stages_of(graph)
+        if stage.lookup is not None
+    )

@@ -15,6 +15,7 @@ from numpy.typing import NDArray
 
 from cipherfit._core import IntegerGraph
 from cipherfit.exceptions import InvalidParameterError, MissingDependencyError, ProofError
+from cipherfit.stages import Lookup, Stage, stages_of
 
 if TYPE_CHECKING:
     import onnx
@@ -66,15 +67,15 @@ def to_onnx(graph: IntegerGraph, *, opset: int = 17) -> onnx.ModelProto:
     parts = graph.to_dict()
     codes = _add_quantizer(builder, parts["input"])
     largest = np.full(graph.n_features, 2.0**graph.n_bits - 1)
-    last = len(parts["layers"]) - 1
-    for position, layer in enumerate(parts["layers"]):
-        prefix = "" if position == last else f"layer{position}_"
-        if layer["kind"] == "linear":
-            dtype = _sum_type(position, layer["weights"], largest)
-            accumulators = _add_linear(builder, prefix, layer, codes, dtype)
-        else:
-            codes = _add_lookup(builder, prefix, layer, accumulators)
-            largest = np.array([table.max() for table in layer["tables"]], dtype=np.float64)
+    accumulators = ""
+    for number, stage in enumerate(stages_of(graph)):
+        position = 2 * number  # of the linear layer, among all layers
+        prefix = "" if stage.lookup is None else f"layer{position}_"
+        dtype = _sum_type(position, stage.weights, largest)
+        accumulators = _add_linear(builder, prefix, stage, codes, dtype)
+        if stage.lookup is not None:
+            codes = _add_lookup(builder, f"layer{position + 1}_", stage.lookup, accumulators)
+            largest = np.array([table.max() for table in stage.lookup.tables], dtype=np.float64)
     _add_dequantizer(builder, parts["output"], accumulators)
     return builder.model(graph)
 
@@ -105,28 +106,26 @@ def _add_quantizer(builder: _Builder, quantizer: dict[str, Any]) -> str:
     return builder.node("Clip", [shifted, least, most], "codes")
 
 
-def _add_linear(
-    builder: _Builder, prefix: str, layer: dict[str, Any], codes: str, dtype: type
-) -> str:
-    offset = builder.constant(f"{prefix}offset", layer["offset"])
-    weights = builder.constant(f"{prefix}weights", layer["weights"].T.astype(dtype))
+def _add_linear(builder: _Builder, prefix: str, stage: Stage, codes: str, dtype: type) -> str:
+    offset = builder.constant(f"{prefix}offset", stage.offset)
+    weights = builder.constant(f"{prefix}weights", stage.weights.T.astype(dtype))
     inputs = builder.cast(codes, dtype, f"{prefix}inputs")
     sums = builder.node("MatMul", [inputs, weights], f"{prefix}sums")
     integers = builder.cast(sums, np.int64, f"{prefix}integer_sums")
     return builder.node("Add", [integers, offset], f"{prefix}accumulators")
 
 
-def _add_lookup(builder: _Builder, prefix: str, layer: dict[str, Any], accumulators: str) -> str:
+def _add_lookup(builder: _Builder, prefix: str, lookup: Lookup, accumulators: str) -> str:
     """Add ``table[(acc - low + half) >> lsbs]``, with the neurons' tables end to end in one."""
-    step = 1 << layer["lsbs"]
-    lowest = builder.constant(f"{prefix}lowest", layer["low"] - step // 2)
+    step = 1 << lookup.lsbs
+    lowest = builder.constant(f"{prefix}lowest", lookup.low - step // 2)
     index = builder.node("Sub", [accumulators, lowest], f"{prefix}from_lowest")
     if step > 1:  # never negative, so a division shifts
         divisor = builder.constant(f"{prefix}step", np.array(step, dtype=np.int64))
         index = builder.node("Div", [index, divisor], f"{prefix}index")
-    ends = np.cumsum([0, *map(len, layer["tables"])], dtype=np.int64)
+    ends = np.cumsum([0, *map(len, lookup.tables)], dtype=np.int64)
     starts = builder.constant(f"{prefix}starts", ends[:-1])
-    entries = np.concatenate(layer["tables"], dtype=np.uint16, casting="unsafe")
+    entries = np.concatenate(lookup.tables, dtype=np.uint16, casting="unsafe")
     tables = builder.constant(f"{prefix}tables", entries)
     places = builder.node("Add", [index, starts], f"{prefix}places")
     return builder.node("Gather", [tables, places], f"{prefix}codes", axis=0)

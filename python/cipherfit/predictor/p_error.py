@@ -15,12 +15,11 @@ from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
-from sklearn.base import is_classifier
-from sklearn.utils import check_consistent_length
 
 from cipherfit._core import IntegerGraph
-from cipherfit.exceptions import InvalidInputError, InvalidParameterError
+from cipherfit.exceptions import InvalidParameterError
 from cipherfit.parameters import fraction
+from cipherfit.predictor.protocols import Answering, Holder, predictor_of
 
 Float64 = NDArray[np.float64]
 
@@ -95,7 +94,7 @@ class PErrorSearch:
 
 
 def search_p_error(
-    model: Any,
+    model: Answering | Holder,
     X: Any,
     y: Any = None,
     *,
@@ -111,7 +110,7 @@ def search_p_error(
 
     Parameters
     ----------
-    model : NeuralNetClassifier, NeuralNetRegressor or an estimator like them
+    model : Predictor, NeuralNetClassifier, NeuralNetRegressor or an estimator like them
         Fitted; it need not be compiled.
     X : array-like of shape (n_samples, n_features)
         Rows like those to come, held out from training where possible. Few rows give a wide bound
@@ -139,8 +138,9 @@ def search_p_error(
         approximate rounding itself costs more.
     """
     allowed = fraction("max_accuracy_drop", max_accuracy_drop)
-    judge = NoisyScore(model, X, y, confidence=confidence, random_state=random_state)
-    chosen, trials = _largest(lambda p_error: judge.trial(model.graph_, p_error), allowed)
+    predictor = predictor_of(model)
+    judge = NoisyScore(predictor, X, y, confidence=confidence, random_state=random_state)
+    chosen, trials = _largest(lambda p_error: judge.trial(predictor.graph, p_error), allowed)
     if chosen is None:
         raise InvalidParameterError(
             f"max_accuracy_drop={max_accuracy_drop:g} is not met on these {judge.n_rows} rows even "
@@ -160,11 +160,13 @@ def search_p_error(
 
 
 class NoisyScore:
-    """The score of a model's rows under simulated errors, for its graph or another of its kind.
+    """The score of rows under simulated errors, for a predictor's graph or another of its kind.
 
     Parameters
     ----------
-    model, X, y, confidence, random_state
+    predictor : Predictor
+        What predicts, and decodes what other graphs of its kind give.
+    X, y, confidence, random_state
         As for `search_p_error`.
 
     Attributes
@@ -176,14 +178,21 @@ class NoisyScore:
     """
 
     def __init__(
-        self, model: Any, X: Any, y: Any = None, *, confidence: float = 0.95, random_state: int = 0
+        self,
+        predictor: Answering,
+        X: Any,
+        y: Any = None,
+        *,
+        confidence: float = 0.95,
+        random_state: int = 0,
     ) -> None:
         self._one_sided = NormalDist().inv_cdf(fraction("confidence", confidence))
         self._two_sided = NormalDist().inv_cdf((1 + confidence) / 2)
-        self._codes = model.quantize_input(X)
-        outputs = model.graph_.dequantize(model.graph_.simulate(self._codes))
-        self._loss = _loss(model, y, outputs)
-        self._clear = self._loss(outputs)
+        self._predictor = predictor
+        self._codes = predictor.quantize_input(X)
+        exact = predictor.answer(predictor.graph.simulate(self._codes))
+        self._loss = predictor.targets.loss_against(exact if y is None else y, exact.shape)
+        self._clear = self._loss(exact)
         self._first_seed = int(random_state) * _MOST_PASSES
         self.score = float(1 - self._clear.mean())
         self.n_rows = len(self._codes)
@@ -196,7 +205,7 @@ class NoisyScore:
             accumulators = graph.simulate(
                 self._codes, p_error=p_error, seed=self._first_seed + number
             )
-            noisy = self._loss(graph.dequantize(accumulators))
+            noisy = self._loss(self._predictor.answer(accumulators, graph))
             scores.append(1 - noisy.mean())
             rise += (noisy - self._clear) / self.n_passes
         error = float(rise.std(ddof=1)) / math.sqrt(len(rise)) if len(rise) > 1 else math.inf
@@ -231,33 +240,3 @@ def _largest(attempt: Callable[[float], Trial], allowed: float) -> tuple[Trial |
         else:
             high = middle
     return chosen, trials
-
-
-def _loss(model: Any, y: Any, exact_outputs: Float64) -> Callable[[Float64], Float64]:
-    """Return the function from real-valued outputs to each row's loss, given those without errors.
-
-    The score is 1 less its mean. For a classifier it counts wrong labels, for a regressor squared
-    errors in units of variance.
-    """
-
-    def predict(outputs: Float64) -> NDArray[Any]:
-        predicted: NDArray[Any] = model.targets_.decode(model.post_processing(outputs))
-        return predicted
-
-    exact = predict(exact_outputs)
-    truth = exact if y is None else np.asarray(y)
-    if truth.shape != exact.shape:
-        check_consistent_length(exact, truth)
-        raise InvalidInputError(f"y has shape {truth.shape}, and predictions have {exact.shape}")
-    if is_classifier(model):
-        return lambda outputs: np.asarray(predict(outputs) != truth, dtype=np.float64)
-    truth = truth.astype(np.float64).reshape(len(exact), -1)
-    variance = truth.var(axis=0)
-    if not (variance > 0).all():
-        raise InvalidInputError("y is constant, so that R2 has no meaning; give rows that differ")
-
-    def squared(outputs: Float64) -> Float64:
-        errors = predict(outputs).reshape(truth.shape) - truth
-        return np.asarray((np.square(errors) / variance).mean(axis=1))
-
-    return squared

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import time
 from collections.abc import Callable
-from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -19,66 +18,17 @@ from skorch import NeuralNetClassifier as SkorchClassifier
 
 from cipherfit.estimators.classifier import NeuralNetClassifier
 from cipherfit.estimators.schedule import OneCycle
-from cipherfit.fhe.circuit import run_encrypted
+from cipherfit.fhe.run import run_encrypted
+from cipherfit.report.task_report import Task, TaskReport
 from cipherfit.training.float_twin import FloatTwin
 
 P_ERROR = 0.01
 
 
-@dataclass(frozen=True)
-class Task:
-    """A data set and the network that is to learn it."""
-
-    name: str
-    load: Callable[..., Any]
-    n_hidden_neurons: int
-
-
-@dataclass(frozen=True)
-class Report:
-    """What one task gave."""
-
-    task: Task
-    model: NeuralNetClassifier
-    X_test: NDArray[Any]
-    y_test: NDArray[Any]
-    encrypted: NDArray[Any]
-    float_accuracy: float
-    fit_seconds: float
-    compile_seconds: float
-    key_seconds: float
-    row_seconds: float
-
-    @property
-    def accuracy(self) -> float:
-        """Accuracy of the integer graph in clear, on all test rows."""
-        return float(self.model.score(self.X_test, self.y_test))
-
-    @property
-    def encrypted_accuracy(self) -> float:
-        """Accuracy of the decrypted predictions, on the rows that were encrypted."""
-        return float((self.encrypted == self.y_test[: len(self.encrypted)]).mean())
-
-    @property
-    def clear(self) -> NDArray[Any]:
-        """Predictions in clear of the rows that were encrypted."""
-        return self.model.predict(self.X_test[: len(self.encrypted)])
-
-    @property
-    def same_rows_accuracy(self) -> float:
-        """Accuracy in clear on the rows that were encrypted."""
-        return float((self.clear == self.y_test[: len(self.encrypted)]).mean())
-
-    @property
-    def agreement(self) -> float:
-        """Fraction of the encrypted rows where the decrypted class is that in clear."""
-        return float((self.encrypted == self.clear).mean())
-
-
 TASKS = (Task("breast cancer", load_breast_cancer, 4), Task("digits", load_digits, 16))
 
 
-def run_demo(output: Path, n_rows: int) -> list[Report]:
+def run_demo(output: Path, n_rows: int) -> list[TaskReport]:
     """Run the demonstration, print its table and save its picture.
 
     Parameters
@@ -90,7 +40,7 @@ def run_demo(output: Path, n_rows: int) -> list[Report]:
 
     Returns
     -------
-    list of Report
+    list of TaskReport
         One per data set.
     """
     reports = [run_task(task, n_rows) for task in TASKS]
@@ -112,7 +62,7 @@ def run_demo(output: Path, n_rows: int) -> list[Report]:
     return reports
 
 
-def run_task(task: Task, n_rows: int) -> Report:
+def run_task(task: Task, n_rows: int) -> TaskReport:
     """Train, compile and run one task."""
     X, y = task.load(return_X_y=True)
     X_train, X_test, y_train, y_test = train_test_split(
@@ -130,7 +80,7 @@ def run_task(task: Task, n_rows: int) -> Report:
     codes = model.quantize_input(X_test[:n_rows])
     row_seconds, accumulators = _timed(lambda: run_encrypted(circuit, codes, progress=True))
     encrypted = model.classes_[model.dequantize_output(accumulators).argmax(axis=1)]
-    return Report(
+    return TaskReport(
         task=task,
         model=model,
         X_test=X_test,
@@ -157,9 +107,9 @@ def float_twin(task: Task, X: NDArray[Any], y: NDArray[Any]) -> Any:
     return make_pipeline(StandardScaler(), net).fit(X.astype(np.float32), y.astype(np.int64))
 
 
-def format_table(reports: list[Report]) -> str:
+def format_table(reports: list[TaskReport]) -> str:
     """Return the reports side by side, one line per figure."""
-    lines: list[tuple[str, Callable[[Report], str]]] = [
+    lines: list[tuple[str, Callable[[TaskReport], str]]] = [
         ("", lambda r: r.task.name),
         ("hidden neurons", lambda r: str(r.task.n_hidden_neurons)),
         ("accuracy, float32 twin", lambda r: f"{r.float_accuracy:.3f}"),
@@ -185,7 +135,7 @@ def format_table(reports: list[Report]) -> str:
     )
 
 
-def _proven_bits(report: Report) -> str:
+def _proven_bits(report: TaskReport) -> str:
     return " then ".join(str(layer.bits) for layer in report.model.graph_.prove().layers)
 
 

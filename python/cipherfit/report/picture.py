@@ -3,18 +3,18 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import numpy as np
 from matplotlib import pyplot as plt
 
-if TYPE_CHECKING:
-    from cipherfit.report.demo import Report
+from cipherfit.report.task_report import TaskReport
+from cipherfit.stages import stages_of
 
 _PROVEN, _SEEN, _ENCRYPTED, _ACCENT = "#c9d6e8", "#2f5d8c", "#2a9d8f", "#c2452d"
 
 
-def save_picture(reports: list[Report], path: Path) -> None:
+def save_picture(reports: list[TaskReport], path: Path) -> None:
     """Draw the reports and save the picture as PNG."""
     figure = plt.figure(figsize=(13, 4.0 * len(reports)), layout="constrained")
     rows = figure.subfigures(len(reports), 1)
@@ -32,7 +32,7 @@ def save_picture(reports: list[Report], path: Path) -> None:
     plt.close(figure)
 
 
-def _draw_accuracy(axes: Any, report: Report) -> None:
+def _draw_accuracy(axes: Any, report: TaskReport) -> None:
     n_rows, n_encrypted = len(report.y_test), len(report.encrypted)
     bars = [
         (f"float32 twin\n{n_rows} rows", report.float_accuracy, _PROVEN),
@@ -47,12 +47,12 @@ def _draw_accuracy(axes: Any, report: Report) -> None:
     axes.spines[["top", "right"]].set_visible(False)
 
 
-def _draw_intervals(axes: Any, report: Report) -> None:
+def _draw_intervals(axes: Any, report: TaskReport) -> None:
     graph = report.model.graph_
-    proof = graph.prove().layers[0]
-    first = graph.to_dict()["layers"][0]
+    first = stages_of(graph)[0]
+    proof = first.proof
     codes = graph.quantize(report.X_test.astype(np.float32))
-    seen = codes.astype(np.int64) @ first["weights"].T + first["offset"] - proof.low
+    seen = codes.astype(np.int64) @ first.weights.T + first.offset - proof.low
     neurons = np.arange(len(proof.low))
     n_bits: int = report.model.module_.n_accum_bits
     axes.bar(neurons, proof.high - proof.low, width=0.8, color=_PROVEN, label="proven")
@@ -76,7 +76,7 @@ def _draw_intervals(axes: Any, report: Report) -> None:
     axes.spines[["top", "right"]].set_visible(False)
 
 
-def _draw_samples(axes: Any, report: Report) -> None:
+def _draw_samples(axes: Any, report: TaskReport) -> None:
     n_features = report.X_test.shape[1]
     side = round(n_features**0.5)
     if side * side == n_features and report.X_test.min() >= 0:
@@ -91,7 +91,7 @@ def _draw_samples(axes: Any, report: Report) -> None:
     axes.spines[["top", "right"]].set_visible(False)
 
 
-def _draw_images(axes: Any, report: Report, side: int) -> None:
+def _draw_images(axes: Any, report: TaskReport, side: int) -> None:
     shown = min(20, len(report.encrypted))
     columns = 5
     axes.set(title="read under encryption (red: wrong)", xlim=(0, columns), ylim=(4.1, 0))

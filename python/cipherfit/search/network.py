@@ -256,7 +256,7 @@ class _Study:
             if number == self.n_folds:
                 break
             model = self._fitted(parameters, seen)
-            judge = NoisyScore(model, _rows(self.X, unseen), self.y[unseen])
+            judge = NoisyScore(model.predictor_, _rows(self.X, unseen), self.y[unseen])
             scores.append(judge.score - judge.trial(model.graph_, p_error).drop)
             costs.append(self._seconds(model.graph_, p_error))
             lookups.append(model.graph_.n_lookups)

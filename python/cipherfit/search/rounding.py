@@ -6,22 +6,22 @@ accuracy is simulated on data, and what it saves is read off the circuit that Co
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-from copy import deepcopy
-from dataclasses import dataclass
+from contextlib import suppress
+from dataclasses import dataclass, field
 from typing import Any
 
 from cipherfit._core import IntegerGraph
+from cipherfit.estimators.protocol import Estimator
 from cipherfit.exceptions import CompilationError, InvalidParameterError, ProofError
 from cipherfit.fhe.circuit import DEFAULT_P_ERROR
 from cipherfit.fhe.estimate import machine_factor, modelled_seconds
 from cipherfit.parameters import fraction
 from cipherfit.predictor.p_error import NoisyScore, Trial
-from cipherfit.training.lowering import lower
-from cipherfit.training.network import MAX_LOOKUP_BITS, SparseQuantNeuralNetImpl
+from cipherfit.predictor.predictor import Predictor
+from cipherfit.predictor.protocols import predictor_of
+from cipherfit.search.setting import GraphRounder, NetworkRounder, Rounder, Setting
+from cipherfit.training.network import SparseQuantNeuralNetImpl
 
-#: Wider lookups are never the fastest.
-_WIDEST_TRIED = 8
 #: Faster settings that are fine-tuned, and what part of the time each must save.
 _FINE_TUNED, _WORTHWHILE = 2, 0.05
 
@@ -68,8 +68,9 @@ class RoundingSearch:
 
     Parameters
     ----------
-    model : estimator
-        The fastest that is within the drop that was allowed: fitted, not compiled.
+    model : estimator or Predictor
+        The fastest that is within the drop that was allowed: fitted, not compiled, and of the kind
+        that was given.
     chosen : RoundingTrial
         How it rounds.
     before : RoundingTrial
@@ -88,7 +89,7 @@ class RoundingSearch:
 
 
 def search_rounding(
-    model: Any,
+    model: Estimator | Predictor,
     X: Any,
     y: Any = None,
     *,
@@ -106,8 +107,9 @@ def search_rounding(
 
     Parameters
     ----------
-    model : NeuralNetClassifier or NeuralNetRegressor
-        Fitted; it stays as it is.
+    model : NeuralNetClassifier, NeuralNetRegressor or Predictor
+        Fitted; it stays as it is. The tables of an estimator are made anew from its network, those
+        of a predictor from its graph.
     X : array-like of shape (n_samples, n_features)
         Rows like those to come, held out from training where possible.
     y : array-like of shape (n_samples,) or (n_samples, n_targets), optional
@@ -119,7 +121,7 @@ def search_rounding(
     confidence : float in (0, 1), default=0.95
         With what confidence it may not fall by more.
     fine_tune_on : tuple of (X, y), optional
-        Training rows to fine-tune on. Default: no fine-tuning.
+        Training rows to fine-tune an estimator on. Default: no fine-tuning.
     random_state : int, default=0
         Seed of the simulated errors.
 
@@ -134,117 +136,102 @@ def search_rounding(
     NotFittedError
         If the model is not fitted.
     InvalidParameterError
-        If a parameter is out of range, or the model has no hidden layer of cipherfit's.
+        If a parameter is out of range, if the model has no hidden layer of cipherfit's, or if a
+        predictor is to be fine-tuned.
     """
     allowed = fraction("max_accuracy_drop", max_accuracy_drop)
     p_error = fraction("p_error", p_error)
-    judge = NoisyScore(model, X, y, confidence=confidence, random_state=random_state)
-    network = model.module_
-    if not isinstance(network, SparseQuantNeuralNetImpl) or network.n_layers < 2:
-        raise InvalidParameterError(
-            "search_rounding needs a cipherfit network with at least one hidden layer"
-        )
-
-    def seconds(graph: IntegerGraph) -> float:
-        return machine_factor() * modelled_seconds(graph, p_error)
-
-    setting = _Setting.of(network)
-    before = setting.tried(judge.trial(model.graph_, p_error), seconds(model.graph_))
-    chosen, borne, too_coarse = before, [before], []
-    for layer in range(network.n_layers - 1):
-        for candidate in setting.variants(layer, network.n_accum_bits):
-            try:
-                graph = candidate.lowered(network)
-                trial = judge.trial(graph, p_error)
-                if trial.drop_bound > allowed:
-                    too_coarse.append((candidate, trial, graph))
-                    continue
-                tried = candidate.tried(trial, seconds(graph))
-            except (ProofError, CompilationError):
-                continue
-            borne.append(tried)
-            if tried.seconds_per_row < chosen.seconds_per_row:
-                chosen, setting = tried, candidate
-    best = model if chosen is before else setting.applied(model)
+    predictor = predictor_of(model)
+    judge = NoisyScore(predictor, X, y, confidence=confidence, random_state=random_state)
+    search = _Search(_rounder_of(model), judge, p_error, allowed)
+    before = search.start(predictor.graph)
+    search.descend()
     if fine_tune_on is not None:
-        # The least harmful first: training brings those back most surely.
-        for candidate, _, graph in sorted(too_coarse, key=lambda each: each[1].drop)[:_FINE_TUNED]:
-            if seconds(graph) > (1 - _WORTHWHILE) * chosen.seconds_per_row:
+        if isinstance(model, Predictor):
+            raise InvalidParameterError("fine_tune_on needs an estimator: a predictor can't train")
+        search.fine_tune(*fine_tune_on)
+    return RoundingSearch(search.result(), search.chosen, before, tuple(search.borne))
+
+
+def _rounder_of(model: Estimator | Predictor) -> Rounder:
+    if isinstance(model, Predictor):
+        if model.graph.n_lookups:
+            return GraphRounder(model)
+    else:
+        network = model.module_
+        if isinstance(network, SparseQuantNeuralNetImpl) and network.n_layers > 1:
+            return NetworkRounder(model, network)
+    raise InvalidParameterError(
+        "search_rounding needs a cipherfit network with at least one hidden layer"
+    )
+
+
+@dataclass
+class _Search:
+    """The settings tried so far, and the best of them."""
+
+    rounder: Rounder
+    judge: NoisyScore
+    p_error: float
+    allowed: float
+    borne: list[RoundingTrial] = field(default_factory=list)
+    too_coarse: list[tuple[Setting, Trial, IntegerGraph]] = field(default_factory=list)
+    tuned: Any = None
+
+    def start(self, graph: IntegerGraph) -> RoundingTrial:
+        """Judge the model as it rounds now."""
+        self.setting = self.first = self.rounder.setting()
+        trial = self.judge.trial(graph, self.p_error)
+        self.chosen = _tried(self.setting, trial, self._seconds(graph))
+        self.borne.append(self.chosen)
+        return self.chosen
+
+    def descend(self) -> None:
+        """Take, layer by layer, the fastest setting that the score bears."""
+        for layer in range(len(self.setting.bits)):
+            for candidate in self.setting.variants(layer):
+                with suppress(ProofError, CompilationError):
+                    self._try(candidate)
+
+    def fine_tune(self, X: Any, y: Any) -> None:
+        """Train on with faster settings that were too coarse, the least harmful first."""
+        for candidate, _, graph in sorted(self.too_coarse, key=lambda each: each[1].drop)[
+            :_FINE_TUNED
+        ]:
+            if self._seconds(graph) > (1 - _WORTHWHILE) * self.chosen.seconds_per_row:
                 continue
-            tuned = candidate.applied(model).partial_fit(*fine_tune_on)
-            trial = judge.trial(tuned.graph_, p_error)
-            if trial.drop_bound > allowed:
+            tuned = self.rounder.applied(candidate).partial_fit(X, y)
+            trial = self.judge.trial(tuned.predictor_.graph, self.p_error)
+            if trial.drop_bound > self.allowed:
                 continue
-            tried = candidate.tried(trial, seconds(tuned.graph_), fine_tuned=True)
-            borne.append(tried)
-            if tried.seconds_per_row < chosen.seconds_per_row:
-                chosen, best = tried, tuned
-    if best is model:
-        best = model._uncompiled_copy()
-    return RoundingSearch(model=best, chosen=chosen, before=before, trials=tuple(borne))
+            seconds = self._seconds(tuned.predictor_.graph)
+            tried = _tried(candidate, trial, seconds, fine_tuned=True)
+            self.borne.append(tried)
+            if tried.seconds_per_row < self.chosen.seconds_per_row:
+                self.chosen, self.tuned = tried, tuned
+
+    def result(self) -> Any:
+        """Return the model that rounds as chosen."""
+        if self.tuned is not None:
+            return self.tuned
+        return self.rounder.applied(None if self.setting is self.first else self.setting)
+
+    def _try(self, candidate: Setting) -> None:
+        graph = self.rounder.lowered(candidate)
+        trial = self.judge.trial(graph, self.p_error)
+        if trial.drop_bound > self.allowed:
+            self.too_coarse.append((candidate, trial, graph))
+            return
+        tried = _tried(candidate, trial, self._seconds(graph))
+        self.borne.append(tried)
+        if tried.seconds_per_row < self.chosen.seconds_per_row:
+            self.chosen, self.setting = tried, candidate
+
+    def _seconds(self, graph: IntegerGraph) -> float:
+        return machine_factor() * modelled_seconds(graph, self.p_error)
 
 
-@dataclass(frozen=True)
-class _Setting:
-    """Lookup widths and rounding of all hidden layers; rounding counts where bits are dropped."""
-
-    bits: tuple[int, ...]
-    widths: tuple[int, ...]
-    roundings: tuple[str, ...]
-
-    @classmethod
-    def of(cls, network: SparseQuantNeuralNetImpl) -> _Setting:
-        hidden = network.linear_layers[:-1]
-        widths = tuple(int(layer.n_lookup_bits or MAX_LOOKUP_BITS) + layer.lsbs for layer in hidden)
-        bits = tuple(width - layer.lsbs for width, layer in zip(widths, hidden, strict=True))
-        return cls(bits, widths, tuple(network.roundings))
-
-    @property
-    def kinds(self) -> tuple[str, ...]:
-        """How each layer rounds: "none" where no bits are dropped."""
-        return tuple(
-            rounding if bits < width else "none"
-            for bits, width, rounding in zip(self.bits, self.widths, self.roundings, strict=True)
-        )
-
-    def variants(self, layer: int, n_accum_bits: int) -> list[_Setting]:
-        """Return all other ways to round in one layer, coarse ones last."""
-        width = min(self.widths[layer], n_accum_bits)
-        ways = [
-            (bits, rounding)
-            for bits in range(min(width, _WIDEST_TRIED), 0, -1)
-            for rounding in (("approximate", "exact") if bits < width else ("approximate",))
-        ]
-        settings = [
-            _Setting(
-                _replaced(self.bits, layer, bits),
-                self.widths,
-                _replaced(self.roundings, layer, rounding),
-            )
-            for bits, rounding in ways
-        ]
-        own = (self.bits, self.kinds)
-        return [setting for setting in settings if (setting.bits, setting.kinds) != own]
-
-    def tried(self, trial: Trial, seconds: float, fine_tuned: bool = False) -> RoundingTrial:
-        return RoundingTrial(self.bits, self.kinds, trial, seconds, fine_tuned)
-
-    def lowered(self, network: SparseQuantNeuralNetImpl) -> IntegerGraph:
-        changed = deepcopy(network)
-        changed.roundings = list(self.roundings)
-        for layer, bits in zip(changed.linear_layers[:-1], self.bits, strict=True):
-            layer.n_lookup_bits = bits
-        return lower(changed)
-
-    def applied(self, model: Any) -> Any:
-        """Return a fitted copy of an estimator that rounds so."""
-        rounded = model._with_module(
-            model.module_.state_dict(),
-            n_lookup_bits=list(self.bits), rounding=list(self.roundings),
-        )  # fmt: skip
-        rounded._lower_anew()
-        return rounded
-
-
-def _replaced(values: Sequence[Any], index: int, value: Any) -> tuple[Any, ...]:
-    return (*values[:index], value, *values[index + 1 :])
+def _tried(
+    setting: Setting, trial: Trial, seconds: float, *, fine_tuned: bool = False
+) -> RoundingTrial:
+    return RoundingTrial(setting.bits, setting.kinds, trial, seconds, fine_tuned)

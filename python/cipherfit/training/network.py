@@ -4,27 +4,26 @@ from __future__ import annotations
 
 import itertools
 from collections.abc import Sequence
-from typing import Any
 
 import torch
 from torch import Tensor, nn
 
 from cipherfit.exceptions import InvalidParameterError
+from cipherfit.limits import MAX_ACCUM_BITS, MAX_CODE_BITS, MAX_LOOKUP_BITS
 from cipherfit.parameters import integer
 from cipherfit.training.activations import build_activation
 from cipherfit.training.autograd import OutputUnitsFunction
-from cipherfit.training.linear import AMPLE_WEIGHT, QuantLinear
+from cipherfit.training.linear import QuantLinear
 from cipherfit.training.quantizers import ActivationQuantizer, InputQuantizer
-
-#: Exact lookups are cheap in Concrete up to this width, and dear above it.
-MAX_EXACT_LOOKUP_BITS = 6
-#: What an approximately rounded lookup reads where the activations need no more.
-ROUNDED_LOOKUP_BITS = 6
-MAX_LOOKUP_BITS = 16
-MAX_CODE_BITS = 16
-#: Inputs get no more bits than this without being asked, and are made no coarser than that.
-MAX_CHOSEN_IN_BITS, MIN_CHOSEN_IN_BITS = 8, 2
-MAX_ACCUM_BITS = 48
+from cipherfit.training.widths import (
+    check_accumulator,
+    default_in_bits,
+    default_lookup_bits,
+    hidden_widths_of,
+    max_active_neurons,
+    multiplied,
+    per_layer,
+)
 
 
 class BatchNorm(nn.BatchNorm1d):
@@ -65,7 +64,7 @@ class QuantNetwork(nn.Module):
         self.features = features
         self.rounding = rounding
         n_hidden = len(self.linear_layers) - 1
-        self.roundings = _per_layer("rounding", rounding, n_hidden)
+        self.roundings = per_layer("rounding", rounding, n_hidden)
         for each in self.roundings:
             if each not in ("approximate", "exact"):
                 raise InvalidParameterError(
@@ -199,21 +198,21 @@ class SparseQuantNeuralNetImpl(QuantNetwork):
         n_accum_bits = integer(
             "n_accum_bits", n_accum_bits, 1, MAX_ACCUM_BITS, what="accumulator bitwidth"
         )
-        _check_accumulator(n_accum_bits, n_w_bits, n_a_bits, "activation")
-        most_active = _max_active_neurons(n_accum_bits, n_w_bits, n_a_bits)
+        check_accumulator(n_accum_bits, n_w_bits, n_a_bits, "activation")
+        most_active = max_active_neurons(n_accum_bits, n_w_bits, n_a_bits)
         if n_lookup_bits is None:
             n_lookup_bits = default_lookup_bits(n_accum_bits, n_a_bits)
         lookup_bits = [
             integer("n_lookup_bits", bits, 1, MAX_LOOKUP_BITS, what="lookup bitwidth")
-            for bits in _per_layer("n_lookup_bits", n_lookup_bits, n_layers - 1)
+            for bits in per_layer("n_lookup_bits", n_lookup_bits, n_layers - 1)
         ]
         if n_in_bits is None:
             n_in_bits = default_in_bits(input_dim, n_w_bits, n_a_bits, n_accum_bits)
         n_in_bits = integer("n_in_bits", n_in_bits, 1, MAX_CODE_BITS, what="quantization bitwidth")
-        _check_accumulator(n_accum_bits, n_w_bits, n_in_bits, "input")
+        check_accumulator(n_accum_bits, n_w_bits, n_in_bits, "input")
         if n_hidden_neurons is None:
-            n_hidden_neurons = _multiplied(n_hidden_neurons_multiplier, most_active)
-        hidden_widths = _widths(n_hidden_neurons, n_layers)
+            n_hidden_neurons = multiplied(n_hidden_neurons_multiplier, most_active)
+        hidden_widths = hidden_widths_of(n_hidden_neurons, n_layers)
         features = _build(
             [input_dim, *hidden_widths, n_outputs],
             activation_function,
@@ -248,7 +247,7 @@ class SparseQuantNeuralNetImpl(QuantNetwork):
         n : int
             Maximum number of active (non-zero weight) neurons.
         """
-        return _max_active_neurons(self.n_accum_bits, self.n_w_bits, self.n_a_bits)
+        return max_active_neurons(self.n_accum_bits, self.n_w_bits, self.n_a_bits)
 
     @property
     def pruned_layers(self) -> set[QuantLinear]:
@@ -289,49 +288,6 @@ class SparseQuantNeuralNetImpl(QuantNetwork):
             self.output_scale.copy_(torch.where(spread > 0, spread, torch.ones_like(spread)))
 
 
-def _max_active_neurons(n_accum_bits: int, n_w_bits: int, n_a_bits: int) -> int:
-    worst = (2**n_w_bits - 1) * (2**n_a_bits - 1)
-    return int((2**n_accum_bits - 1) // worst)
-
-
-def _check_accumulator(n_accum_bits: int, n_w_bits: int, n_code_bits: int, what: str) -> None:
-    if _max_active_neurons(n_accum_bits, n_w_bits, n_code_bits) == 0:
-        raise InvalidParameterError(
-            f"Invalid accumulator bitwidth: n_accum_bits={n_accum_bits} can't hold the product "
-            f"of one {n_w_bits}-bit weight and one {n_code_bits}-bit {what}; at least "
-            f"{n_w_bits + n_code_bits} bits are needed"
-        )
-
-
-def _multiplied(multiplier: float, most_active: int) -> int:
-    width = int(multiplier * most_active)
-    if width < 1:
-        raise InvalidParameterError(
-            f"Invalid n_hidden_neurons_multiplier: {multiplier!r} times {most_active} active "
-            "neurons gives hidden layers of no neuron"
-        )
-    return width
-
-
-def _widths(n_hidden_neurons: int | Sequence[int], n_layers: int) -> list[int]:
-    return [
-        integer("n_hidden_neurons", width, 1, what="number of hidden neurons")
-        for width in _per_layer("n_hidden_neurons", n_hidden_neurons, n_layers - 1)
-    ]
-
-
-def _per_layer(name: str, given: Any, n_hidden: int) -> list[Any]:
-    """Return one value per hidden layer, of a sequence or of one value for all."""
-    if isinstance(given, str) or not isinstance(given, Sequence):
-        return [given] * n_hidden
-    if len(given) != n_hidden:
-        raise InvalidParameterError(
-            f"Invalid {name}: {given!r} has {len(given)} values, but n_layers={n_hidden + 1} has "
-            f"{n_hidden} hidden layers"
-        )
-    return list(given)
-
-
 def _build(
     sizes: Sequence[int],
     activation_function: type[nn.Module],
@@ -360,33 +316,6 @@ def _build(
             quantizer = ActivationQuantizer(fan_out, n_a_bits, activation)
             layers += [BatchNorm(fan_out), activation, quantizer]
     return nn.Sequential(*layers)
-
-
-def default_lookup_bits(n_accum_bits: int, n_a_bits: int) -> int:
-    """Return how many top bits of an accumulator a lookup reads by default."""
-    if n_accum_bits <= MAX_EXACT_LOOKUP_BITS:
-        return n_accum_bits
-    return min(n_accum_bits, MAX_LOOKUP_BITS, max(ROUNDED_LOOKUP_BITS, n_a_bits + 1))
-
-
-def default_in_bits(input_dim: int, n_w_bits: int, n_a_bits: int, n_accum_bits: int) -> int:
-    """Return how many bits an input has by default: as many as an activation, more, or fewer.
-
-    An accumulator holds weight codes of an L1 norm up to ``(2**n_accum_bits - 1) / (2**n - 1)`` on
-    inputs of n bits. With few inputs, finer ones are worth more than norm: each bit is taken as
-    long as the norm stays at 0.8 per input, and at the sum of the two largest weights, up to 8
-    bits. With so many that the norm is scarce (see `AMPLE_WEIGHT`), coarser inputs make room for
-    weights, down to 2 bits.
-    """
-    max_weight = max(1, 2 ** (n_w_bits - 1) - 1)
-    most = 2**n_accum_bits - 1
-    needed = max(0.8 * input_dim, 2 * max_weight)
-    n_bits = n_a_bits
-    while n_bits < MAX_CHOSEN_IN_BITS and most >= needed * (2 ** (n_bits + 1) - 1):
-        n_bits += 1
-    while n_bits > MIN_CHOSEN_IN_BITS and most < AMPLE_WEIGHT * input_dim * (2**n_bits - 1):
-        n_bits -= 1
-    return n_bits
 
 
 def double_state(module: nn.Module) -> dict[str, Tensor]:

@@ -15,10 +15,12 @@ import torch
 from torch import Tensor, fx, nn
 
 from cipherfit.exceptions import UnsupportedModuleError
+from cipherfit.limits import MAX_LOOKUP_BITS
 from cipherfit.training.activations import is_elementwise
 from cipherfit.training.linear import QuantLinear
-from cipherfit.training.network import MAX_LOOKUP_BITS, QuantNetwork, default_lookup_bits
+from cipherfit.training.network import QuantNetwork
 from cipherfit.training.quantizers import ActivationQuantizer, InputQuantizer
+from cipherfit.training.widths import default_lookup_bits
 
 _SKIPPED = (nn.Dropout, nn.AlphaDropout, nn.Flatten, nn.Identity)
 _FLATTENERS: tuple[Any, ...] = (torch.flatten, "flatten")
@@ -105,6 +107,11 @@ class _Function(nn.Module):
     def __init__(self, node: fx.Node) -> None:
         super().__init__()
         self.node = node
+
+    @property
+    def called(self) -> Any:
+        """The function or method, where its one argument is the value; else None."""
+        return self.node.target if len(self.node.args) == 1 and not self.node.kwargs else None
 
     def forward(self, x: Tensor) -> Tensor:
         rest = self.node.args[1:]

@@ -1,0 +1,39 @@
+"""Encrypted runs of a circuit: encrypt, run, decrypt."""
+
+from __future__ import annotations
+
+import numpy as np
+from numpy.typing import NDArray
+from tqdm.auto import tqdm
+
+from cipherfit.fhe.runtime import fhe
+
+Int64 = NDArray[np.int64]
+
+
+def run_encrypted(
+    circuit: fhe.Circuit, codes: NDArray[np.uint16], *, progress: bool | None = None
+) -> Int64:
+    """Encrypt, run and decrypt codes, one row at a time.
+
+    Parameters
+    ----------
+    circuit : fhe.Circuit
+        A circuit of `compile_graph`; keys are made at the first run.
+    codes : ndarray of shape (n_samples, n_features)
+        Quantized inputs.
+    progress : bool, optional
+        Whether to show a progress bar on standard error. Default: on a terminal only.
+
+    Returns
+    -------
+    ndarray of shape (n_samples, n_outputs), int64
+        The decrypted accumulators.
+    """
+    rows = tqdm(
+        codes, desc="encrypted rows", unit="row", disable=None if progress is None else not progress
+    )
+    # Concrete takes a one-dimensional row of signed or unsigned integers, and returns the same.
+    results = [circuit.encrypt_run_decrypt(row.astype(np.int64)) for row in rows]
+    n_outputs = circuit.graph.output_nodes[0].output.shape[0]
+    return np.array(results, dtype=np.int64).reshape(len(codes), n_outputs)

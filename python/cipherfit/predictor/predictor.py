@@ -1,0 +1,341 @@
+"""What answers, whoever trained it: an integer graph, and what the client computes around it."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from cipherfit._core import IntegerGraph
+from cipherfit.exceptions import InvalidParameterError, NotCompiledError
+from cipherfit.predictor.backend import Circuit, concrete
+from cipherfit.predictor.features import Features
+from cipherfit.predictor.p_error import search_p_error
+from cipherfit.predictor.postprocessing import Function, post_process
+from cipherfit.predictor.quantizer import UniformQuantizer
+from cipherfit.predictor.targets import ClassTargets, Targets
+
+Float64 = NDArray[np.float64]
+
+FHE_MODES = ("disable", "simulate", "execute")
+#: By what the largest error probability is divided, in search of a faster one.
+_PARTS_OF_LARGEST = (1, 1.5, 2.5, 4, 7)
+
+
+class Predictor:
+    """A proven network, ready to answer in clear, simulated or encrypted.
+
+    It holds the graph, what the client computes before it (checks of features, quantization) and
+    after it (dequantization, post-processing, decoding of labels), and the circuit once compiled.
+    A trained estimator has one as `predictor_`. Pickled or copied, it keeps how it was compiled,
+    and neither circuit nor keys: both are made again when they are needed.
+
+    Parameters
+    ----------
+    graph : IntegerGraph
+        What it computes.
+    targets : ClassTargets or RealTargets
+        What its outputs stand for.
+    post_processing : sequence of callable, default=()
+        From real-valued outputs to predictions: see `cipherfit.predictor.postprocessing`.
+    feature_names : sequence of str, optional
+        Names of the features, where it was trained on a data frame.
+
+    Attributes
+    ----------
+    graph, targets, post_processing
+        As given.
+    features : Features
+        What X must hold.
+    """
+
+    def __init__(
+        self,
+        graph: IntegerGraph,
+        targets: Targets,
+        *,
+        post_processing: Sequence[Function] = (),
+        feature_names: Sequence[str] | None = None,
+    ) -> None:
+        names = None if feature_names is None else tuple(map(str, feature_names))
+        self.graph = graph
+        self.targets = targets
+        self.post_processing = tuple(post_processing)
+        self.features = Features(graph.n_features, names)
+        self._circuit: Any = None
+        self._saved_configuration: Any = None
+
+    def __getstate__(self) -> dict[str, Any]:
+        """Return the state to pickle or copy: of the circuit, only how to compile it again."""
+        state = vars(self).copy()
+        circuit = state.pop("_circuit")
+        if circuit is not None:
+            state["_saved_configuration"] = circuit.configuration
+        return {**state, "_circuit": None}
+
+    def __repr__(self) -> str:
+        """Say what answers, and how far it is."""
+        compiled = "compiled" if self._circuit is not None else "not compiled"
+        return f"Predictor({self.graph!r}, {compiled})"
+
+    @property
+    def is_classifier(self) -> bool:
+        """Whether it predicts classes."""
+        return isinstance(self.targets, ClassTargets)
+
+    @property
+    def circuit(self) -> Any:
+        """The compiled circuit; None before `compile`.
+
+        After loading or copying it is compiled again, with the same options, when first needed.
+        """
+        if self._circuit is None and self._saved_configuration is not None:
+            self.circuit = concrete().compile_graph(
+                self.graph, configuration=self._saved_configuration
+            )
+        return self._circuit
+
+    @circuit.setter
+    def circuit(self, circuit: Circuit | None) -> None:
+        self._circuit, self._saved_configuration = circuit, None
+
+    @property
+    def input_quantizer(self) -> UniformQuantizer:
+        """How features and codes relate."""
+        parts = self.graph.to_dict()["input"]
+        return UniformQuantizer(parts["scale"], parts["zero_point"], parts["n_bits"])
+
+    @property
+    def output_quantizer(self) -> UniformQuantizer:
+        """How accumulators and real-valued outputs relate."""
+        parts = self.graph.to_dict()["output"]
+        bits = self.graph.prove().layers[-1].bits
+        return UniformQuantizer(parts["scale"], -parts["offset"] / parts["scale"], bits)
+
+    def with_graph(self, graph: IntegerGraph) -> Predictor:
+        """Return an uncompiled predictor of another graph with the same inputs and outputs."""
+        return Predictor(
+            graph,
+            self.targets,
+            post_processing=self.post_processing,
+            feature_names=self.features.names,
+        )
+
+    def quantize_input(self, X: Any) -> NDArray[np.uint16]:
+        """Return the codes of features.
+
+        Parameters
+        ----------
+        X : array-like of shape (n_samples, n_features)
+            Features.
+
+        Returns
+        -------
+        ndarray of shape (n_samples, n_features), uint16
+        """
+        return self.graph.quantize(self.features.check(X))
+
+    def dequantize_output(self, accumulators: Any) -> Float64:
+        """Return the real-valued outputs of accumulators.
+
+        Parameters
+        ----------
+        accumulators : array-like of int, shape (n_samples, n_outputs)
+            What the graph, or a decrypted run, gives.
+
+        Returns
+        -------
+        ndarray of shape (n_samples, n_outputs), float64
+        """
+        return self.graph.dequantize(accumulators)
+
+    def answer(self, accumulators: Any, graph: IntegerGraph | None = None) -> NDArray[Any]:
+        """Return predictions of accumulators, such as decrypted ones.
+
+        Parameters
+        ----------
+        accumulators : array-like of int, shape (n_samples, n_outputs)
+            What the graph, or a decrypted run, gives.
+        graph : IntegerGraph, optional
+            Another graph whose accumulators they are.
+
+        Returns
+        -------
+        ndarray of shape (n_samples,) or (n_samples, n_targets)
+            Labels or targets, as they were in training.
+        """
+        outputs = (graph or self.graph).dequantize(accumulators)
+        return self.targets.decode(post_process(outputs, self.post_processing))
+
+    def predict(self, X: Any, *, fhe: str = "disable") -> NDArray[Any]:
+        """Predict class labels or targets.
+
+        Parameters
+        ----------
+        X : array-like of shape (n_samples, n_features)
+            Features; compiled, also one row of shape (n_features,).
+        fhe : {"disable", "simulate", "execute"}, default="disable"
+            "execute" runs on encrypted data, "simulate" the integer graph with random lookup errors
+            at the rate that the circuit was compiled for; both ask for `compile` first.
+
+        Returns
+        -------
+        ndarray of shape (n_samples,) or (n_samples, n_targets)
+            Labels or targets, as they were in training.
+        """
+        return self.targets.decode(self._processed(X, fhe))
+
+    def predict_proba(self, X: Any, *, fhe: str = "disable") -> Float64:
+        """Predict class probabilities.
+
+        Parameters
+        ----------
+        X : array-like of shape (n_samples, n_features)
+            Features; compiled, also one row of shape (n_features,).
+        fhe : {"disable", "simulate", "execute"}, default="disable"
+            As for `predict`.
+
+        Returns
+        -------
+        ndarray of shape (n_samples, n_classes), float64
+            Probabilities, whose rows sum to 1.
+
+        Raises
+        ------
+        InvalidParameterError
+            If it predicts real values.
+        """
+        if not self.is_classifier:
+            raise InvalidParameterError(
+                "predict_proba is for classes, and this network predicts real values: call predict"
+            )
+        return self._processed(X, fhe)
+
+    def compile(
+        self,
+        X: Any = None,
+        configuration: Any = None,
+        compilation_artifacts: Any = None,
+        show_mlir: bool = False,
+        use_virtual_lib: bool = False,
+        p_error: float | str | None = None,
+        *,
+        y: Any = None,
+        max_accuracy_drop: float = 0.01,
+    ) -> Any:
+        """Compile the network to an FHE circuit.
+
+        Parameters
+        ----------
+        X : array-like of shape (n_samples, n_features), optional
+            Rows that ``p_error="auto"`` is chosen by. Else not needed, since the proof gives all
+            widths; where given, only its shape is checked.
+        configuration : fhe.Configuration, optional
+            Concrete's options.
+        compilation_artifacts : fhe.DebugArtifacts, optional
+            Where Concrete leaves its intermediate results.
+        show_mlir : bool, default=False
+            Print the MLIR that Concrete compiles.
+        use_virtual_lib : bool, default=False
+            Compile for Concrete's simulation only, without cryptography.
+        p_error : float in (0, 1) or "auto", default=0.01
+            Probability that one lookup gives a neighbour's value. Smaller is slower. "auto" takes
+            the fastest that the model bears on `X`: see `cipherfit.search_p_error`.
+        y : array-like of shape (n_samples,) or (n_samples, n_targets), optional
+            For "auto", labels or targets of `X`. Default: what the model predicts in the clear.
+        max_accuracy_drop : float in (0, 1), default=0.01
+            For "auto", by how much accuracy or R2 may fall, with 95 % confidence.
+
+        Returns
+        -------
+        fhe.Circuit
+            The circuit, also kept.
+
+        Raises
+        ------
+        ValueError
+            If the model is not fitted.
+        CompilationError
+            If Concrete can't run the network; the message says what would fit.
+        """
+        if X is not None:
+            self.features.check(X)
+        if isinstance(p_error, str):
+            p_error = self._fastest_p_error(p_error, X, y, max_accuracy_drop)
+        self.circuit = concrete().compile_graph(
+            self.graph,
+            configuration=configuration,
+            p_error=p_error,
+            artifacts=compilation_artifacts,
+            show_mlir=show_mlir,
+            simulation_only=use_virtual_lib,
+        )
+        return self.circuit
+
+    def estimate_fhe(self, p_error: float | None = None) -> Any:
+        """Estimate what encrypted prediction costs, before keys are made.
+
+        The first estimate of a process times a small circuit of its own, for about two seconds.
+
+        Parameters
+        ----------
+        p_error : float in (0, 1), optional
+            Probability that one lookup errs. Default: that of the compiled circuit, else 0.01.
+
+        Returns
+        -------
+        FheEstimate
+            Lookups, bits, seconds per row on this machine, sizes of keys and ciphertexts, memory.
+
+        Raises
+        ------
+        ValueError
+            If the model is not fitted.
+        CompilationError
+            If Concrete can't run the network.
+        """
+        circuit = self.circuit if p_error is None else None
+        if circuit is None or not circuit.configuration.fhe_execution:
+            circuit = concrete().compile_graph(self.graph, p_error=p_error, warn_of_size=False)
+        return concrete().estimate_circuit(circuit, self.graph)
+
+    def _fastest_p_error(self, given: str, X: Any, y: Any, max_accuracy_drop: float) -> float:
+        """Return the fastest of some error probabilities that the model bears on `X`."""
+        if given != "auto":
+            raise InvalidParameterError(f"p_error={given!r} must be a number or 'auto'")
+        if X is None:
+            raise InvalidParameterError("p_error='auto' is chosen by rows: give X, and y if known")
+        largest = search_p_error(self, X, y, max_accuracy_drop=max_accuracy_drop).p_error
+        # Rarer errors can be faster, as TFHE's parameters come in steps.
+        return min(
+            (largest / part for part in _PARTS_OF_LARGEST),
+            key=lambda p_error: concrete().modelled_seconds(self.graph, p_error),
+        )
+
+    def _processed(self, X: Any, mode: str) -> Float64:
+        return post_process(self._outputs(X, mode), self.post_processing)
+
+    def _outputs(self, X: Any, mode: str) -> Float64:
+        """Return real-valued outputs (n_samples, n_outputs) in clear, simulated or encrypted."""
+        if mode not in FHE_MODES:
+            raise InvalidParameterError(f"fhe={mode!r} must be one of {', '.join(FHE_MODES)}")
+        if mode == "disable":
+            return self.graph.run(self.features.check(X))
+        circuit = self.circuit
+        if circuit is None:
+            raise NotCompiledError(
+                "this model is not yet compiled to FHE: call compile() before predicting with "
+                f"fhe={mode!r}"
+            )
+        codes = self.quantize_input(np.asarray(X).reshape(1, -1) if np.ndim(X) == 1 else X)
+        if mode == "simulate":
+            simulated = self.graph.simulate(codes, p_error=float(circuit.p_error))
+            return self.graph.dequantize(simulated)
+        if not circuit.configuration.fhe_execution:
+            raise NotCompiledError(
+                "this model is not yet compiled for encrypted execution, only for simulation: call "
+                "compile() without use_virtual_lib"
+            )
+        return self.graph.dequantize(concrete().run_encrypted(circuit, codes))

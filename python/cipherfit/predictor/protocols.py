@@ -1,0 +1,50 @@
+"""What searches ask of a model, and how they get it from estimators."""
+
+from __future__ import annotations
+
+from typing import Any, Protocol, cast
+
+import numpy as np
+from numpy.typing import NDArray
+
+from cipherfit import exceptions
+from cipherfit._core import IntegerGraph
+from cipherfit.predictor.targets import Targets
+
+
+class Answering(Protocol):
+    """What answers with an integer graph, as a `Predictor` does."""
+
+    graph: IntegerGraph
+    targets: Targets
+
+    def quantize_input(self, X: Any) -> NDArray[np.uint16]:
+        """Return the codes of features (n_samples, n_features)."""
+
+    def answer(self, accumulators: Any, graph: IntegerGraph | None = None) -> NDArray[Any]:
+        """Return predictions of accumulators (n_samples, n_outputs), of its graph or another."""
+
+
+class Holder(Protocol):
+    """What keeps a predictor, as fitted estimators do."""
+
+    @property
+    def predictor_(self) -> Answering:
+        """The predictor."""
+
+
+def predictor_of(model: Answering | Holder) -> Answering:
+    """Return a predictor as it is, and that of a fitted estimator.
+
+    Raises
+    ------
+    NotFittedError
+        If there is none, as before `fit`.
+    """
+    found = getattr(model, "predictor_", model)
+    if not hasattr(found, "answer"):
+        raise exceptions.NotFittedError(
+            f"this {type(model).__name__} needs to be calibrated first: give a fitted estimator of "
+            "cipherfit's, or its predictor_"
+        )
+    return cast(Answering, found)

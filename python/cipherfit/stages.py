@@ -1,0 +1,91 @@
+"""How the layers of an integer graph follow each other: the one place that says so.
+
+A graph is a chain of stages. Each has a linear layer; all but the last have a lookup that reads its
+accumulators, and whose codes the next stage takes.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from cipherfit._core import IntegerGraph, LayerCertificate
+
+Int64 = NDArray[np.int64]
+
+
+@dataclass(frozen=True)
+class Lookup:
+    """One table per neuron, read at the accumulator's top bits; as of `IntegerGraph.to_dict`.
+
+    Parameters
+    ----------
+    low : ndarray of shape (n_neurons,)
+        Each neuron's proven minimum, which the index counts from.
+    lsbs : int
+        Low bits that are rounded away.
+    exact : bool
+        Whether they are rounded exactly.
+    tables : list of ndarray
+        One per neuron, an entry per index.
+    """
+
+    low: Int64
+    lsbs: int
+    exact: bool
+    tables: list[Int64]
+
+    @property
+    def rounding(self) -> str:
+        """How bits are rounded away: "none", "approximate" or "exact"."""
+        if not self.lsbs:
+            return "none"
+        return "exact" if self.exact else "approximate"
+
+
+@dataclass(frozen=True)
+class Stage:
+    """A linear layer, its proof, and the lookup behind it, if there is one.
+
+    Parameters
+    ----------
+    weights : ndarray of shape (n_neurons, n_inputs)
+        Integer weights.
+    offset : ndarray of shape (n_neurons,)
+        What is added to each sum.
+    proof : LayerCertificate
+        Proven intervals of the accumulators.
+    lookup : Lookup or None
+        None in the last stage, whose accumulators are the outputs.
+    """
+
+    weights: Int64
+    offset: Int64
+    proof: LayerCertificate
+    lookup: Lookup | None
+
+    @property
+    def n_neurons(self) -> int:
+        """Number of accumulators."""
+        return len(self.weights)
+
+
+def stages_of(graph: IntegerGraph) -> list[Stage]:
+    """Return the stages of a graph, first to last."""
+    layers = graph.to_dict()["layers"]
+    lookups = [_lookup(layer) for layer in layers[1::2]]
+    return [
+        Stage(linear["weights"], linear["offset"], proof, lookup)
+        for linear, proof, lookup in zip(
+            layers[::2], graph.prove().layers, [*lookups, None], strict=True
+        )
+    ]
+
+
+def _lookup(layer: dict[str, Any]) -> Lookup:
+    return Lookup(
+        np.asarray(layer["low"]), int(layer["lsbs"]), bool(layer["exact"]), list(layer["tables"])
+    )

@@ -1,0 +1,56 @@
+"""From whatever module was trained to the integer graph that computes the same."""
+
+from __future__ import annotations
+
+from torch import Tensor, nn
+
+from cipherfit._core import IntegerGraph
+from cipherfit.exceptions import InvalidParameterError
+from cipherfit.limits import MAX_LOOKUP_BITS
+from cipherfit.training.lowering import lower
+from cipherfit.training.network import QuantNetwork, SparseQuantNeuralNetImpl
+from cipherfit.training.post_training import quantize_module
+
+
+def integer_graph(
+    module: nn.Module, features: Tensor | None, n_bits: int
+) -> tuple[IntegerGraph, nn.Sequential]:
+    """Return a trained module's graph, and what follows it on the client.
+
+    Parameters
+    ----------
+    module : nn.Module
+        A `QuantNetwork`, which is lowered as it is, or a float module, which is quantized first.
+    features : torch.Tensor of shape (n_samples, n_features) or None
+        Rows to quantize a float module by.
+    n_bits : int
+        Bits of its inputs, weights and activations. An attribute `n_accum_bits` of the module says
+        how many its accumulators may have.
+
+    Returns
+    -------
+    graph : IntegerGraph
+        The proven network.
+    epilogue : nn.Sequential
+        Modules from its outputs on, such as a softmax; empty behind a `QuantNetwork`.
+
+    Raises
+    ------
+    InvalidParameterError
+        If a float module comes without rows.
+    """
+    module.eval()
+    if isinstance(module, SparseQuantNeuralNetImpl):
+        module.enable_pruning()
+        module.make_pruning_permanent()
+    if isinstance(module, QuantNetwork):
+        return lower(module), nn.Sequential()
+    if features is None:
+        raise InvalidParameterError(
+            f"{type(module).__name__} is quantized by data: give the rows that it was trained on"
+        )
+    # The widest that compiles: pruning after training costs more accuracy than it saves.
+    widest = max(MAX_LOOKUP_BITS, 2 * n_bits + 8)
+    n_accum_bits = int(getattr(module, "n_accum_bits", widest))
+    network, epilogue = quantize_module(module, features, n_bits=n_bits, n_accum_bits=n_accum_bits)
+    return lower(network), epilogue

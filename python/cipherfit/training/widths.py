@@ -1,0 +1,92 @@
+"""How many bits and neurons a network's layers get, from what the user gives."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any
+
+from cipherfit.exceptions import InvalidParameterError
+from cipherfit.limits import MAX_LOOKUP_BITS
+from cipherfit.parameters import integer
+from cipherfit.training.linear import AMPLE_WEIGHT
+
+#: Exact lookups are cheap in Concrete up to this width, and dear above it.
+MAX_EXACT_LOOKUP_BITS = 6
+#: What an approximately rounded lookup reads where the activations need no more.
+ROUNDED_LOOKUP_BITS = 6
+#: Inputs get no more bits than this without being asked, and are made no coarser than that.
+MAX_CHOSEN_IN_BITS, MIN_CHOSEN_IN_BITS = 8, 2
+
+
+def max_active_neurons(n_accum_bits: int, n_w_bits: int, n_a_bits: int) -> int:
+    """Return how many weights fit where every weight and code is at its maximum."""
+    worst = (2**n_w_bits - 1) * (2**n_a_bits - 1)
+    return int((2**n_accum_bits - 1) // worst)
+
+
+def check_accumulator(n_accum_bits: int, n_w_bits: int, n_code_bits: int, what: str) -> None:
+    """Refuse accumulators that can't hold the product of one weight and one code."""
+    if max_active_neurons(n_accum_bits, n_w_bits, n_code_bits) == 0:
+        raise InvalidParameterError(
+            f"Invalid accumulator bitwidth: n_accum_bits={n_accum_bits} can't hold the product "
+            f"of one {n_w_bits}-bit weight and one {n_code_bits}-bit {what}; at least "
+            f"{n_w_bits + n_code_bits} bits are needed"
+        )
+
+
+def multiplied(multiplier: float, most_active: int) -> int:
+    """Return the width of hidden layers that a multiplier gives, at least 1."""
+    width = int(multiplier * most_active)
+    if width < 1:
+        raise InvalidParameterError(
+            f"Invalid n_hidden_neurons_multiplier: {multiplier!r} times {most_active} active "
+            "neurons gives hidden layers of no neuron"
+        )
+    return width
+
+
+def hidden_widths_of(n_hidden_neurons: int | Sequence[int], n_layers: int) -> list[int]:
+    """Return the width of each hidden layer."""
+    return [
+        integer("n_hidden_neurons", width, 1, what="number of hidden neurons")
+        for width in per_layer("n_hidden_neurons", n_hidden_neurons, n_layers - 1)
+    ]
+
+
+def per_layer(name: str, given: Any, n_hidden: int) -> list[Any]:
+    """Return one value per hidden layer, of a sequence or of one value for all."""
+    if isinstance(given, str) or not isinstance(given, Sequence):
+        return [given] * n_hidden
+    if len(given) != n_hidden:
+        raise InvalidParameterError(
+            f"Invalid {name}: {given!r} has {len(given)} values, but n_layers={n_hidden + 1} has "
+            f"{n_hidden} hidden layers"
+        )
+    return list(given)
+
+
+def default_lookup_bits(n_accum_bits: int, n_a_bits: int) -> int:
+    """Return how many top bits of an accumulator a lookup reads by default."""
+    if n_accum_bits <= MAX_EXACT_LOOKUP_BITS:
+        return n_accum_bits
+    return min(n_accum_bits, MAX_LOOKUP_BITS, max(ROUNDED_LOOKUP_BITS, n_a_bits + 1))
+
+
+def default_in_bits(input_dim: int, n_w_bits: int, n_a_bits: int, n_accum_bits: int) -> int:
+    """Return how many bits an input has by default: as many as an activation, more, or fewer.
+
+    An accumulator holds weight codes of an L1 norm up to ``(2**n_accum_bits - 1) / (2**n - 1)`` on
+    inputs of n bits. With few inputs, finer ones are worth more than norm: each bit is taken as
+    long as the norm stays at 0.8 per input, and at the sum of the two largest weights, up to 8
+    bits. With so many that the norm is scarce (see `AMPLE_WEIGHT`), coarser inputs make room for
+    weights, down to 2 bits.
+    """
+    max_weight = max(1, 2 ** (n_w_bits - 1) - 1)
+    most = 2**n_accum_bits - 1
+    needed = max(0.8 * input_dim, 2 * max_weight)
+    n_bits = n_a_bits
+    while n_bits < MAX_CHOSEN_IN_BITS and most >= needed * (2 ** (n_bits + 1) - 1):
+        n_bits += 1
+    while n_bits > MIN_CHOSEN_IN_BITS and most < AMPLE_WEIGHT * input_dim * (2**n_bits - 1):
+        n_bits -= 1
+    return n_bits
