@@ -101,7 +101,12 @@ def test_client_and_server_of_the_deployment_guide_agree_with_the_graph(
     for block in python_blocks("docs/deployment.md"):
         # Without errors and approximate rounding, so that integers are equal.
         block = block.replace("compile()", "compile(p_error=1e-6)")
-        exec(block.replace("random_state=0", "random_state=0, module__rounding='exact'"), names)
+        exec(
+            block.replace(
+                "random_state=0", "random_state=0, max_epochs=10, module__rounding='exact'"
+            ),
+            names,
+        )
     graph, parts = names["model"].graph_, names["parts"]
     codes = graph.quantize([names["row"]])
     assert names["accumulators"].tolist() == graph.simulate(codes)[0].tolist()
