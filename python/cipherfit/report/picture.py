@@ -28,7 +28,7 @@ def save_picture(reports: list[TaskReport], path: Path) -> None:
         _draw_accuracy(accuracy, report)
         _draw_intervals(intervals, report)
         _draw_samples(samples, report)
-    figure.savefig(path, dpi=110)
+    figure.savefig(path, dpi=110, bbox_inches="tight", pad_inches=0.1)
     plt.close(figure)
 
 
