@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 import argparse
+import os
+import signal
 import sys
 from collections.abc import Sequence
 from pathlib import Path
 
 import cipherfit
 from cipherfit.exceptions import CipherfitError
-from cipherfit.report.demo import run_demo
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
@@ -33,11 +34,19 @@ def main(arguments: Sequence[str] | None = None) -> int:
         "--rows", type=_rows, default=40, help="encrypted rows per data set (default: %(default)s)"
     )
     options = parser.parse_args(arguments)
+    # What a command needs is imported with it: torch and Concrete take seconds.
+    from cipherfit.report.demo import run_demo
+
     try:
         run_demo(options.output, options.rows)
+        sys.stdout.flush()
     except CipherfitError as error:
         print(f"cipherfit: {error}", file=sys.stderr)
         return 1
+    except BrokenPipeError:
+        # Whoever read our output has had enough, such as `head`; the interpreter flushes once more.
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        return 128 + signal.SIGPIPE
     return 0
 
 

@@ -308,3 +308,19 @@ def test_concrete_imported_before_us_is_tamed_too(tmp_path):
         + CTRL_C,
     )
     assert (status, out) == (6, "True\n"), errors
+
+
+def test_numpy_2_is_refused_at_compilation_by_name_and_serves_for_all_else(tmp_path):
+    status, out, errors = ended(
+        """
+        np.__version__ = "2.4.1"
+        print(graph().simulate(CODES).tolist() == EXPECTED)
+        compile_graph(graph())
+        """,
+        tmp_path,
+        PREAMBLE.replace(", compile_graph, run_encrypted", "").replace(
+            "\ndef graph", "\ndef compile_graph(graph):\n    import cipherfit.fhe\n\ndef graph"
+        ),
+    )
+    assert (status, out) == (1, "True\n"), errors
+    assert "MissingDependencyError: encryption needs NumPy 1, and 2.4.1" in errors

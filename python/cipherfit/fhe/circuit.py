@@ -1,15 +1,14 @@
 """The hand-off of an integer graph to Concrete.
 
-The circuit is built directly: integer weights as constants, one table per neuron, and the widths
-that the graph's certificate proves as hints. Concrete would otherwise size its integers from
-sample rows, and inputs beyond them would wrap silently.
+The circuit is built directly: integer weights as constants, one table per neuron, and the types
+that the graph's certificate proves (`cipherfit.fhe.types`).
 """
 
 from __future__ import annotations
 
 import warnings
 from collections.abc import Callable
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from typing import Any
 
 import numpy as np
@@ -18,9 +17,9 @@ from numpy.typing import NDArray
 from cipherfit._core import IntegerGraph
 from cipherfit.exceptions import CipherfitWarning, CompilationError
 from cipherfit.fhe.runtime import fhe, prepare_thread, remove_with
+from cipherfit.fhe.types import IntegerType, ProvenTypes, TypedStage, place_of, typed_stages
 from cipherfit.limits import MAX_LOOKUP_BITS
 from cipherfit.parameters import fraction
-from cipherfit.stages import Stage, stages_of
 
 Int64 = NDArray[np.int64]
 
@@ -28,22 +27,6 @@ Int64 = NDArray[np.int64]
 DEFAULT_P_ERROR = 0.01
 #: Bytes of keys from which on they are worth a warning.
 LARGE_KEYS = 1_000_000_000
-#: Random inputs that show Concrete which outputs can be negative.
-_ROWS_FOR_SIGNS = 64
-
-
-@dataclass(frozen=True)
-class _TypedStage:
-    """One linear layer as Concrete gets it, with the widths (in bits) that the proof asks for."""
-
-    weights: Int64
-    offset: Int64
-    sum_bits: int
-    accumulator_bits: int
-    signed: bool
-    lsbs: int
-    exactness: fhe.Exactness
-    tables: list[Int64]
 
 
 def compile_graph(
@@ -87,22 +70,15 @@ def compile_graph(
         If Concrete has no lookup or no crypto-parameters for the proven widths, or if the circuit
         that it made is narrower than the proof.
     """
-    stages = _typed_stages(graph)
+    stages = typed_stages(graph)
     _check_supported(stages)
     configuration = _configure(configuration, p_error, simulation_only)
-    prepare_thread()
-    compiler = fhe.Compiler(_network_function(stages), {"codes": "encrypted"})
     try:
-        circuit = remove_with(
-            compiler.compile(
-                _extreme_inputs(graph),
-                configuration=configuration,
-                artifacts=artifacts,
-                show_mlir=show_mlir,
-            )
+        circuit = _compiled(
+            stages, graph.n_bits, configuration, artifacts=artifacts, show_mlir=show_mlir
         )
     except RuntimeError as error:
-        message = _why_not(stages, configuration, _extreme_inputs(graph), error)
+        message = _why_not(stages, graph.n_bits, configuration, error)
         raise CompilationError(message) from error
     check_widths(circuit, graph)
     if warn_of_size and configuration.fhe_execution:
@@ -119,16 +95,14 @@ def check_widths(circuit: fhe.Circuit, graph: IntegerGraph) -> None:
         Naming the layer, the width that the circuit has and the one that is proven to be needed.
     """
     needed = {"input": (graph.n_bits, False)}
-    for index, stage in enumerate(_typed_stages(graph)):
-        needed[f"layer{index}"] = (stage.accumulator_bits, stage.signed)
+    for index, stage in enumerate(typed_stages(graph)):
+        needed[f"layer{index}"] = (stage.accumulators.bits, stage.accumulators.signed)
     found: dict[str, tuple[int, bool]] = {}
     for node in circuit.graph.graph.nodes:
-        if node.operation == fhe.Operation.Constant:
-            continue
-        tag = "input" if node.operation == fhe.Operation.Input else node.tag
-        dtype = node.output.dtype
-        if tag in needed and (tag == "input" or node.properties.get("name") == "add"):
-            found[tag] = (dtype.bit_width, dtype.is_signed)
+        tag, name = place_of(node)
+        if name in ("input", "add"):
+            dtype = node.output.dtype
+            found[tag or name] = (dtype.bit_width, dtype.is_signed)
     for place, (bits, signed) in needed.items():
         has_bits, has_sign = found.get(place, (0, False))
         if signed and not has_sign:
@@ -143,112 +117,87 @@ def check_widths(circuit: fhe.Circuit, graph: IntegerGraph) -> None:
             )
 
 
-def _typed_stages(graph: IntegerGraph) -> list[_TypedStage]:
-    return [_typed(stage) for stage in stages_of(graph)]
+def _compiled(
+    stages: list[TypedStage], n_bits: int, configuration: fhe.Configuration, **options: Any
+) -> fhe.Circuit:
+    """Compile stages with their own types, whatever Concrete makes of the one row that it sees."""
+    prepare_thread()
+    own = configuration.additional_pre_processors
+    typed = configuration.fork(additional_pre_processors=[*own, ProvenTypes(n_bits, stages)])
+    compiler = fhe.Compiler(_network_function(stages), {"codes": "encrypted"})
+    row = np.zeros(stages[0].weights.shape[1], dtype=np.int64)
+    circuit = compiler.compile([row], configuration=typed, **options)
+    # What a copy is compiled with again is what the user gave.
+    circuit.configuration.additional_pre_processors = own
+    return remove_with(circuit)
 
 
-def _typed(stage: Stage) -> _TypedStage:
-    low, high = np.asarray(stage.proof.low), np.asarray(stage.proof.high)
-    offset, lookup = stage.offset, stage.lookup
-    if lookup is not None:
-        # A lookup's index starts at 0.
-        offset, low, high = offset - low, np.zeros_like(low), high - low
-    lsbs = 0 if lookup is None else lookup.lsbs
-    tables = [] if lookup is None else lookup.tables
-    # Rounding up may carry past the accumulator's own top.
-    top = max([int(high.max()), *((len(table) - 1) << lsbs for table in tables)])
-    exact = lookup is None or lookup.exact
-    return _TypedStage(
-        weights=stage.weights,
-        offset=offset,
-        sum_bits=_width(int((low - offset).min()), int((high - offset).max())),
-        accumulator_bits=_width(int(low.min()), top),
-        signed=bool(low.min() < 0),
-        lsbs=lsbs,
-        exactness=fhe.Exactness.EXACT if exact else fhe.Exactness.APPROXIMATE,
-        tables=tables,
-    )
-
-
-def _width(low: int, high: int) -> int:
-    """Return the bits of an integer type that holds an interval, at least 1."""
-    if low < 0:
-        return max((-low - 1).bit_length(), high.bit_length()) + 1
-    return max(1, high.bit_length())
-
-
-def _check_supported(stages: list[_TypedStage]) -> None:
+def _check_supported(stages: list[TypedStage]) -> None:
     for index, stage in enumerate(stages):
-        if stage.accumulator_bits > MAX_LOOKUP_BITS:
+        if stage.accumulators.bits > MAX_LOOKUP_BITS:
             raise CompilationError(
-                f"layer {index} has accumulators of {stage.accumulator_bits} bits, and Concrete "
+                f"layer {index} has accumulators of {stage.accumulators.bits} bits, and Concrete "
                 f"handles at most {MAX_LOOKUP_BITS}: train with module__n_accum_bits at most "
                 f"{MAX_LOOKUP_BITS} (8 or fewer are fast), which fits at 3-bit weights and "
                 "activations"
             )
 
 
-def _widest_lookup(stages: list[_TypedStage]) -> tuple[int, int]:
+def _widest_lookup(stages: list[TypedStage]) -> tuple[int, int]:
     """Return the layer that reads the most bits, and how many."""
-    read = [stage.accumulator_bits - stage.lsbs if stage.tables else 0 for stage in stages]
+    read = [stage.bits_read for stage in stages]
     return int(np.argmax(read)), max(read)
 
 
 def _why_not(
-    stages: list[_TypedStage],
-    configuration: fhe.Configuration,
-    inputs: list[Int64],
-    error: Exception,
+    stages: list[TypedStage], n_bits: int, configuration: fhe.Configuration, error: Exception
 ) -> str:
     """Say which layer is to blame, and the widest lookups with which the circuit compiles."""
     layer, widest = _widest_lookup(stages)
     blame = (
         f"Concrete can't compile layer {layer}, whose lookups read {widest} bits of accumulators "
-        f"of {stages[layer].accumulator_bits}, at p_error={configuration.p_error}: {error}. "
+        f"of {stages[layer].accumulators.bits}, at p_error={configuration.p_error}: {error}. "
     )
     configuration = configuration.fork(dump_artifacts_on_unexpected_failures=False)
     for name, narrowed in (("lookup", _reading), ("accum", _within)):
         for bits in range(widest - 1, 0, -1):
-            stand_in = _network_function([narrowed(stage, bits) for stage in stages])
-            # Zeros show no width of their own: all widths are those of the hints.
-            nothing = inputs if narrowed is _reading else [np.zeros_like(inputs[0])]
             try:
-                fhe.Compiler(stand_in, {"codes": "encrypted"}).compile(
-                    nothing, configuration=configuration
-                )
+                # Codes narrow with the accumulators; lookups that read less leave them as they are.
+                codes = n_bits if narrowed is _reading else min(n_bits, bits)
+                _compiled([narrowed(stage, bits) for stage in stages], codes, configuration)
             except RuntimeError:
                 continue
             return f"{blame}The nearest that compiles is module__n_{name}_bits={bits}"
     return f"{blame}A larger p_error may help"
 
 
-def _reading(stage: _TypedStage, bits: int) -> _TypedStage:
+def _reading(stage: TypedStage, bits: int) -> TypedStage:
     """Return a stage of the same cost as one whose lookups read at most so many bits."""
-    if not stage.tables or stage.accumulator_bits - stage.lsbs <= bits:
+    if stage.bits_read <= bits:
         return stage
     return replace(
         stage,
-        lsbs=stage.accumulator_bits - bits,
+        lsbs=stage.accumulators.bits - bits,
         exactness=fhe.Exactness.APPROXIMATE,
         tables=[table[: 1 << bits] for table in stage.tables],
     )
 
 
-def _within(stage: _TypedStage, bits: int) -> _TypedStage:
+def _within(stage: TypedStage, bits: int) -> TypedStage:
     """Return a stage of the same cost as one whose accumulators have at most so many bits."""
-    if stage.accumulator_bits <= bits:
+    if stage.accumulators.bits <= bits:
         return stage
     return replace(
         stage,
         offset=np.zeros_like(stage.offset),
-        sum_bits=min(stage.sum_bits, bits),
-        accumulator_bits=bits,
+        sums=replace(stage.sums, bits=min(stage.sums.bits, bits)),
+        accumulators=IntegerType(bits),
         lsbs=0,
         tables=[table[: 1 << bits] for table in stage.tables],
     )
 
 
-def _warn_of_large_keys(circuit: fhe.Circuit, stages: list[_TypedStage]) -> None:
+def _warn_of_large_keys(circuit: fhe.Circuit, stages: list[TypedStage]) -> None:
     size = circuit.size_of_bootstrap_keys + circuit.size_of_keyswitch_keys
     if size <= LARGE_KEYS:
         return
@@ -281,35 +230,33 @@ def _configure(
     return base.fork(**options)
 
 
-def _network_function(stages: list[_TypedStage]) -> Callable[[Any], Any]:
+def _network_function(stages: list[TypedStage]) -> Callable[[Any], Any]:
     lookups = [_lookup_table(stage) for stage in stages]
 
     def network(codes: Any) -> Any:
         for index, (stage, table) in enumerate(zip(stages, lookups, strict=True)):
             with fhe.tag(f"layer{index}"):
-                sums = fhe.hint(codes @ stage.weights.T, bit_width=stage.sum_bits)
-                codes = fhe.hint(sums + stage.offset, bit_width=stage.accumulator_bits)
+                codes = codes @ stage.weights.T + stage.offset
                 if table is None:
                     continue
                 if stage.lsbs:
                     codes = fhe.round_bit_pattern(
                         codes,
                         lsbs_to_remove=stage.lsbs,
-                        overflow_protection=False,  # the hinted width holds the rounded top
+                        overflow_protection=False,  # the proven type holds the rounded top
                         exactness=stage.exactness,
                     )
-                    codes = fhe.hint(codes, bit_width=stage.accumulator_bits)
                 codes = table[codes]
         return codes
 
     return network
 
 
-def _lookup_table(stage: _TypedStage) -> fhe.LookupTable | None:
+def _lookup_table(stage: TypedStage) -> fhe.LookupTable | None:
     """Write a layer's tables as Concrete reads them: one entry per accumulator value."""
     if not stage.tables:
         return None
-    n_entries = 1 << (stage.accumulator_bits - stage.lsbs)
+    n_entries = 1 << stage.bits_read
     rows = []
     for table in stage.tables:
         # Beyond its proven top a table repeats its last entry, so that an error upwards there
@@ -317,17 +264,3 @@ def _lookup_table(stage: _TypedStage) -> fhe.LookupTable | None:
         padded = np.pad(table, (0, n_entries - len(table)), mode="edge")
         rows.append(fhe.LookupTable(np.repeat(padded, 1 << stage.lsbs)))
     return fhe.LookupTable(rows)
-
-
-def _extreme_inputs(graph: IntegerGraph) -> list[Int64]:
-    """Return the inputs that give Concrete the types: the smallest, the largest, the witnesses.
-
-    Random rows show it the sign of outputs, where a graph has negative ones.
-    """
-    at_low, at_high = graph.prove().witnesses()
-    shape = (_ROWS_FOR_SIGNS, graph.n_features)
-    random = np.random.default_rng(0).integers(0, 2**graph.n_bits, shape)
-    rows = np.concatenate([at_low, at_high, random]).astype(np.int64)
-    smallest = np.zeros(graph.n_features, dtype=np.int64)
-    largest = np.full(graph.n_features, 2**graph.n_bits - 1, dtype=np.int64)
-    return [smallest, largest, *rows]

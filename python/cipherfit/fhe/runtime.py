@@ -35,10 +35,12 @@ from multiprocessing.util import Finalize
 from types import SimpleNamespace
 from typing import Any
 
-from cipherfit.exceptions import ForkedProcessError
+import numpy as np
+
+from cipherfit.exceptions import ForkedProcessError, MissingDependencyError
 from cipherfit.fhe.elf import import_slots
 
-__all__ = ["fhe", "prepare_thread", "remove_with"]
+__all__ = ["fhe", "integer_type", "prepare_thread", "remove_with"]
 
 #: More than a `struct sigaction` takes on any Linux.
 _SIGACTION_BYTES = 512
@@ -73,6 +75,11 @@ def _import_concrete() -> Any:
         with warnings.catch_warnings():
             warnings.filterwarnings("ignore", message=".*pkg_resources")
             from concrete import compiler, fhe
+    except ImportError as error:
+        raise MissingDependencyError(
+            f"encryption needs concrete-python, which can't be imported ({error}): "
+            "pip install 'concrete-python>=2.10,<2.12' 'numpy<2' 'setuptools<81'"
+        ) from error
     finally:
         _restore(actions)
     if came_before:
@@ -193,6 +200,13 @@ def remove_with(circuit: Any) -> Any:
     return circuit
 
 
+def integer_type(bits: int, signed: bool) -> Any:
+    """Return a type of Concrete's, which keeps the class to itself."""
+    from concrete.fhe.dtypes import Integer
+
+    return Integer(signed, bits)
+
+
 def prepare_thread() -> None:
     """Give the calling thread what Concrete makes for the thread that imports it only."""
     from concrete.fhe.extensions.tag import tag_context
@@ -201,6 +215,20 @@ def prepare_thread() -> None:
         tag_context.stack = []
 
 
+def _check_numpy() -> None:
+    """Refuse a NumPy whose arrays Concrete's extension module misreads.
+
+    It was built with a pybind11 that knows the memory layout of NumPy 1's types only. Scalars pass,
+    arrays don't, in either direction.
+    """
+    if int(np.__version__.partition(".")[0]) > 1:
+        raise MissingDependencyError(
+            f"encryption needs NumPy 1, and {np.__version__} is installed, whose arrays "
+            "concrete-python can't read: pip install 'numpy<2'. All else works as it is"
+        )
+
+
+_check_numpy()
 fhe: Any = _import_concrete()
 _keep_interrupts()
 _watch_forks(fhe)

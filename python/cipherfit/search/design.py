@@ -8,6 +8,7 @@ from typing import Any
 
 from sklearn.base import is_classifier
 
+from cipherfit.estimators.protocol import Estimator
 from cipherfit.exceptions import MissingDependencyError
 
 
@@ -63,7 +64,7 @@ class DesignSearch:
         As given.
     """
 
-    model: Any
+    model: Estimator
     chosen: Design
     designs: tuple[Design, ...]
     max_latency: float | None

@@ -23,6 +23,8 @@ from sklearn.model_selection import KFold, StratifiedKFold
 from sklearn.utils.multiclass import type_of_target
 from tqdm.auto import tqdm
 
+from cipherfit._core import IntegerGraph
+from cipherfit.estimators.protocol import Estimator
 from cipherfit.exceptions import (
     CompilationError,
     InvalidInputError,
@@ -64,7 +66,7 @@ def design_network(
     *,
     max_latency: float | None = None,
     tolerance: float = 0.0,
-    estimator: Any = None,
+    estimator: Estimator | None = None,
     space: Mapping[str, Sequence[Any]] | None = None,
     max_neurons: int = 64,
     n_trials: int = 40,
@@ -136,7 +138,7 @@ class _Study:
     """The data, the limits and the trials of one search."""
 
     def __init__(
-        self, X: Any, y: Any, estimator: Any, space: dict[str, tuple[Any, ...]], *,
+        self, X: Any, y: Any, estimator: Estimator | None, space: dict[str, tuple[Any, ...]], *,
         max_latency: float | None, max_neurons: int, n_folds: int | None, machine: float | None,
         random_state: int,
     ) -> None:  # fmt: skip
@@ -257,9 +259,9 @@ class _Study:
                 break
             model = self._fitted(parameters, seen)
             judge = NoisyScore(model.predictor_, _rows(self.X, unseen), self.y[unseen])
-            scores.append(judge.score - judge.trial(model.graph_, p_error).drop)
-            costs.append(self._seconds(model.graph_, p_error))
-            lookups.append(model.graph_.n_lookups)
+            scores.append(judge.score - judge.trial(model.predictor_.graph, p_error).drop)
+            costs.append(self._seconds(model.predictor_.graph, p_error))
+            lookups.append(model.predictor_.graph.n_lookups)
         spread = np.std(scores, ddof=1) / math.sqrt(len(scores)) if len(scores) > 1 else math.nan
         return Design(
             parameters, p_error, float(np.mean(scores)), float(spread), float(max(costs)),
@@ -303,14 +305,16 @@ class _Study:
         key = (*parameters.values(), p_error)
         if key not in self.costs:
             model = self._fitted({**parameters, "max_epochs": 1}, self.probe_rows)
-            self.costs[key] = self._seconds(model.graph_, p_error)
+            self.costs[key] = self._seconds(model.predictor_.graph, p_error)
         return self.costs[key]
 
-    def _fitted(self, parameters: dict[str, Any], rows: Any) -> Any:
-        model = clone(self.estimator).set_params(**parameters)
-        return model.fit(_rows(self.X, rows), self.y[rows])
+    def _fitted(self, parameters: dict[str, Any], rows: Any) -> Estimator:
+        model: Estimator = clone(self.estimator)
+        model.set_params(**parameters)
+        model.fit(_rows(self.X, rows), self.y[rows])
+        return model
 
-    def _seconds(self, graph: Any, p_error: float) -> float:
+    def _seconds(self, graph: IntegerGraph, p_error: float) -> float:
         return self.machine * modelled_seconds(graph, p_error)
 
     def choose(self, designs: list[Design], tolerance: float) -> DesignSearch:
@@ -324,7 +328,7 @@ class _Study:
         rest.sort(key=lambda design: -design.score)
         for design in [*near, *rest]:
             model = self._fitted(design.parameters, np.arange(len(self.y)))
-            if self._seconds(model.graph_, design.p_error) <= limit:
+            if self._seconds(model.predictor_.graph, design.p_error) <= limit:
                 return DesignSearch(model, design, tuple(designs), self.max_latency)
         least = min((design.seconds_per_row for design in designs), default=math.nan)
         raise InvalidParameterError(

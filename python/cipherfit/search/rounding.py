@@ -79,7 +79,7 @@ class RoundingSearch:
         All settings within the drop allowed, in the order of the search.
     """
 
-    model: Any
+    model: Estimator | Predictor
     chosen: RoundingTrial
     before: RoundingTrial
     trials: tuple[RoundingTrial, ...]
@@ -143,13 +143,14 @@ def search_rounding(
     p_error = fraction("p_error", p_error)
     predictor = predictor_of(model)
     judge = NoisyScore(predictor, X, y, confidence=confidence, random_state=random_state)
-    search = _Search(_rounder_of(model), judge, p_error, allowed)
+    rounder = _rounder_of(model)
+    if fine_tune_on is not None and not isinstance(rounder, NetworkRounder):
+        raise InvalidParameterError("fine_tune_on needs an estimator: a predictor can't train")
+    search = _Search(rounder, judge, p_error, allowed)
     before = search.start(predictor.graph)
     search.descend()
-    if fine_tune_on is not None:
-        if isinstance(model, Predictor):
-            raise InvalidParameterError("fine_tune_on needs an estimator: a predictor can't train")
-        search.fine_tune(*fine_tune_on)
+    if isinstance(rounder, NetworkRounder) and fine_tune_on is not None:
+        search.fine_tune(rounder, *fine_tune_on)
     return RoundingSearch(search.result(), search.chosen, before, tuple(search.borne))
 
 
@@ -176,7 +177,7 @@ class _Search:
     allowed: float
     borne: list[RoundingTrial] = field(default_factory=list)
     too_coarse: list[tuple[Setting, Trial, IntegerGraph]] = field(default_factory=list)
-    tuned: Any = None
+    tuned: Estimator | None = None
 
     def start(self, graph: IntegerGraph) -> RoundingTrial:
         """Judge the model as it rounds now."""
@@ -193,14 +194,15 @@ class _Search:
                 with suppress(ProofError, CompilationError):
                     self._try(candidate)
 
-    def fine_tune(self, X: Any, y: Any) -> None:
+    def fine_tune(self, rounder: NetworkRounder, X: Any, y: Any) -> None:
         """Train on with faster settings that were too coarse, the least harmful first."""
         for candidate, _, graph in sorted(self.too_coarse, key=lambda each: each[1].drop)[
             :_FINE_TUNED
         ]:
             if self._seconds(graph) > (1 - _WORTHWHILE) * self.chosen.seconds_per_row:
                 continue
-            tuned = self.rounder.applied(candidate).partial_fit(X, y)
+            tuned = rounder.applied(candidate)
+            tuned.partial_fit(X, y)
             trial = self.judge.trial(tuned.predictor_.graph, self.p_error)
             if trial.drop_bound > self.allowed:
                 continue
@@ -210,7 +212,7 @@ class _Search:
             if tried.seconds_per_row < self.chosen.seconds_per_row:
                 self.chosen, self.tuned = tried, tuned
 
-    def result(self) -> Any:
+    def result(self) -> Estimator | Predictor:
         """Return the model that rounds as chosen."""
         if self.tuned is not None:
             return self.tuned

@@ -79,7 +79,7 @@ class Rounder(Protocol):
     def lowered(self, setting: Setting) -> IntegerGraph:
         """Return the graph that rounds otherwise."""
 
-    def applied(self, setting: Setting | None) -> Any:
+    def applied(self, setting: Setting | None) -> Estimator | Predictor:
         """Return an uncompiled copy of the model that rounds so; None: as it is."""
 
 
