@@ -11,6 +11,11 @@ from cipherfit.estimators.reproducibility import check_device, choose_threads, o
 from cipherfit.exceptions import InvalidParameterError
 
 
+def fail_after(action, *arguments):
+    action(*arguments)
+    raise LookupError
+
+
 def drawn(random_state):
     with seeded(random_state):
         return torch.rand(4).tolist()
@@ -25,8 +30,7 @@ def test_a_seeded_block_leaves_the_state_around_it_even_when_it_fails():
     before = torch.random.get_rng_state()
     drawn(3)
     with pytest.raises(LookupError), seeded(3):
-        torch.rand(1)
-        raise LookupError
+        fail_after(torch.rand, 1)
     assert torch.equal(torch.random.get_rng_state(), before)
 
 
@@ -62,8 +66,7 @@ def test_a_small_network_gets_one_thread_and_a_large_one_those_that_there_are():
 @pytest.mark.usefixtures("two_threads")
 def test_the_number_of_threads_is_given_back_even_when_a_block_fails():
     with pytest.raises(LookupError), own_threads():
-        torch.set_num_threads(1)
-        raise LookupError
+        fail_after(torch.set_num_threads, 1)
     assert torch.get_num_threads() == 2
 
 

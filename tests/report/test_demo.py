@@ -46,7 +46,8 @@ def test_the_table_has_one_column_per_report_and_its_figures_in_the_right_lines(
     found = cells(table)
     assert found["hidden neurons"] == ["8", "8"]
     assert found["accuracy, float32 twin"] == ["0.987", "0.987"]
-    assert found["accuracy, integers in clear"] == [f"{wine.accuracy:.3f}", f"{digits.accuracy:.3f}"]
+    accuracies = [f"{each.accuracy:.3f}" for each in (wine, digits)]
+    assert found["accuracy, integers in clear"] == accuracies
     assert found["accuracy, encrypted rows"] == [
         f"{wine.encrypted_accuracy:.3f} of 20", f"{digits.encrypted_accuracy:.3f} of 10"
     ]  # fmt: skip

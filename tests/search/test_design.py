@@ -43,9 +43,7 @@ def test_the_error_probability_is_that_of_the_chosen_design():
 
 def test_a_design_is_told_in_one_line_of_its_numbers_and_parameters():
     told = str(design(0.0512, 0.98765, module__n_layers=2, lr=0.1))
-    assert told == (
-        "score 0.9877 at 0.0512 s per row, 4 lookups: n_layers=2, lr=0.1, p_error=0.01"
-    )
+    assert told == ("score 0.9877 at 0.0512 s per row, 4 lookups: n_layers=2, lr=0.1, p_error=0.01")
 
 
 def test_a_search_is_told_by_what_it_chose_and_its_front():

@@ -87,7 +87,7 @@ def test_the_fastest_within_a_tolerance_is_taken_of_the_networks_that_were_tried
     )
     assert [d.score for d in relaxed.designs] == [d.score for d in search.designs]
     assert relaxed.chosen.parameters != search.chosen.parameters
-    assert relaxed.chosen.seconds_per_row == min(design.seconds_per_row for design in search.designs)
+    assert relaxed.chosen.seconds_per_row == min(d.seconds_per_row for d in search.designs)
 
 
 def test_a_regressor_is_designed_without_a_limit():
