@@ -5,10 +5,10 @@ from __future__ import annotations
 import numpy as np
 from samples import fitted, load
 
-from cipherfit.report.demo import Report, Task
+from cipherfit.report.task_report import Task, TaskReport
 
 
-def report_on(name: str, n_rows: int = 20, wrong: int = 0) -> Report:
+def report_on(name: str, n_rows: int = 20, wrong: int = 0) -> TaskReport:
     """Return a report whose last `wrong` encrypted rows got another class than in clear."""
     X, y = load(name)
     rows = np.random.default_rng(0).permutation(len(X))[:60]
@@ -16,7 +16,7 @@ def report_on(name: str, n_rows: int = 20, wrong: int = 0) -> Report:
     encrypted = model.predict(X[rows[:n_rows]])
     if wrong:
         encrypted[-wrong:] = (encrypted[-wrong:] + 1) % len(model.classes_)
-    return Report(
+    return TaskReport(
         task=Task(name, lambda **_: (X, y), 8),
         model=model,
         X_test=X[rows],

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import signal
 import subprocess
 import sys
 
@@ -12,7 +13,7 @@ from sklearn.datasets import load_iris
 import cipherfit
 from cipherfit.cli import main
 from cipherfit.report import demo
-from cipherfit.report.demo import Task
+from cipherfit.report.task_report import Task
 
 
 def ended(arguments):
@@ -21,10 +22,22 @@ def ended(arguments):
     return ended.value.code
 
 
+COMMAND = [sys.executable, "-c", "import sys; from cipherfit.cli import main; sys.exit(main())"]
+
+
 def test_the_command_itself_ends_with_its_status():
-    command = [sys.executable, "-c", "import sys; from cipherfit.cli import main; sys.exit(main())"]
-    run = subprocess.run([*command, "--version"], capture_output=True, text=True, timeout=120)
+    run = subprocess.run([*COMMAND, "--version"], capture_output=True, text=True, timeout=120)
     assert (run.returncode, run.stdout) == (0, cipherfit.__version__ + "\n"), run.stderr
+
+
+def test_a_reader_who_has_had_enough_ends_it_without_a_word(tmp_path):
+    command = [*COMMAND, "demo", "--rows", "1", "--output", str(tmp_path)]
+    with subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.PIPE) as process:
+        process.stdout.close()
+        errors = process.stderr.read().decode()
+    assert process.returncode == 128 + signal.SIGPIPE, errors
+    assert "Traceback" not in errors
+    assert "BrokenPipeError" not in errors
 
 
 def test_the_version_is_the_packages(capsys):
