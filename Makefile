@@ -3,6 +3,10 @@ PYTHON ?= python3
 VENV ?= .venv
 BIN := $(VENV)/bin
 PIP := $(BIN)/python -m pip install --quiet --disable-pip-version-check -c constraints.txt
+# Python tests run side by side, in as many processes as there are cores, but in few enough for 8 GB.
+# `make test-python WORKERS=0` runs them in one, which a debugger needs.
+WORKERS ?= logical
+PYTEST := python -m pytest -n $(WORKERS) --maxprocesses 4 --dist worksteal --durations 10
 RUST_SOURCES := Cargo.toml Cargo.lock $(shell find rust -name '*.rs' -o -name Cargo.toml)
 
 .DEFAULT_GOAL := help
@@ -33,7 +37,7 @@ test-rust:  ## Rust tests: naive oracle, properties, exhaustive enumeration
 	cargo test --workspace --quiet
 
 test-python: $(VENV)/.dev  ## Python tests, with real keys on small circuits
-	$(BIN)/python -m pytest
+	$(BIN)/$(PYTEST)
 
 # The versions are as old as pyproject.toml allows, on the oldest Python that the machine has.
 OLDEST_PYTHON ?= $(shell python3.10 -c "" 2>/dev/null && command -v python3.10 || command -v $(PYTHON))
@@ -44,7 +48,7 @@ test-lowest:  ## Python tests with the oldest versions that are allowed
 	@$(LOWEST)/bin/python -m pip install --quiet --disable-pip-version-check maturin
 	@$(LOWEST)/bin/python -m pip install --quiet --disable-pip-version-check \
 		-c constraints-lowest.txt --no-build-isolation --editable '.[plot,design,test]'
-	$(LOWEST)/bin/python -m pytest
+	$(LOWEST)/bin/$(PYTEST)
 
 docs: $(VENV)/.dev  ## Build the documentation as a site, which needs no network to read
 	$(BIN)/python -m sphinx --builder html --fail-on-warning --keep-going --quiet docs docs/_build
@@ -68,7 +72,7 @@ bench-fhe: $(VENV)/.dev  ## Encrypted rows of trained networks: accuracy, second
 
 fuzz: $(VENV)/.dev  ## The property tests with many more cases
 	PROPTEST_CASES=20000 cargo test --workspace --quiet --release
-	HYPOTHESIS_PROFILE=fuzz $(BIN)/python -m pytest -m "not fhe"
+	HYPOTHESIS_PROFILE=fuzz $(BIN)/$(PYTEST) -m "not fhe"
 
 # Zig's linker has the symbols of old systems: manylinux2014 is glibc 2.17, of 2012.
 wheel: $(VENV)/.python  ## Build a release wheel for glibc 2.17 on into dist/, and check it

@@ -42,7 +42,7 @@ def test_the_examples_of_a_page_run_in_order(page, capsys, tmp_path, monkeypatch
     assert sum("n_trials=40" in block for block in blocks) == PAGES[page]
     for block in blocks:
         # Forty networks take many minutes, and full training is not what is tested here.
-        block = block.replace("n_trials=40", "n_trials=2")
+        block = block.replace("n_trials=40", "n_trials=2, n_folds=1, max_neurons=8")
         exec(block.replace("NeuralNetClassifier(", "NeuralNetClassifier(max_epochs=10, "), names)
     if "certificate" in names:
         assert names["certificate"].max_accumulator_bits <= 8
@@ -124,10 +124,14 @@ def test_the_examples_in_docstrings_hold(module):
 
 
 def test_names_that_the_migration_table_promises_exist():
-    for block in python_blocks("docs/migration.md"):
+    blocks = python_blocks("docs/migration.md")
+    assert blocks
+    for block in blocks:
         exec(block, {})
     table = (ROOT / "docs/migration.md").read_text()
-    for name in re.findall(r"`cipherfit\.(\w+)`", table):
+    names = re.findall(r"`cipherfit\.(\w+)`", table)
+    assert {"NeuralNetClassifier", "NeuralNetRegressor"} <= set(names)
+    for name in names:
         assert hasattr(cipherfit, name) or name == "qnn"
     members = re.findall(r"`(\w+)\([^`]*\)`[^|]*\| the same", table)
     assert {"fit", "predict", "quantize_input"} <= set(members)

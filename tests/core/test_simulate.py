@@ -119,6 +119,8 @@ def test_a_seed_repeats_errors_and_without_one_they_are_fresh():
     codes = np.tile(GRAPH.quantize(X), (20, 1))
     assert (GRAPH.simulate(codes, p_error=0.0, seed=1) == GRAPH.simulate(codes)).all()
     assert (GRAPH.simulate(codes, p_error=0.5, seed=1) != GRAPH.simulate(codes)).any()
+    repeated = [GRAPH.simulate(codes, p_error=0.5, seed=1) for _ in range(2)]
+    np.testing.assert_array_equal(*repeated)
     assert (
         GRAPH.simulate(codes, p_error=0.5, seed=1)
         != GRAPH.simulate(codes, p_error=0.5, seed=2**64 - 1)

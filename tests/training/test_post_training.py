@@ -185,7 +185,10 @@ def test_a_custom_regressor_answers_on_encrypted_rows_as_in_clear():
     model.fit(20 * X, (y - y.mean()) / y.std())
     assert model.score(20 * X, (y - y.mean()) / y.std()) > 0.35
     model.compile(p_error=1e-6)
-    rows = 20 * X[:4]
+    # Far apart, so that no other answer would do.
+    ordered = 20 * X[np.argsort(model.predict(20 * X).ravel())]
+    rows = ordered[[0, 1, -2, -1]]
+    assert np.ptp(model.predict(rows)) > 2
     encrypted = model.predict(rows, execute_in_fhe=True)
     # Approximate rounding moves a hidden code by one step, of some fifteen, now and then.
     assert np.abs(encrypted - model.predict(rows)).max() < 0.5
