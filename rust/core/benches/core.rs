@@ -2,8 +2,8 @@
 
 use std::hint::black_box;
 
-use cipherfit_core::prune::{MaskRequest, accumulator_mask};
 use cipherfit_core::simulate::{Noise, Options, Path};
+use cipherfit_core::training::mask::{MaskRequest, accumulator_mask};
 use cipherfit_core::{Input, IntegerGraph, LayerSpec, Linear, LookupSpec, Output};
 use criterion::{BatchSize, Criterion, Throughput, criterion_group, criterion_main};
 

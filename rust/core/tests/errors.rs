@@ -5,9 +5,9 @@ mod common;
 use cipherfit_core::error::{
     Error, GraphDefect, InputError, Limit, ParameterError, SerializationError,
 };
-use cipherfit_core::ops::MAX_WEIGHTS;
-use cipherfit_core::prune::{MaskRequest, accumulator_mask};
+use cipherfit_core::graph::linear::MAX_WEIGHTS;
 use cipherfit_core::simulate::{Noise, Options};
+use cipherfit_core::training::mask::{MaskRequest, accumulator_mask};
 use cipherfit_core::{Input, IntegerGraph, LayerSpec, Linear, LookupSpec, Output};
 
 /// The variant's name. The match has no wildcard: a new variant must be added here, so to

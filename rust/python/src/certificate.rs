@@ -3,7 +3,7 @@
 use std::fmt::Write as _;
 use std::hash::{Hash, Hasher};
 
-use cipherfit_core::bounds::Interval;
+use cipherfit_core::graph::bounds::Interval;
 use cipherfit_core::{BitWidth, Certificate, LayerCertificate};
 use numpy::{PyArray1, PyArray2, PyArrayMethods};
 use pyo3::prelude::*;

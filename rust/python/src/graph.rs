@@ -2,7 +2,7 @@
 
 use std::hash::{Hash, Hasher};
 
-use cipherfit_core::input::Real;
+use cipherfit_core::graph::input::Real;
 use cipherfit_core::simulate::{Noise, Options};
 use cipherfit_core::{IntegerGraph, Linear};
 use numpy::PyArray2;

@@ -175,7 +175,7 @@ fn linear_dict<'py>(py: Python<'py>, linear: &Linear) -> PyResult<Bound<'py, PyD
 
 fn lookup_dict<'py>(
     py: Python<'py>,
-    lookup: &cipherfit_core::ops::Lookup,
+    lookup: &cipherfit_core::graph::lookup::Lookup,
 ) -> PyResult<Bound<'py, PyDict>> {
     let part = PyDict::new(py);
     let table = |neuron| {

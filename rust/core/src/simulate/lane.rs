@@ -4,9 +4,9 @@
 //! `[0, 2^BITS)` is that value, whatever its partial sums did on the way. An accumulator counted from
 //! its proven minimum is never negative, so the narrowest lane that holds its width will do.
 
-use crate::bounds::Interval;
 use crate::graph::IntegerGraph;
-use crate::ops::Lookup;
+use crate::graph::bounds::Interval;
+use crate::graph::lookup::Lookup;
 
 /// The lanes of each Linear of a graph, in order.
 pub(super) struct Plan(Vec<LaneBits>);

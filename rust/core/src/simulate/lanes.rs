@@ -4,17 +4,17 @@
 //! in one loop over contiguous memory, which the compiler vectorizes. Compared with rows one by one,
 //! each weight and column index is read once per block, and pruned weights cost nothing.
 
-use super::evaluate::Job;
+use super::dispatch::Job;
 use super::finish::Finish;
-use super::kernel::BLOCK;
 use super::lane::{Lane, LaneBits, Plan};
 use super::noise::{Errors, block_of};
+use super::packed::kernel::BLOCK;
 use super::rows::sum;
 use super::source::Source;
-use crate::bounds::Interval;
 use crate::error::InputError;
+use crate::graph::bounds::Interval;
+use crate::graph::linear::Linear;
 use crate::graph::{Hidden, IntegerGraph};
-use crate::ops::Linear;
 
 /// Rows are padded to a multiple of this, a vector's worth, so that small batches cost little.
 const PADDING: usize = 16;

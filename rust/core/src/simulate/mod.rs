@@ -10,36 +10,28 @@
     reason = "what a kernel calls is compiled for its instructions only where it is inlined"
 )]
 
-mod bracket;
-mod evaluate;
+mod dispatch;
 mod finish;
-mod kernel;
 mod lane;
 mod lanes;
 mod noise;
 mod packed;
 mod path;
-mod portable;
-mod program;
 mod rows;
 mod source;
-mod table;
-#[cfg(target_arch = "x86_64")]
-#[allow(unsafe_code, reason = "vector instructions; every use says why it is sound")]
-mod x86;
 
 use std::num::NonZeroUsize;
 
-use evaluate::{CHUNK, Job};
+use dispatch::{CHUNK, Job};
 use finish::{Accumulators, Values};
 pub use noise::Noise;
+pub(crate) use packed::program::Program;
 pub use path::Path;
-pub(crate) use program::Program;
 use source::{Codes, Reals};
 
 use crate::error::InputError;
 use crate::graph::IntegerGraph;
-use crate::input::Real;
+use crate::graph::input::Real;
 use crate::parallel::{for_each_chunk, threads_for};
 
 /// How to simulate.
@@ -55,7 +47,7 @@ pub struct Options {
 }
 
 impl IntegerGraph {
-    /// Codes of the rows of `x`, row by row: [`crate::input`] has the formula.
+    /// Codes of the rows of `x`, row by row: [`crate::graph::input`] has the formula.
     ///
     /// # Errors
     /// If a length is not that of whole rows, or a value is NaN or infinite.

@@ -1,13 +1,13 @@
 //! A few rows, one by one: nothing to arrange in blocks, nothing to prepare.
 
-use super::evaluate::Job;
+use super::dispatch::Job;
 use super::finish::Finish;
-use super::kernel::BLOCK;
 use super::noise::block_of;
+use super::packed::kernel::BLOCK;
 use super::source::Source;
 use crate::error::InputError;
+use crate::graph::linear::Linear;
 use crate::graph::{Hidden, IntegerGraph};
-use crate::ops::Linear;
 
 /// Space for the codes of a block of rows, row by row, before and after a layer.
 pub(super) struct Scratch {

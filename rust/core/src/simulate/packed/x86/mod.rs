@@ -3,28 +3,28 @@
 mod avx2;
 mod avx512;
 mod emission;
-mod kernel;
 mod load;
 mod read;
+mod simd;
 mod sse2;
 mod vector;
 
 use avx2::Ymm;
 use avx512::Zmm;
-use kernel::Simd;
+use simd::Simd;
 use sse2::Xmm;
 
-use super::evaluate::Job;
-use super::finish::Finish;
-use super::packed::{self, Scratch};
-use super::path::Path;
 use super::portable::Portable;
 use super::program::Program;
-use super::source::Source;
 use crate::error::InputError;
+use crate::simulate::dispatch::Job;
+use crate::simulate::finish::Finish;
+use crate::simulate::packed::{self, Scratch};
+use crate::simulate::path::Path;
+use crate::simulate::source::Source;
 
 /// Evaluates on `path`, or in plain loops where the processor lacks its instructions.
-pub(super) fn evaluate<S: Source, F: Finish>(
+pub(in crate::simulate) fn evaluate<S: Source, F: Finish>(
     path: Path,
     job: Job<'_, S, F>,
     program: &Program,

@@ -9,12 +9,12 @@
 
 use std::sync::OnceLock;
 
-use super::bracket::{Arithmetic, Brackets};
+use super::quantizer::{Arithmetic, Brackets};
 use super::table::Table;
-use crate::bounds::{CodeInterval, Interval};
 use crate::graph::IntegerGraph;
-use crate::input::Input;
-use crate::ops::Linear;
+use crate::graph::bounds::{CodeInterval, Interval};
+use crate::graph::input::Input;
+use crate::graph::linear::Linear;
 
 /// What a group's sum can reach.
 const GROUP_WIDTH: u64 = 255;
@@ -33,44 +33,44 @@ const MAX_EXACT: u64 = 1 << 52;
 #[derive(Debug)]
 pub(crate) struct Program {
     /// One per Linear.
-    pub(super) layers: Vec<Layer>,
+    pub(in crate::simulate) layers: Vec<Layer>,
     /// The quantizer in single precision, where it can be had: see [`Program::brackets`].
     fused: OnceLock<Option<Brackets>>,
     rounded_twice: OnceLock<Option<Brackets>>,
     /// Constants of the outputs, eight by eight.
-    pub(super) outputs: Vec<OutputGroup>,
+    pub(in crate::simulate) outputs: Vec<OutputGroup>,
     /// The same in the order of results; none for a single output or more than a
     /// tile has columns.
-    pub(super) runs: Option<Runs>,
+    pub(in crate::simulate) runs: Option<Runs>,
 }
 
 /// Constants of eight outputs; those beyond the last one are never used.
 #[derive(Debug, Clone)]
-pub(super) struct OutputGroup {
+pub(in crate::simulate) struct OutputGroup {
     /// Each accumulator's proven minimum.
-    pub(super) low: [i64; 8],
+    pub(in crate::simulate) low: [i64; 8],
     /// The same.
-    pub(super) low_steps: [f64; 8],
-    pub(super) scale: [f64; 8],
-    pub(super) offset: [f64; 8],
+    pub(in crate::simulate) low_steps: [f64; 8],
+    pub(in crate::simulate) scale: [f64; 8],
+    pub(in crate::simulate) offset: [f64; 8],
 }
 
 /// Some rows' results in the order in which they are stored, eight by eight.
 #[derive(Debug)]
-pub(super) struct Runs {
+pub(in crate::simulate) struct Runs {
     /// Rows whose results are so many.
-    pub(super) rows: usize,
-    pub(super) runs: Vec<Run>,
+    pub(in crate::simulate) rows: usize,
+    pub(in crate::simulate) runs: Vec<Run>,
 }
 
 /// Eight results that follow each other, across rows.
 #[derive(Debug)]
-pub(super) struct Run {
-    pub(super) group: OutputGroup,
+pub(in crate::simulate) struct Run {
+    pub(in crate::simulate) group: OutputGroup,
     /// Where each is in four rows of a tile: sixteen times the row, plus the column, in the first byte.
-    pub(super) places: [[u8; 8]; 8],
+    pub(in crate::simulate) places: [[u8; 8]; 8],
     /// The first of these four rows.
-    pub(super) first: usize,
+    pub(in crate::simulate) first: usize,
 }
 
 impl Runs {
@@ -120,21 +120,21 @@ impl OutputGroup {
 
 /// A Linear and, but for the last, the Lookup after it.
 #[derive(Debug)]
-pub(super) struct Layer {
-    pub(super) neurons: Vec<Neuron>,
+pub(in crate::simulate) struct Layer {
+    pub(in crate::simulate) neurons: Vec<Neuron>,
     groups: Vec<Group>,
     terms: Vec<Term>,
     /// Columns of codes that it reads.
-    pub(super) n_inputs: usize,
+    pub(in crate::simulate) n_inputs: usize,
     /// Whether a neuron has more than one group, so more than 8 bits.
-    pub(super) wide: bool,
+    pub(in crate::simulate) wide: bool,
 }
 
 /// The end of a neuron's groups, and how its sum is read.
 #[derive(Debug)]
-pub(super) struct Neuron {
+pub(in crate::simulate) struct Neuron {
     groups_end: usize,
-    pub(super) table: Option<Table>,
+    pub(in crate::simulate) table: Option<Table>,
 }
 
 /// Products whose sum has at most 8 bits.
@@ -147,10 +147,10 @@ struct Group {
 
 /// A weight on a column of codes.
 #[derive(Debug, Clone, Copy)]
-pub(super) struct Term {
-    pub(super) column: u32,
+pub(in crate::simulate) struct Term {
+    pub(in crate::simulate) column: u32,
     /// The weight modulo `2^16`, twice: processors spread 32 bits over a register at no cost.
-    pub(super) weights: u32,
+    pub(in crate::simulate) weights: u32,
 }
 
 impl Program {
@@ -192,7 +192,11 @@ impl Program {
     }
 
     /// The quantizer of the graph, `input`, in single precision, where it can be had.
-    pub(super) fn brackets(&self, input: &Input, arithmetic: Arithmetic) -> Option<&Brackets> {
+    pub(in crate::simulate) fn brackets(
+        &self,
+        input: &Input,
+        arithmetic: Arithmetic,
+    ) -> Option<&Brackets> {
         let brackets = match arithmetic {
             Arithmetic::Fused => &self.fused,
             Arithmetic::RoundedTwice => &self.rounded_twice,
@@ -284,7 +288,10 @@ impl Layer {
 
     /// Groups of the neuron with this index: each the start and the terms of a sum of 8 bits.
     #[inline(always)]
-    pub(super) fn groups(&self, neuron: usize) -> impl Iterator<Item = (u16, &[Term])> {
+    pub(in crate::simulate) fn groups(
+        &self,
+        neuron: usize,
+    ) -> impl Iterator<Item = (u16, &[Term])> {
         let first = if neuron == 0 { 0 } else { self.neurons[neuron - 1].groups_end };
         let mut terms = if first == 0 { 0 } else { self.groups[first - 1].terms_end };
         self.groups[first..self.neurons[neuron].groups_end].iter().map(move |group| {
@@ -295,7 +302,7 @@ impl Layer {
 
     /// The first, or only, group of the neuron with this index.
     #[inline(always)]
-    pub(super) fn first_group(&self, neuron: usize) -> (u16, &[Term]) {
+    pub(in crate::simulate) fn first_group(&self, neuron: usize) -> (u16, &[Term]) {
         let first = if neuron == 0 { 0 } else { self.neurons[neuron - 1].groups_end };
         let start = if first == 0 { 0 } else { self.groups[first - 1].terms_end };
         let group = self.groups[first];
@@ -304,7 +311,7 @@ impl Layer {
 
     /// Whether the neuron has one group.
     #[inline(always)]
-    pub(super) fn is_narrow(&self, neuron: usize) -> bool {
+    pub(in crate::simulate) fn is_narrow(&self, neuron: usize) -> bool {
         let first = if neuron == 0 { 0 } else { self.neurons[neuron - 1].groups_end };
         self.neurons[neuron].groups_end == first + 1
     }

@@ -1,18 +1,18 @@
 //! The packed kernel in plain loops, which compilers vectorize for any processor.
 
-use super::bracket::{Arithmetic, Brackets, Constants};
 use super::kernel::{Ahead, BLOCK, Column, HiddenLayer, Kernel, Planes, Rows, Shift, TILE, Tile};
 use super::program::{Layer, Term};
+use super::quantizer::{Arithmetic, Brackets, Constants};
 use super::table::{Bytes, Read, Step};
-use crate::input::Input;
-use crate::ops::Lookup;
+use crate::graph::input::Input;
+use crate::graph::lookup::Lookup;
 
 /// Lanes of a block, two rows each.
 const LANES: usize = BLOCK / 2;
 
 /// The kernel of plain loops.
 #[derive(Clone, Copy)]
-pub(super) struct Portable;
+pub(in crate::simulate) struct Portable;
 
 impl Kernel for Portable {
     /// Every 64-bit ARM processor adds in one instruction, which plain loops may use there.
@@ -339,7 +339,7 @@ fn read_wide_bytes(sums: &[u16; BLOCK], bytes: &Bytes, next: &mut Column) {
 }
 
 /// The largest sum, of more than 8 bits, that a table of bytes holds; others have no such limit.
-pub(super) fn last_sum(read: &Read) -> u16 {
+pub(in crate::simulate) fn last_sum(read: &Read) -> u16 {
     match read {
         Read::Bytes(bytes) => {
             let step = (1_u32 << bytes.lsbs) - 1;
@@ -352,7 +352,12 @@ pub(super) fn last_sum(read: &Read) -> u16 {
 
 /// Reads the graph's own table; beyond its end, where noise or a row that doesn't count may lead, the
 /// last entry.
-pub(super) fn read_entries(lookup: &Lookup, neuron: usize, sums: &[u16], next: &mut Column) {
+pub(in crate::simulate) fn read_entries(
+    lookup: &Lookup,
+    neuron: usize,
+    sums: &[u16],
+    next: &mut Column,
+) {
     let table = lookup.table(neuron);
     for (code, &sum) in next.0.iter_mut().zip(sums) {
         let index = (u64::from(sum) + lookup.half()) >> lookup.lsbs();

@@ -3,11 +3,11 @@
 use std::num::NonZeroUsize;
 
 use super::finish::Finish;
-use super::kernel::BLOCK;
 use super::noise::Errors;
+use super::packed::kernel::BLOCK;
+use super::packed::portable::Portable;
+use super::packed::program::Program;
 use super::path::Path;
-use super::portable::Portable;
-use super::program::Program;
 use super::source::Source;
 use super::{lanes, packed, rows};
 use crate::error::InputError;
@@ -84,7 +84,7 @@ impl<S: Source, F: Finish> Job<'_, S, F> {
                 path @ (Path::Sse2 | Path::Avx2 | Path::Avx512 | Path::Avx512Vbmi),
                 program,
                 scratch,
-            ) => super::x86::evaluate(*path, self, program, start, out, scratch),
+            ) => super::packed::x86::evaluate(*path, self, program, start, out, scratch),
             Worker::Packed(_, program, scratch) => {
                 packed::evaluate(Portable, self, program, start, out, scratch)
             }
@@ -93,7 +93,8 @@ impl<S: Source, F: Finish> Job<'_, S, F> {
 
     /// Rough cost of a row in elementary steps.
     fn steps_per_row(&self, path: Path) -> usize {
-        let nonzeros: usize = self.graph.linears().map(crate::ops::Linear::n_nonzeros).sum();
+        let nonzeros: usize =
+            self.graph.linears().map(crate::graph::linear::Linear::n_nonzeros).sum();
         let steps = self.graph.n_features() + nonzeros + self.graph.n_lookups();
         if matches!(path, Path::Rows | Path::Lanes) { steps } else { steps.div_ceil(4) }
     }

@@ -1,12 +1,23 @@
 //! The integer graph: the single source of truth of what a model computes.
 
+pub mod bounds;
+pub mod certificate;
+pub mod input;
+pub mod layer;
+pub mod linear;
+pub mod lookup;
+pub mod output;
+pub mod serialize;
+
 use std::sync::{Arc, OnceLock};
 
-use crate::bounds::{CodeInterval, Interval, accumulator_intervals};
 use crate::error::{Error, GraphDefect, Part};
-use crate::input::Input;
-use crate::ops::{LayerSpec, Linear, Lookup};
-use crate::output::Output;
+use crate::graph::bounds::{CodeInterval, Interval, accumulator_intervals};
+use crate::graph::input::Input;
+use crate::graph::layer::LayerSpec;
+use crate::graph::linear::Linear;
+use crate::graph::lookup::Lookup;
+use crate::graph::output::Output;
 use crate::simulate::Program;
 
 /// A chain of layers over codes: quantizer, Linear, any number of (Lookup, Linear), dequantizer.
@@ -142,7 +153,7 @@ impl IntegerGraph {
     /// SHA-256, in hexadecimal, of [`IntegerGraph::to_bytes`]; computed once.
     #[must_use]
     pub fn digest(&self) -> &str {
-        self.parts.digest.get_or_init(|| crate::serialize::digest(self))
+        self.parts.digest.get_or_init(|| crate::graph::serialize::digest(self))
     }
 
     /// What kernels with two sums to a lane need, if they can evaluate this graph; prepared once.

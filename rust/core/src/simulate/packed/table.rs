@@ -1,24 +1,24 @@
 //! A neuron's table in the forms that kernels read.
 
-use crate::ops::Lookup;
+use crate::graph::lookup::Lookup;
 
 /// Beyond this many changes of code, reading entry by entry is faster than comparing.
 const MAX_STEPS: usize = 16;
 
 /// A table of one neuron as a function of its sum, counted from the minimum.
 #[derive(Debug)]
-pub(super) struct Table {
+pub(in crate::simulate) struct Table {
     /// How to read it where a permute reads a whole table.
-    pub(super) permuted: Read,
+    pub(in crate::simulate) permuted: Read,
     /// How to read it where a shuffle reads 16 entries.
-    pub(super) shuffled: Read,
+    pub(in crate::simulate) shuffled: Read,
     /// How to read it elsewhere.
-    pub(super) compared: Read,
+    pub(in crate::simulate) compared: Read,
 }
 
 /// A way to read a table.
 #[derive(Debug, Clone)]
-pub(super) enum Read {
+pub(in crate::simulate) enum Read {
     /// The first code, and what is added to it, modulo 256, from where on.
     Steps(u8, Vec<Step>),
     /// `bytes[(sum + half) >> lsbs]`.
@@ -29,28 +29,28 @@ pub(super) enum Read {
 
 /// A change of code.
 #[derive(Debug, Clone, Copy)]
-pub(super) struct Step {
+pub(in crate::simulate) struct Step {
     /// The least sum after it; at least 1.
-    pub(super) at: u16,
+    pub(in crate::simulate) at: u16,
     /// The code after it minus the code before it, modulo 256.
-    pub(super) delta: u8,
+    pub(in crate::simulate) delta: u8,
 }
 
 /// A table of at most 256 entries. For a sum of 8 bits rounding is part of it, so nothing is shifted.
 #[derive(Debug, Clone)]
 #[repr(C, align(64))]
-pub(super) struct Bytes {
-    pub(super) entries: [u8; 256],
+pub(in crate::simulate) struct Bytes {
+    pub(in crate::simulate) entries: [u8; 256],
     /// The largest index.
-    pub(super) last: u8,
-    pub(super) half: u16,
-    pub(super) lsbs: u8,
+    pub(in crate::simulate) last: u8,
+    pub(in crate::simulate) half: u16,
+    pub(in crate::simulate) lsbs: u8,
 }
 
 impl Table {
     /// The table of a neuron whose sum, counted from its minimum, reaches `width`; none if it holds a
     /// code of more than 8 bits.
-    pub(super) fn new(lookup: &Lookup, neuron: usize, width: u64) -> Option<Self> {
+    pub(in crate::simulate) fn new(lookup: &Lookup, neuron: usize, width: u64) -> Option<Self> {
         let entries: Option<Vec<u8>> =
             lookup.table(neuron).iter().map(|&code| u8::try_from(code).ok()).collect();
         let entries = entries?;

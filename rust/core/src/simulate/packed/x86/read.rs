@@ -1,7 +1,7 @@
 //! Codes that tables give for sums, in registers.
 
 use super::super::table::{Bytes, Step};
-use super::kernel::Wide;
+use super::simd::Wide;
 use super::vector::Vector;
 
 /// # Safety

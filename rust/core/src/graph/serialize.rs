@@ -11,9 +11,11 @@ use sha2::{Digest as _, Sha256};
 
 use crate::error::{Error, Part, SerializationError};
 use crate::graph::IntegerGraph;
-use crate::input::Input;
-use crate::ops::{LayerSpec, Linear, Lookup, LookupSpec};
-use crate::output::Output;
+use crate::graph::input::Input;
+use crate::graph::layer::LayerSpec;
+use crate::graph::linear::Linear;
+use crate::graph::lookup::{Lookup, LookupSpec};
+use crate::graph::output::Output;
 
 const MAGIC: &str = "cipherfit-graph\n";
 const VERSION: u16 = 1;

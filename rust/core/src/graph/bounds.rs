@@ -5,7 +5,7 @@
 //! inputs are taken as independent though they are not, so intervals are sound but may be wide.
 
 use crate::error::{Limit, ProofError};
-use crate::ops::Linear;
+use crate::graph::linear::Linear;
 use crate::parallel::{for_each_chunk, threads_for};
 use crate::units::BitWidth;
 

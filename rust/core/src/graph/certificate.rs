@@ -1,9 +1,10 @@
 //! What has been proven of a graph, in a form to keep, show and hand on.
 
-use crate::bounds::Interval;
 use crate::error::{Error, Limit, ParameterError, ProofError};
 use crate::graph::IntegerGraph;
-use crate::ops::{Linear, Lookup};
+use crate::graph::bounds::Interval;
+use crate::graph::linear::Linear;
+use crate::graph::lookup::Lookup;
 use crate::units::BitWidth;
 
 /// The most bits that [`IntegerGraph::prove`] can be asked to keep to.

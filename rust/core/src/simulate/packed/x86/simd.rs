@@ -3,18 +3,18 @@
 use std::arch::x86_64::{_MM_HINT_T1, _mm_prefetch};
 use std::marker::PhantomData;
 
-use super::super::bracket::{Arithmetic, Brackets};
-use super::super::finish::Finish;
 use super::super::kernel::{
     Ahead, BLOCK, Column, HiddenLayer, Kernel, Planes, Rows, Shift, Sums, Tile,
 };
 use super::super::portable::{last_sum, read_entries};
 use super::super::program::{Layer, Runs, Term};
+use super::super::quantizer::{Arithmetic, Brackets};
 use super::super::table::Read;
 use super::load;
 use super::read::{low_bytes, read_bytes, read_steps, read_wide_bytes, read_wide_steps};
 use super::vector::{Vector, transpose};
-use crate::input::Input;
+use crate::graph::input::Input;
+use crate::simulate::finish::Finish;
 
 /// Registers of codes that a weight is multiplied with at a time.
 const REGISTERS: usize = 4;

@@ -1,19 +1,28 @@
 //! Blocks of rows through a packed kernel, whichever its instruction set.
 
-use super::evaluate::Job;
-use super::finish::Finish;
-use super::kernel::{Ahead, BLOCK, Column, HiddenLayer, Kernel, Planes, Rows, Shift, Sums, Tile};
-use super::noise::block_of;
-use super::program::{OutputGroup, Program};
-use super::source::Source;
+pub(in crate::simulate) mod kernel;
+pub(in crate::simulate) mod portable;
+pub(in crate::simulate) mod program;
+mod quantizer;
+mod table;
+#[cfg(target_arch = "x86_64")]
+#[allow(unsafe_code, reason = "vector instructions; every use says why it is sound")]
+pub(in crate::simulate) mod x86;
+
 use crate::error::InputError;
 use crate::graph::IntegerGraph;
+use crate::simulate::dispatch::Job;
+use crate::simulate::finish::Finish;
+use crate::simulate::noise::block_of;
+use crate::simulate::source::Source;
+use kernel::{Ahead, BLOCK, Column, HiddenLayer, Kernel, Planes, Rows, Shift, Sums, Tile};
+use program::{OutputGroup, Program};
 
 /// Space for one block.
 ///
 /// Rows beyond those given keep what an earlier block left, so input codes all the same; that is why
 /// hidden layers don't share the inputs' columns.
-pub(super) struct Scratch {
+pub(in crate::simulate) struct Scratch {
     inputs: Vec<Column>,
     codes: Vec<Column>,
     next: Vec<Column>,
@@ -26,7 +35,7 @@ pub(super) struct Scratch {
 }
 
 impl Scratch {
-    pub(super) fn new(graph: &IntegerGraph) -> Self {
+    pub(in crate::simulate) fn new(graph: &IntegerGraph) -> Self {
         let hidden = graph.hidden().iter().map(|hidden| hidden.lookup.len()).max().unwrap_or(0);
         let tiles = graph.n_outputs().div_ceil(16);
         Self {
@@ -45,7 +54,7 @@ impl Scratch {
 
 /// Evaluates the rows from `start` that `out` has room for.
 #[inline(always)]
-pub(super) fn evaluate<K: Kernel, S: Source, F: Finish>(
+pub(in crate::simulate) fn evaluate<K: Kernel, S: Source, F: Finish>(
     kernel: K,
     job: Job<'_, S, F>,
     program: &Program,

@@ -4,7 +4,7 @@
 
 use std::arch::x86_64::*;
 
-use super::super::bracket::{Arithmetic, BEYOND, MIDDLE, ROUNDING};
+use super::super::quantizer::{Arithmetic, BEYOND, MIDDLE, ROUNDING};
 use super::super::table::{Bytes, Read, Table};
 use super::vector::{MAX_ROWS, Vector};
 
