@@ -1,7 +1,7 @@
 //! A graph's parts as Python dictionaries, in both directions.
 
 use cipherfit_core::error::Part;
-use cipherfit_core::graph::Hidden;
+use cipherfit_core::graph::layer::Hidden;
 use cipherfit_core::{Input, IntegerGraph, LayerSpec, Linear, LookupSpec, Output};
 use numpy::{PyArray1, PyArrayMethods};
 use pyo3::prelude::*;

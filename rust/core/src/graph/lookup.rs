@@ -1,7 +1,7 @@
 //! One table per neuron, read at the accumulator's top bits.
 
+use super::interval::{CodeInterval, Interval};
 use crate::error::{Error, GraphDefect, Limit, Part, ProofError};
-use crate::graph::bounds::{CodeInterval, Interval};
 use crate::units::BitWidth;
 
 /// The most low bits that a lookup may round away.

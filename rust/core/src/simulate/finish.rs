@@ -1,6 +1,6 @@
 //! What becomes of the output accumulators: they are kept, or made real values.
 
-use super::packed::program::OutputGroup;
+use super::outputs::OutputGroup;
 use crate::graph::output::Output;
 
 /// Makes results of accumulators.

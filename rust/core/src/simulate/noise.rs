@@ -21,7 +21,7 @@
 //! "Scrambled linear pseudorandom number generators" (TOMS 2021), goes on. An error is thus a function
 //! of where it is, not of when it was computed: threads and kernels don't change a result.
 
-use super::packed::kernel::{BLOCK, Shift};
+use super::block::{BLOCK, Shift};
 use crate::error::ParameterError;
 use crate::graph::IntegerGraph;
 use crate::graph::lookup::Lookup;

@@ -1,13 +1,14 @@
 //! A few rows, one by one: nothing to arrange in blocks, nothing to prepare.
 
-use super::dispatch::Job;
+use super::block::BLOCK;
 use super::finish::Finish;
+use super::job::Job;
 use super::noise::block_of;
-use super::packed::kernel::BLOCK;
 use super::source::Source;
 use crate::error::InputError;
+use crate::graph::IntegerGraph;
+use crate::graph::layer::Hidden;
 use crate::graph::linear::Linear;
-use crate::graph::{Hidden, IntegerGraph};
 
 /// Space for the codes of a block of rows, row by row, before and after a layer.
 pub(super) struct Scratch {

@@ -1,6 +1,6 @@
 //! Where the codes of rows come from.
 
-use super::packed::kernel::Ahead;
+use super::prefetch::Ahead;
 use crate::error::InputError;
 use crate::graph::IntegerGraph;
 use crate::graph::input::Real;

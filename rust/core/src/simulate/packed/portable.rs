@@ -1,18 +1,19 @@
 //! The packed kernel in plain loops, which compilers vectorize for any processor.
 
-use super::kernel::{Ahead, BLOCK, Column, HiddenLayer, Kernel, Planes, Rows, Shift, TILE, Tile};
+use super::kernel::{HiddenLayer, Kernel};
 use super::program::{Layer, Term};
-use super::quantizer::{Arithmetic, Brackets, Constants};
-use super::table::{Bytes, Read, Step};
+use super::quantizer::{Arithmetic, Brackets, FeatureConstants};
+use super::table::{Bytes, Read, Step, read_entries};
 use crate::graph::input::Input;
-use crate::graph::lookup::Lookup;
+use crate::simulate::block::{BLOCK, Column, Planes, Rows, Shift, TILE, Tile};
+use crate::simulate::prefetch::Ahead;
 
 /// Lanes of a block, two rows each.
 const LANES: usize = BLOCK / 2;
 
 /// The kernel of plain loops.
 #[derive(Clone, Copy)]
-pub(in crate::simulate) struct Portable;
+pub(super) struct Portable;
 
 impl Kernel for Portable {
     /// Every 64-bit ARM processor adds in one instruction, which plain loops may use there.
@@ -110,7 +111,7 @@ impl Kernel for Portable {
             } else {
                 let mut wide = wide_sums(layer, neuron, codes);
                 if let Some(Shift { up, down }) = shift {
-                    let last = last_sum(&table.compared);
+                    let last = table.compared.last_sum();
                     for (sum, (&up, &down)) in wide.iter_mut().zip(up.0.iter().zip(&down.0)) {
                         *sum = sum.saturating_add(up.into()).saturating_sub(down.into()).min(last);
                     }
@@ -182,7 +183,7 @@ fn interleave(lines: [[u8; TILE]; TILE]) -> [[u8; TILE]; TILE] {
 /// Codes of as many rows, by one factor a feature if `EXACT`, else by two; false if one is in doubt.
 fn quantize<'a, const EXACT: bool>(
     rows: impl Iterator<Item = &'a [f32; TILE]>,
-    constants: &Constants<'_>,
+    constants: &FeatureConstants<'_>,
     codes: &mut [[u8; TILE]; TILE],
 ) -> bool {
     // Copies stay in registers.
@@ -335,33 +336,5 @@ fn read_wide_bytes(sums: &[u16; BLOCK], bytes: &Bytes, next: &mut Column) {
     for (code, &sum) in next.0.iter_mut().zip(sums) {
         let index = sum.wrapping_add(bytes.half) >> bytes.lsbs;
         *code = bytes.entries[usize::from(index & 255)];
-    }
-}
-
-/// The largest sum, of more than 8 bits, that a table of bytes holds; others have no such limit.
-pub(in crate::simulate) fn last_sum(read: &Read) -> u16 {
-    match read {
-        Read::Bytes(bytes) => {
-            let step = (1_u32 << bytes.lsbs) - 1;
-            let last = (u32::from(bytes.last) << bytes.lsbs) + step - u32::from(bytes.half);
-            u16::try_from(last).unwrap_or(u16::MAX)
-        }
-        Read::Steps(..) | Read::Entries => u16::MAX,
-    }
-}
-
-/// Reads the graph's own table; beyond its end, where noise or a row that doesn't count may lead, the
-/// last entry.
-pub(in crate::simulate) fn read_entries(
-    lookup: &Lookup,
-    neuron: usize,
-    sums: &[u16],
-    next: &mut Column,
-) {
-    let table = lookup.table(neuron);
-    for (code, &sum) in next.0.iter_mut().zip(sums) {
-        let index = (u64::from(sum) + lookup.half()) >> lookup.lsbs();
-        let index = usize::try_from(index).unwrap_or(usize::MAX).min(table.len() - 1);
-        *code = table[index].to_le_bytes()[0];
     }
 }

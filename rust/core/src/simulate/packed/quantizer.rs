@@ -11,20 +11,20 @@
 //! be a value that data hold in many rows (the 8 between pixels of 0 and 16, say), so factors are
 //! preferred that agree about counts and numbers of few decimals.
 
-use super::kernel::TILE;
 use crate::graph::input::Input;
+use crate::simulate::block::TILE;
 
 /// Adding this to an `f32` in `(-2^22, 2^22)` rounds it half to even, to an integer that its bits
 /// count.
-pub(in crate::simulate) const ROUNDING: f32 = 12_582_912.0; // 1.5 * 2^23
+pub(super) const ROUNDING: f32 = 12_582_912.0; // 1.5 * 2^23
 
 /// Kernels that saturate count rounded values from so many steps below code 0: in 16 bits those that
 /// are no further from it on either side are then told from others by [`BEYOND`].
-pub(in crate::simulate) const MIDDLE: i16 = 1 << 13;
+pub(super) const MIDDLE: i16 = 1 << 13;
 
 /// Bits of 16 that are zero in a distance from there in `[0, 2^14)`, and not all zero in one that is
 /// negative or more, saturated or not.
-pub(in crate::simulate) const BEYOND: u16 = 0xc000;
+pub(super) const BEYOND: u16 = 0xc000;
 
 /// Steps beyond this many could not be told apart after adding [`ROUNDING`].
 const MAX_STEP: f64 = 2_097_152.0; // 2^21
@@ -41,16 +41,16 @@ const MAX_DIGITS: f64 = 1e6;
 
 /// The constants of sixteen features.
 #[derive(Clone, Copy)]
-pub(in crate::simulate) struct Constants<'a> {
-    pub(in crate::simulate) below: &'a [f32; TILE],
-    pub(in crate::simulate) above: &'a [f32; TILE],
-    pub(in crate::simulate) floor: &'a [f32; TILE],
-    pub(in crate::simulate) ceiling: &'a [f32; TILE],
+pub(super) struct FeatureConstants<'a> {
+    pub(super) below: &'a [f32; TILE],
+    pub(super) above: &'a [f32; TILE],
+    pub(super) floor: &'a [f32; TILE],
+    pub(super) ceiling: &'a [f32; TILE],
 }
 
 /// How a processor adds to a product.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(in crate::simulate) enum Arithmetic {
+pub(super) enum Arithmetic {
     /// In one instruction, which rounds once.
     Fused,
     /// In another instruction, so that the product is rounded too.
@@ -60,7 +60,7 @@ pub(in crate::simulate) enum Arithmetic {
 impl Arithmetic {
     /// `x * factor`, rounded to an integer by adding [`ROUNDING`].
     #[inline(always)]
-    pub(in crate::simulate) fn round(self, x: f32, factor: f32) -> f32 {
+    pub(super) fn round(self, x: f32, factor: f32) -> f32 {
         match self {
             Self::Fused => x.mul_add(factor, ROUNDING),
             Self::RoundedTwice => x * factor + ROUNDING,
@@ -70,25 +70,25 @@ impl Arithmetic {
 
 /// Per-feature constants of the quantizer, padded to [`TILE`] features.
 #[derive(Debug)]
-pub(crate) struct Brackets {
+pub(super) struct Brackets {
     /// One factor.
-    pub(in crate::simulate) below: Vec<f32>,
+    pub(super) below: Vec<f32>,
     /// The other.
-    pub(in crate::simulate) above: Vec<f32>,
+    pub(super) above: Vec<f32>,
     /// [`ROUNDING`] plus the step of code 0; a code is the distance of bits from this.
-    pub(in crate::simulate) floor: Vec<f32>,
+    pub(super) floor: Vec<f32>,
     /// The same for the largest code.
-    pub(in crate::simulate) ceiling: Vec<f32>,
+    pub(super) ceiling: Vec<f32>,
     /// The largest code.
-    pub(in crate::simulate) max_code: u8,
+    pub(super) max_code: u8,
     /// Whether each feature's factors are the same, so always right.
-    pub(in crate::simulate) is_exact: bool,
+    pub(super) is_exact: bool,
 }
 
 impl Brackets {
     /// The constants for `input`; none if its codes need more than 8 bits or a feature can't be
     /// bracketed.
-    pub(in crate::simulate) fn new(input: &Input, arithmetic: Arithmetic) -> Option<Self> {
+    pub(super) fn new(input: &Input, arithmetic: Arithmetic) -> Option<Self> {
         let max_code = u8::try_from(input.max_code()).ok()?;
         let n = input.n_features().max(TILE);
         let mut brackets = Self {
@@ -112,25 +112,20 @@ impl Brackets {
     }
 
     /// Whether both factors round a value alike.
-    pub(in crate::simulate) fn is_certain(
-        &self,
-        feature: usize,
-        x: f32,
-        arithmetic: Arithmetic,
-    ) -> bool {
+    pub(super) fn is_certain(&self, feature: usize, x: f32, arithmetic: Arithmetic) -> bool {
         let (below, above) = (self.below[feature], self.above[feature]);
         arithmetic.round(x, below).to_bits() == arithmetic.round(x, above).to_bits()
     }
 
     /// The constants of the features from `first`, which must be padded to as many.
     #[inline(always)]
-    pub(in crate::simulate) fn tile(&self, first: usize) -> Constants<'_> {
+    pub(super) fn tile(&self, first: usize) -> FeatureConstants<'_> {
         let tiles = [&self.below, &self.above, &self.floor, &self.ceiling];
         let [below, above, floor, ceiling] = tiles.map(|constants| {
             let range = &constants[first..first + TILE];
             range.first_chunk().expect("as long as the range")
         });
-        Constants { below, above, floor, ceiling }
+        FeatureConstants { below, above, floor, ceiling }
     }
 }
 

@@ -1,24 +1,25 @@
 //! A neuron's table in the forms that kernels read.
 
 use crate::graph::lookup::Lookup;
+use crate::simulate::block::Column;
 
 /// Beyond this many changes of code, reading entry by entry is faster than comparing.
 const MAX_STEPS: usize = 16;
 
 /// A table of one neuron as a function of its sum, counted from the minimum.
 #[derive(Debug)]
-pub(in crate::simulate) struct Table {
+pub(super) struct Table {
     /// How to read it where a permute reads a whole table.
-    pub(in crate::simulate) permuted: Read,
+    pub(super) permuted: Read,
     /// How to read it where a shuffle reads 16 entries.
-    pub(in crate::simulate) shuffled: Read,
+    pub(super) shuffled: Read,
     /// How to read it elsewhere.
-    pub(in crate::simulate) compared: Read,
+    pub(super) compared: Read,
 }
 
 /// A way to read a table.
 #[derive(Debug, Clone)]
-pub(in crate::simulate) enum Read {
+pub(super) enum Read {
     /// The first code, and what is added to it, modulo 256, from where on.
     Steps(u8, Vec<Step>),
     /// `bytes[(sum + half) >> lsbs]`.
@@ -27,30 +28,44 @@ pub(in crate::simulate) enum Read {
     Entries,
 }
 
+impl Read {
+    /// The largest sum, of more than 8 bits, that a table of bytes holds; others have no such limit.
+    pub(super) fn last_sum(&self) -> u16 {
+        match self {
+            Self::Bytes(bytes) => {
+                let step = (1_u32 << bytes.lsbs) - 1;
+                let last = (u32::from(bytes.last) << bytes.lsbs) + step - u32::from(bytes.half);
+                u16::try_from(last).unwrap_or(u16::MAX)
+            }
+            Self::Steps(..) | Self::Entries => u16::MAX,
+        }
+    }
+}
+
 /// A change of code.
 #[derive(Debug, Clone, Copy)]
-pub(in crate::simulate) struct Step {
+pub(super) struct Step {
     /// The least sum after it; at least 1.
-    pub(in crate::simulate) at: u16,
+    pub(super) at: u16,
     /// The code after it minus the code before it, modulo 256.
-    pub(in crate::simulate) delta: u8,
+    pub(super) delta: u8,
 }
 
 /// A table of at most 256 entries. For a sum of 8 bits rounding is part of it, so nothing is shifted.
 #[derive(Debug, Clone)]
 #[repr(C, align(64))]
-pub(in crate::simulate) struct Bytes {
-    pub(in crate::simulate) entries: [u8; 256],
+pub(super) struct Bytes {
+    pub(super) entries: [u8; 256],
     /// The largest index.
-    pub(in crate::simulate) last: u8,
-    pub(in crate::simulate) half: u16,
-    pub(in crate::simulate) lsbs: u8,
+    pub(super) last: u8,
+    pub(super) half: u16,
+    pub(super) lsbs: u8,
 }
 
 impl Table {
     /// The table of a neuron whose sum, counted from its minimum, reaches `width`; none if it holds a
     /// code of more than 8 bits.
-    pub(in crate::simulate) fn new(lookup: &Lookup, neuron: usize, width: u64) -> Option<Self> {
+    pub(super) fn new(lookup: &Lookup, neuron: usize, width: u64) -> Option<Self> {
         let entries: Option<Vec<u8>> =
             lookup.table(neuron).iter().map(|&code| u8::try_from(code).ok()).collect();
         let entries = entries?;
@@ -100,5 +115,16 @@ impl Bytes {
         bytes.half = lookup.half() as u16;
         bytes.lsbs = lookup.lsbs();
         Some(bytes)
+    }
+}
+
+/// Reads the graph's own table; beyond its end, where noise or a row that doesn't count may lead, the
+/// last entry.
+pub(super) fn read_entries(lookup: &Lookup, neuron: usize, sums: &[u16], next: &mut Column) {
+    let table = lookup.table(neuron);
+    for (code, &sum) in next.0.iter_mut().zip(sums) {
+        let index = (u64::from(sum) + lookup.half()) >> lookup.lsbs();
+        let index = usize::try_from(index).unwrap_or(usize::MAX).min(table.len() - 1);
+        *code = table[index].to_le_bytes()[0];
     }
 }

@@ -4,13 +4,13 @@
 
 use std::arch::x86_64::*;
 
-use super::super::kernel::Sums;
-use super::super::program::Runs;
 use super::super::quantizer::{Arithmetic, BEYOND, MIDDLE, ROUNDING};
 use super::super::table::{Bytes, Read, Table};
 use super::emission;
 use super::vector::{MAX_ROWS, Vector};
+use crate::simulate::block::Sums;
 use crate::simulate::finish::Finish;
+use crate::simulate::outputs::Runs;
 
 /// 64 bytes; `VBMI` says whether byte permutes may be used.
 #[derive(Clone, Copy)]

@@ -5,9 +5,9 @@
 
 use std::arch::x86_64::*;
 
-use super::super::kernel::Sums;
-use super::super::program::{Run, Runs};
+use crate::simulate::block::Sums;
 use crate::simulate::finish::Finish;
+use crate::simulate::outputs::{Run, Runs};
 
 /// Runs whose constants stay in registers.
 const MAX_RUNS: usize = 5;

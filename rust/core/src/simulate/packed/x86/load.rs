@@ -3,10 +3,11 @@
 use std::arch::x86_64::{_MM_HINT_T0, _MM_HINT_T1, _mm_prefetch};
 use std::mem::MaybeUninit;
 
-use super::super::kernel::{Ahead, Column, Rows, TILE};
 use super::super::quantizer::Brackets;
 use super::vector::{MAX_ROWS, Vector, transpose};
 use crate::graph::input::Input;
+use crate::simulate::block::{Column, Rows, TILE};
+use crate::simulate::prefetch::Ahead;
 
 /// How the codes of a register are had. A closure would not be inlined, so not be fast.
 trait Load<V, T> {

@@ -14,25 +14,24 @@ use avx512::Zmm;
 use simd::Simd;
 use sse2::Xmm;
 
-use super::portable::Portable;
+use super::evaluation::{self, Scratch};
 use super::program::Program;
 use crate::error::InputError;
-use crate::simulate::dispatch::Job;
 use crate::simulate::finish::Finish;
-use crate::simulate::packed::{self, Scratch};
+use crate::simulate::job::Job;
 use crate::simulate::path::Path;
 use crate::simulate::source::Source;
 
-/// Evaluates on `path`, or in plain loops where the processor lacks its instructions.
-pub(in crate::simulate) fn evaluate<S: Source, F: Finish>(
+/// Evaluates on `path`, if it is one of these and the processor has its instructions.
+pub(super) fn evaluate<S: Source, F: Finish>(
     path: Path,
     job: Job<'_, S, F>,
     program: &Program,
     start: usize,
     out: &mut [F::Value],
     scratch: &mut Scratch,
-) -> Result<(), InputError> {
-    match path {
+) -> Option<Result<(), InputError>> {
+    Some(match path {
         // SAFETY: the processor has the instructions that the function enables.
         Path::Sse2 => unsafe { sse2(job, program, start, out, scratch) },
         // SAFETY: as above.
@@ -43,8 +42,8 @@ pub(in crate::simulate) fn evaluate<S: Source, F: Finish>(
         Path::Avx512Vbmi if path.is_available() => unsafe {
             avx512_vbmi(job, program, start, out, scratch)
         },
-        _ => packed::evaluate(Portable, job, program, start, out, scratch),
-    }
+        _ => return None,
+    })
 }
 
 /// All that is called here is inlined, so that it is compiled for the same instructions.
@@ -60,7 +59,7 @@ macro_rules! evaluate_with {
         ) -> Result<(), InputError> {
             // SAFETY: this function has the vector's instructions.
             let kernel = unsafe { Simd::<$vector>::new() };
-            packed::evaluate(kernel, job, program, start, out, scratch)
+            evaluation::evaluate(kernel, job, program, start, out, scratch)
         }
     };
 }

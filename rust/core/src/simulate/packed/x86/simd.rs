@@ -3,18 +3,18 @@
 use std::arch::x86_64::{_MM_HINT_T1, _mm_prefetch};
 use std::marker::PhantomData;
 
-use super::super::kernel::{
-    Ahead, BLOCK, Column, HiddenLayer, Kernel, Planes, Rows, Shift, Sums, Tile,
-};
-use super::super::portable::{last_sum, read_entries};
-use super::super::program::{Layer, Runs, Term};
+use super::super::kernel::{HiddenLayer, Kernel};
+use super::super::program::{Layer, Term};
 use super::super::quantizer::{Arithmetic, Brackets};
-use super::super::table::Read;
+use super::super::table::{Read, read_entries};
 use super::load;
 use super::read::{low_bytes, read_bytes, read_steps, read_wide_bytes, read_wide_steps};
 use super::vector::{Vector, transpose};
 use crate::graph::input::Input;
+use crate::simulate::block::{BLOCK, Column, Planes, Rows, Shift, Sums, Tile};
 use crate::simulate::finish::Finish;
+use crate::simulate::outputs::Runs;
+use crate::simulate::prefetch::Ahead;
 
 /// Registers of codes that a weight is multiplied with at a time.
 const REGISTERS: usize = 4;
@@ -286,7 +286,7 @@ impl Part<'_> {
     ) {
         // SAFETY: the caller's.
         unsafe {
-            let (low, last) = (V::words(255), V::words(last_sum(read)));
+            let (low, last) = (V::words(255), V::words(read.last_sum()));
             // What is above the last sum is taken away again.
             let shifted = |sum: V, up: V, down: V| {
                 let sum = sum.add_words(up).subtract_words(down);

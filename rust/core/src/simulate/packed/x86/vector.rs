@@ -1,10 +1,10 @@
 //! The vector operations that the kernel is written in.
 
-use super::super::kernel::Sums;
-use super::super::program::Runs;
 use super::super::quantizer::Arithmetic;
 use super::super::table::{Bytes, Read, Table};
+use crate::simulate::block::Sums;
 use crate::simulate::finish::Finish;
+use crate::simulate::outputs::Runs;
 
 /// Lanes of four rows at most share a register.
 pub(super) const MAX_ROWS: usize = 4;
