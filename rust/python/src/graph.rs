@@ -178,7 +178,7 @@ impl PyIntegerGraph {
     ///     Threads to use, at least 1; None takes as many as there are cores and enough rows for.
     /// path : str or None, default=None
     ///     How to compute; every way gives the same. None takes the fastest; ``"rows"``, ``"lanes"``,
-    ///     ``"portable"``, ``"sse2"``, ``"avx2"``, ``"avx512"`` and ``"avx512vbmi"`` are for tests and
+    ///     ``"portable"``, ``"avx2"``, ``"avx512"`` and ``"avx512vbmi"`` are for tests and
     ///     measurements. One that the machine lacks, or that can't hold the graph's integers, gives
     ///     way to one that can.
     ///
@@ -256,7 +256,7 @@ impl PyIntegerGraph {
     ///     Threads to use, at least 1; None takes as many as there are cores and enough rows for.
     /// path : str or None, default=None
     ///     How to compute; every way gives the same. None takes the fastest; ``"rows"``, ``"lanes"``,
-    ///     ``"portable"``, ``"sse2"``, ``"avx2"``, ``"avx512"`` and ``"avx512vbmi"`` are for tests and
+    ///     ``"portable"``, ``"avx2"``, ``"avx512"`` and ``"avx512vbmi"`` are for tests and
     ///     measurements. One that the machine lacks, or that can't hold the graph's integers, gives
     ///     way to one that can.
     ///

@@ -10,8 +10,6 @@ pub enum Path {
     Lanes,
     /// Blocks of rows, two sums to a 16-bit lane, in plain loops.
     Portable,
-    /// The same with SSE2, which every x86-64 has.
-    Sse2,
     /// The same with AVX2 and FMA.
     Avx2,
     /// The same with AVX-512 F, BW, DQ and VL.
@@ -22,23 +20,14 @@ pub enum Path {
 
 impl Path {
     /// Every path, the fastest for many rows last.
-    pub const ALL: [Self; 7] = [
-        Self::Rows,
-        Self::Lanes,
-        Self::Portable,
-        Self::Sse2,
-        Self::Avx2,
-        Self::Avx512,
-        Self::Avx512Vbmi,
-    ];
+    pub const ALL: [Self; 6] =
+        [Self::Rows, Self::Lanes, Self::Portable, Self::Avx2, Self::Avx512, Self::Avx512Vbmi];
 
     /// Whether this machine's processor has what the path needs.
     #[must_use]
     pub fn is_available(self) -> bool {
         match self {
             Self::Rows | Self::Lanes | Self::Portable => true,
-            #[cfg(target_arch = "x86_64")]
-            Self::Sse2 => true,
             #[cfg(target_arch = "x86_64")]
             Self::Avx2 => is_x86_feature_detected!("avx2") && is_x86_feature_detected!("fma"),
             #[cfg(target_arch = "x86_64")]

@@ -6,13 +6,11 @@ mod emission;
 mod load;
 mod read;
 mod simd;
-mod sse2;
 mod vector;
 
 use avx2::Ymm;
 use avx512::Zmm;
 use simd::Simd;
-use sse2::Xmm;
 
 use super::evaluation::{self, Scratch};
 use super::program::Program;
@@ -33,8 +31,6 @@ pub(super) fn evaluate<S: Source, F: Finish>(
 ) -> Option<Result<(), InputError>> {
     Some(match path {
         // SAFETY: the processor has the instructions that the function enables.
-        Path::Sse2 => unsafe { sse2(job, program, start, out, scratch) },
-        // SAFETY: as above.
         Path::Avx2 if path.is_available() => unsafe { avx2(job, program, start, out, scratch) },
         // SAFETY: as above.
         Path::Avx512 if path.is_available() => unsafe { avx512(job, program, start, out, scratch) },
@@ -64,7 +60,6 @@ macro_rules! evaluate_with {
     };
 }
 
-evaluate_with!(sse2, Xmm, "sse2");
 evaluate_with!(avx2, Ymm, "avx2,fma");
 evaluate_with!(avx512, Zmm<false>, "avx2,fma,avx512f,avx512bw,avx512dq,avx512vl");
 evaluate_with!(avx512_vbmi, Zmm<true>, "avx2,fma,avx512f,avx512bw,avx512dq,avx512vl,avx512vbmi");
