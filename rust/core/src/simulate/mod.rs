@@ -12,6 +12,8 @@
 mod block;
 mod dispatch;
 mod finish;
+#[cfg(target_arch = "x86_64")]
+mod instructions;
 mod job;
 mod lanes;
 mod noise;

@@ -1,5 +1,7 @@
 //! What is read next, fetched while the processor computes.
 
+#[cfg(target_arch = "x86_64")]
+use std::arch::x86_64::{_MM_HINT_T0, _MM_HINT_T1, _mm_prefetch};
 use std::ops::Range;
 
 /// Memory that will be read soon: it is idle while results are computed.
@@ -53,4 +55,22 @@ impl Ahead {
         let range = (part * each).min(lines)..((part + 1) * each).min(lines);
         range.map(move |line| self.first.wrapping_add(line * Self::LINE))
     }
+}
+
+/// Fetches the line at `address`, wherever that is, to the nearest cache.
+#[cfg(target_arch = "x86_64")]
+#[inline(always)]
+#[allow(unsafe_code, reason = "a hint to the processor")]
+pub(super) fn fetch_near(address: *const u8) {
+    // SAFETY: a hint, which any address may be given to.
+    unsafe { _mm_prefetch::<_MM_HINT_T0>(address.cast()) };
+}
+
+/// Fetches the line at `address`, wherever that is, to the second cache.
+#[cfg(target_arch = "x86_64")]
+#[inline(always)]
+#[allow(unsafe_code, reason = "a hint to the processor")]
+pub(super) fn fetch(address: *const u8) {
+    // SAFETY: a hint, which any address may be given to.
+    unsafe { _mm_prefetch::<_MM_HINT_T1>(address.cast()) };
 }

@@ -11,7 +11,6 @@ mod program;
 mod quantizer;
 mod table;
 #[cfg(target_arch = "x86_64")]
-#[allow(unsafe_code, reason = "vector instructions; every use says why it is sound")]
 mod x86;
 
 pub(super) use evaluation::Scratch;

@@ -4,6 +4,7 @@ mod avx2;
 mod avx512;
 mod emission;
 mod load;
+mod memory;
 mod read;
 mod simd;
 mod vector;
@@ -13,9 +14,11 @@ use avx512::Zmm;
 use simd::Simd;
 
 use super::evaluation::{self, Scratch};
+use super::kernel::Kernel;
 use super::program::Program;
 use crate::error::InputError;
 use crate::simulate::finish::Finish;
+use crate::simulate::instructions::{Avx2, Avx512, Avx512Vbmi, Task};
 use crate::simulate::job::Job;
 use crate::simulate::path::Path;
 use crate::simulate::source::Source;
@@ -29,37 +32,45 @@ pub(super) fn evaluate<S: Source, F: Finish>(
     out: &mut [F::Value],
     scratch: &mut Scratch,
 ) -> Option<Result<(), InputError>> {
-    Some(match path {
-        // SAFETY: the processor has the instructions that the function enables.
-        Path::Avx2 if path.is_available() => unsafe { avx2(job, program, start, out, scratch) },
-        // SAFETY: as above.
-        Path::Avx512 if path.is_available() => unsafe { avx512(job, program, start, out, scratch) },
-        // SAFETY: as above.
-        Path::Avx512Vbmi if path.is_available() => unsafe {
-            avx512_vbmi(job, program, start, out, scratch)
-        },
-        _ => return None,
-    })
-}
-
-/// All that is called here is inlined, so that it is compiled for the same instructions.
-macro_rules! evaluate_with {
-    ($name:ident, $vector:ty, $features:literal) => {
-        #[target_feature(enable = $features)]
-        fn $name<S: Source, F: Finish>(
-            job: Job<'_, S, F>,
-            program: &Program,
-            start: usize,
-            out: &mut [F::Value],
-            scratch: &mut Scratch,
-        ) -> Result<(), InputError> {
-            // SAFETY: this function has the vector's instructions.
-            let kernel = unsafe { Simd::<$vector>::new() };
-            evaluation::evaluate(kernel, job, program, start, out, scratch)
+    let rows = Rows { job, program, start, out, scratch };
+    match path {
+        Path::Avx2 => {
+            let proof = Avx2::detect()?;
+            Some(proof.run(Evaluation { kernel: Simd::<Ymm>::new(proof), rows }))
         }
-    };
+        Path::Avx512 => {
+            let proof = Avx512::detect()?;
+            Some(proof.run(Evaluation { kernel: Simd::<Zmm<false>>::new(proof), rows }))
+        }
+        Path::Avx512Vbmi => {
+            let proof = Avx512Vbmi::detect()?;
+            Some(proof.run(Evaluation { kernel: Simd::<Zmm<true>>::new(proof), rows }))
+        }
+        _ => None,
+    }
 }
 
-evaluate_with!(avx2, Ymm, "avx2,fma");
-evaluate_with!(avx512, Zmm<false>, "avx2,fma,avx512f,avx512bw,avx512dq,avx512vl");
-evaluate_with!(avx512_vbmi, Zmm<true>, "avx2,fma,avx512f,avx512bw,avx512dq,avx512vl,avx512vbmi");
+/// Rows to evaluate.
+struct Rows<'a, S, F: Finish> {
+    job: Job<'a, S, F>,
+    program: &'a Program,
+    start: usize,
+    out: &'a mut [F::Value],
+    scratch: &'a mut Scratch,
+}
+
+/// Their evaluation by a kernel, to be compiled for its instructions.
+struct Evaluation<'a, K, S, F: Finish> {
+    kernel: K,
+    rows: Rows<'a, S, F>,
+}
+
+impl<K: Kernel, S: Source, F: Finish> Task for Evaluation<'_, K, S, F> {
+    type Output = Result<(), InputError>;
+
+    #[inline(always)]
+    fn run(self) -> Self::Output {
+        let Rows { job, program, start, out, scratch } = self.rows;
+        evaluation::evaluate(self.kernel, job, program, start, out, scratch)
+    }
+}
