@@ -72,6 +72,14 @@ impl<'a, T: Copy + Default> Rows<'a, T> {
         self.values.len() / self.width
     }
 
+    /// Sixteen values of each row, from one column on.
+    #[inline(always)]
+    pub(super) fn beginning_at(self, first: usize) -> impl Iterator<Item = &'a [T; TILE]> {
+        let values =
+            move |row: &'a [T]| row[first..].first_chunk().expect("as many columns from the first");
+        self.values.chunks_exact(self.width).map(values)
+    }
+
     /// The rows of a block, widened with zeros to at least [`TILE`] columns in `padded`.
     #[inline(always)]
     pub(super) fn padded(self, padded: &'a mut Option<[[T; TILE]; BLOCK]>) -> Self {

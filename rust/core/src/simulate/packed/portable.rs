@@ -28,31 +28,22 @@ impl Kernel for Portable {
         _ahead: Ahead,
         columns: &mut [Column],
     ) -> bool {
-        let mut padded = None;
-        let Rows { values, width } = rows.padded(&mut padded);
-        let mut all_finite = true;
-        for (at, values) in values.chunks(TILE * width).enumerate() {
-            for column in (0..width).step_by(TILE) {
-                // The last columns are taken together with some before them, again.
-                let first = column.min(width - TILE);
-                let constants = brackets.tile(first);
-                let rows = || values.chunks_exact(width).map(|row| from(row, first));
-                let mut codes = [[0; TILE]; TILE];
-                let certain = if brackets.is_exact {
-                    quantize::<true>(rows(), &constants, &mut codes)
-                } else {
-                    quantize::<false>(rows(), &constants, &mut codes)
-                };
-                if !certain {
-                    for (values, codes) in rows().zip(&mut codes) {
-                        all_finite &= divide(values, first, input, brackets, codes);
-                    }
-                }
-                for (column, codes) in columns[first..].iter_mut().zip(transpose(codes)) {
-                    column.0.as_chunks_mut().0[at] = codes;
+        let (mut padded, mut all_finite) = (None, true);
+        fill(rows.padded(&mut padded), columns, |rows, first| {
+            let constants = brackets.tile(first);
+            let mut codes = [[0; TILE]; TILE];
+            let certain = if brackets.is_exact {
+                quantize::<true>(rows.beginning_at(first), &constants, &mut codes)
+            } else {
+                quantize::<false>(rows.beginning_at(first), &constants, &mut codes)
+            };
+            if !certain {
+                for (values, codes) in rows.beginning_at(first).zip(&mut codes) {
+                    all_finite &= divide(values, first, input, brackets, codes);
                 }
             }
-        }
+            codes
+        });
         all_finite
     }
 
@@ -63,14 +54,18 @@ impl Kernel for Portable {
         _ahead: Ahead,
         columns: &mut [Column],
     ) -> bool {
-        let mut highest = 0;
-        for (row, values) in rows.values.chunks_exact(rows.width).enumerate() {
-            for (column, &code) in columns.iter_mut().zip(values) {
-                highest = highest.max(code);
-                column.0[row] = code.to_le_bytes()[0].min(max);
+        let (mut padded, mut excess) = (None, [0; TILE]);
+        fill(rows.padded(&mut padded), columns, |rows, first| {
+            let mut tile = [[0; TILE]; TILE];
+            for (codes, values) in tile.iter_mut().zip(rows.beginning_at(first)) {
+                for at in 0..TILE {
+                    excess[at] |= values[at].saturating_sub(max.into());
+                    codes[at] = values[at].to_le_bytes()[0].min(max);
+                }
             }
-        }
-        highest <= max.into()
+            tile
+        });
+        excess == [0; TILE]
     }
 
     fn hidden(
@@ -154,9 +149,23 @@ impl Kernel for Portable {
     }
 }
 
-/// Sixteen values from one column on.
-fn from(row: &[f32], first: usize) -> &[f32; TILE] {
-    row[first..].first_chunk().expect("padded rows")
+/// Fills `columns`: `load` gives the codes of up to sixteen rows in sixteen columns from one on.
+#[inline(always)]
+fn fill<'a, T: Copy + Default>(
+    Rows { values, width }: Rows<'a, T>,
+    columns: &mut [Column],
+    mut load: impl FnMut(Rows<'a, T>, usize) -> [[u8; TILE]; TILE],
+) {
+    for (at, values) in values.chunks(TILE * width).enumerate() {
+        for column in (0..width).step_by(TILE) {
+            // The last columns are taken together with some before them, again.
+            let first = column.min(width - TILE);
+            let codes = transpose(load(Rows { values, width }, first));
+            for (column, codes) in columns[first..].iter_mut().zip(codes) {
+                column.0.as_chunks_mut().0[at] = codes;
+            }
+        }
+    }
 }
 
 /// Transposes by four perfect shuffles, each of which compilers know as instructions.
