@@ -83,13 +83,8 @@ impl Kernel for Portable {
                 for (start, terms) in layer.groups(neuron) {
                     low = bytes_of(&group_sums(codes, start, terms));
                 }
-                if let Some(Shift { up, down }) = shift {
-                    for (sum, (&up, &down)) in low.0.iter_mut().zip(up.0.iter().zip(&down.0)) {
-                        *sum = sum.saturating_add(up).saturating_sub(down);
-                    }
-                    if let Read::Bytes(bytes) = &table.compared {
-                        low.0.iter_mut().for_each(|sum| *sum = (*sum).min(bytes.last));
-                    }
+                if let Some(shift) = shift {
+                    shift_narrow(&mut low, shift, &table.compared);
                 }
                 match &table.compared {
                     Read::Steps(base, steps) => read_steps(&low, *base, steps, next),
@@ -105,11 +100,8 @@ impl Kernel for Portable {
                 }
             } else {
                 let mut wide = wide_sums(layer, neuron, codes);
-                if let Some(Shift { up, down }) = shift {
-                    let last = table.compared.last_sum();
-                    for (sum, (&up, &down)) in wide.iter_mut().zip(up.0.iter().zip(&down.0)) {
-                        *sum = sum.saturating_add(up.into()).saturating_sub(down.into()).min(last);
-                    }
+                if let Some(shift) = shift {
+                    shift_wide(&mut wide, shift, &table.compared);
                 }
                 match &table.compared {
                     Read::Steps(base, steps) => read_wide_steps(&wide, *base, steps, next),
@@ -290,6 +282,24 @@ fn wide_sums(layer: &Layer, neuron: usize, codes: &[Column]) -> [u16; BLOCK] {
         }
     }
     wide
+}
+
+/// Adds noise to sums of 8 bits; those that are read from a table of bytes stay within it.
+fn shift_narrow(sums: &mut Column, Shift { up, down }: &Shift, read: &Read) {
+    for (sum, (&up, &down)) in sums.0.iter_mut().zip(up.0.iter().zip(&down.0)) {
+        *sum = sum.saturating_add(up).saturating_sub(down);
+    }
+    if let Read::Bytes(bytes) = read {
+        sums.0.iter_mut().for_each(|sum| *sum = (*sum).min(bytes.last));
+    }
+}
+
+/// The same for sums of 16 bits.
+fn shift_wide(sums: &mut [u16; BLOCK], Shift { up, down }: &Shift, read: &Read) {
+    let last = read.last_sum();
+    for (sum, (&up, &down)) in sums.iter_mut().zip(up.0.iter().zip(&down.0)) {
+        *sum = sum.saturating_add(up.into()).saturating_sub(down.into()).min(last);
+    }
 }
 
 fn store_wide(wide: &[u16; BLOCK], neuron: usize, sums: &mut Planes) {

@@ -32,26 +32,26 @@ pub(super) fn evaluate<S: Source, F: Finish>(
     out: &mut [F::Value],
     scratch: &mut Scratch,
 ) -> Option<Result<(), InputError>> {
-    let rows = Rows { job, program, start, out, scratch };
+    let chunk = Chunk { job, program, start, out, scratch };
     match path {
         Path::Avx2 => {
             let proof = Avx2::detect()?;
-            Some(proof.run(Evaluation { kernel: Simd::<Ymm>::new(proof), rows }))
+            Some(proof.run(Evaluation { kernel: Simd::<Ymm>::new(proof), chunk }))
         }
         Path::Avx512 => {
             let proof = Avx512::detect()?;
-            Some(proof.run(Evaluation { kernel: Simd::<Zmm<false>>::new(proof), rows }))
+            Some(proof.run(Evaluation { kernel: Simd::<Zmm<false>>::new(proof), chunk }))
         }
         Path::Avx512Vbmi => {
             let proof = Avx512Vbmi::detect()?;
-            Some(proof.run(Evaluation { kernel: Simd::<Zmm<true>>::new(proof), rows }))
+            Some(proof.run(Evaluation { kernel: Simd::<Zmm<true>>::new(proof), chunk }))
         }
         _ => None,
     }
 }
 
-/// Rows to evaluate.
-struct Rows<'a, S, F: Finish> {
+/// The rows that a thread takes at a time.
+struct Chunk<'a, S, F: Finish> {
     job: Job<'a, S, F>,
     program: &'a Program,
     start: usize,
@@ -62,7 +62,7 @@ struct Rows<'a, S, F: Finish> {
 /// Their evaluation by a kernel, to be compiled for its instructions.
 struct Evaluation<'a, K, S, F: Finish> {
     kernel: K,
-    rows: Rows<'a, S, F>,
+    chunk: Chunk<'a, S, F>,
 }
 
 impl<K: Kernel, S: Source, F: Finish> Task for Evaluation<'_, K, S, F> {
@@ -70,7 +70,7 @@ impl<K: Kernel, S: Source, F: Finish> Task for Evaluation<'_, K, S, F> {
 
     #[inline(always)]
     fn run(self) -> Self::Output {
-        let Rows { job, program, start, out, scratch } = self.rows;
+        let Chunk { job, program, start, out, scratch } = self.chunk;
         evaluation::evaluate(self.kernel, job, program, start, out, scratch)
     }
 }
