@@ -100,7 +100,7 @@ impl Scratch {
             }
             if let Some((errors, block)) = noise {
                 let sum = |row: usize, neuron| {
-                    sum(layer, neuron, |column: usize| codes[column * BLOCK + row])
+                    sum::<false>(layer, neuron, |column: usize| codes[column * BLOCK + row])
                 };
                 errors.misread((block, index, rows), &layer.lookup, sum, |row, neuron, code| {
                     next[neuron * BLOCK + row] = code;

@@ -1,13 +1,13 @@
 //! Results of sums with byte permutes of AVX-512 VBMI, eight at a time in the order in which they are
 //! stored, across rows.
 
-#![allow(unsafe_code, reason = "results of either type are stored as bits")]
+#![allow(unsafe_code, reason = "every use says why it is sound")]
 #![allow(clippy::wildcard_imports, reason = "the intrinsics' names say where they are from")]
 
 use std::arch::x86_64::*;
 
 use super::memory::{load_512, store_512};
-use crate::simulate::block::Sums;
+use crate::simulate::block::{BLOCK, Sums, Tile};
 use crate::simulate::finish::Finish;
 use crate::simulate::outputs::{OutputGroup, Run, Runs};
 
@@ -74,11 +74,8 @@ impl Emission<'_> {
         let (zero, power) = (_mm512_setzero_si512(), _mm512_set1_pd(POWER));
         let (mut places, mut low) = ([zero; N], [zero; N]);
         let (mut low_steps, mut scale, mut offset) = ([power; N], [power; N], [power; N]);
-        let mut firsts = [0; N];
         for (at, run) in runs.iter().enumerate().take(N) {
-            // Known once, it need not be tested for every group.
             assert!(run.first + 4 <= self.rows, "a run's rows are in its group");
-            firsts[at] = run.first;
             let OutputGroup { low: lows, low_steps: steps, .. } = &run.group;
             places[at] = load_512(&run.places);
             low[at] = load_512(lows);
@@ -88,17 +85,22 @@ impl Emission<'_> {
         }
         let start = if F::REAL { _mm512_castpd_si512(power) } else { zero };
         let (low_rows, high_rows) = (self.sums.low, self.sums.high.unwrap_or(self.sums.low));
-        let rows = low_rows.0.chunks_exact(self.rows).zip(high_rows.0.chunks_exact(self.rows));
         let groups = out.as_chunks_mut::<8>().0.chunks_exact_mut(self.n_runs);
-        for ((low_rows, high_rows), out) in rows.zip(groups) {
+        for (group, out) in groups.enumerate().take(BLOCK / self.rows) {
             let out = &mut out[self.first..][..N];
-            for at in 0..N {
+            for (at, run) in runs.iter().enumerate().take(N) {
+                let four = |tile: &Tile| {
+                    let first = group * self.rows + run.first;
+                    // SAFETY: a run's rows are in its group, as tested above, and as many groups in a
+                    // tile. Tests here would take registers that constants are in.
+                    load_512::<[u8; 16], 4>(unsafe { &*tile.0.as_ptr().add(first).cast() })
+                };
                 let lowest = 0x0101_0101_0101_0101;
-                let sums = load_512(four(low_rows, firsts[at]));
+                let sums = four(low_rows);
                 let mut sum = _mm512_mask_permutexvar_epi8(start, lowest, places[at], sums);
                 if WIDE {
-                    let sums = load_512(four(high_rows, firsts[at]));
                     let places = _mm512_slli_epi64::<8>(places[at]);
+                    let sums = four(high_rows);
                     sum = _mm512_mask_permutexvar_epi8(sum, lowest << 1, places, sums);
                 }
                 let result = if F::REAL {
@@ -122,10 +124,4 @@ fn as_integers<F: Finish>(results: &mut [F::Value; 8]) -> &mut [i64; 8] {
     const { assert!(align_of::<F::Value>() == align_of::<i64>(), "which are as aligned") };
     // SAFETY: a result is an f64 if `F::REAL`, else an i64; any bits are one, and no reference is left.
     unsafe { &mut *std::ptr::from_mut(results).cast() }
-}
-
-/// Four rows from one on.
-#[inline(always)]
-fn four(rows: &[[u8; 16]], first: usize) -> &[[u8; 16]; 4] {
-    rows[first..].first_chunk().expect("rows of a group")
 }
