@@ -3,17 +3,6 @@
 //! Whoever holds such a proof may run what is compiled for its instructions; so what is made only
 //! from a proof, as a register is, can have safe operations.
 
-#![allow(unsafe_code, reason = "what is compiled for instructions runs only with their proof")]
-
-/// What can be compiled for other instructions than those of every processor.
-pub(super) trait Task {
-    /// What it gives.
-    type Output;
-
-    /// Does it; is to be inlined, with all that it calls, as it has the instructions only there.
-    fn run(self) -> Self::Output;
-}
-
 macro_rules! instruction_set {
     ($(#[$doc:meta])* $name:ident: $($feature:tt),+) => {
         $(#[$doc])*
@@ -25,16 +14,6 @@ macro_rules! instruction_set {
             pub(super) fn detect() -> Option<Self> {
                 let has_all = true $(&& is_x86_feature_detected!($feature))+;
                 has_all.then_some(Self(()))
-            }
-
-            /// Does `task` with these instructions.
-            pub(super) fn run<T: Task>(self, task: T) -> T::Output {
-                $(#[target_feature(enable = $feature)])+
-                fn with_instructions<T: Task>(task: T) -> T::Output {
-                    task.run()
-                }
-                // SAFETY: `self` is only made where the processor has the instructions.
-                unsafe { with_instructions(task) }
             }
         }
     };

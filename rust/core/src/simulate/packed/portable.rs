@@ -29,20 +29,18 @@ impl Kernel for Portable {
         columns: &mut [Column],
     ) -> bool {
         let (mut padded, mut all_finite) = (None, true);
-        fill(rows.padded(&mut padded), columns, |rows, first| {
+        fill(rows.padded(&mut padded), columns, |rows, first, codes| {
             let constants = brackets.tile(first);
-            let mut codes = [[0; TILE]; TILE];
             let certain = if brackets.is_exact {
-                quantize::<true>(rows.beginning_at(first), &constants, &mut codes)
+                quantize::<true>(rows.beginning_at(first), &constants, codes)
             } else {
-                quantize::<false>(rows.beginning_at(first), &constants, &mut codes)
+                quantize::<false>(rows.beginning_at(first), &constants, codes)
             };
             if !certain {
-                for (values, codes) in rows.beginning_at(first).zip(&mut codes) {
+                for (values, codes) in rows.beginning_at(first).zip(codes) {
                     all_finite &= divide(values, first, input, brackets, codes);
                 }
             }
-            codes
         });
         all_finite
     }
@@ -55,15 +53,13 @@ impl Kernel for Portable {
         columns: &mut [Column],
     ) -> bool {
         let (mut padded, mut excess) = (None, [0; TILE]);
-        fill(rows.padded(&mut padded), columns, |rows, first| {
-            let mut tile = [[0; TILE]; TILE];
-            for (codes, values) in tile.iter_mut().zip(rows.beginning_at(first)) {
+        fill(rows.padded(&mut padded), columns, |rows, first, codes| {
+            for (codes, values) in codes.iter_mut().zip(rows.beginning_at(first)) {
                 for at in 0..TILE {
                     excess[at] |= values[at].saturating_sub(max.into());
                     codes[at] = values[at].to_le_bytes()[0].min(max);
                 }
             }
-            tile
         });
         excess == [0; TILE]
     }
@@ -141,19 +137,21 @@ impl Kernel for Portable {
     }
 }
 
-/// Fills `columns`: `load` gives the codes of up to sixteen rows in sixteen columns from one on.
+/// Fills `columns`: `load` puts the codes of up to sixteen rows, in sixteen columns from one on, where
+/// zeros are.
 #[inline(always)]
 fn fill<'a, T: Copy + Default>(
     Rows { values, width }: Rows<'a, T>,
     columns: &mut [Column],
-    mut load: impl FnMut(Rows<'a, T>, usize) -> [[u8; TILE]; TILE],
+    mut load: impl FnMut(Rows<'a, T>, usize, &mut [[u8; TILE]; TILE]),
 ) {
     for (at, values) in values.chunks(TILE * width).enumerate() {
         for column in (0..width).step_by(TILE) {
             // The last columns are taken together with some before them, again.
             let first = column.min(width - TILE);
-            let codes = transpose(load(Rows { values, width }, first));
-            for (column, codes) in columns[first..].iter_mut().zip(codes) {
+            let mut codes = [[0; TILE]; TILE];
+            load(Rows { values, width }, first, &mut codes);
+            for (column, codes) in columns[first..].iter_mut().zip(transpose(codes)) {
                 column.0.as_chunks_mut().0[at] = codes;
             }
         }

@@ -85,6 +85,8 @@ impl Emission<'_> {
         }
         let start = if F::REAL { _mm512_castpd_si512(power) } else { zero };
         let (low_rows, high_rows) = (self.sums.low, self.sums.high.unwrap_or(self.sums.low));
+        // Known once, it need not be tested for every group.
+        assert!(N <= self.n_runs && self.first <= self.n_runs - N, "runs are of a group");
         let groups = out.as_chunks_mut::<8>().0.chunks_exact_mut(self.n_runs);
         for (group, out) in groups.enumerate().take(BLOCK / self.rows) {
             let out = &mut out[self.first..][..N];

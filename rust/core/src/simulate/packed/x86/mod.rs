@@ -1,5 +1,7 @@
 //! The packed kernel in vector instructions of x86-64.
 
+#![allow(unsafe_code, reason = "what needs instructions is called where they are proven")]
+
 mod avx2;
 mod avx512;
 mod emission;
@@ -14,11 +16,10 @@ use avx512::Zmm;
 use simd::Simd;
 
 use super::evaluation::{self, Scratch};
-use super::kernel::Kernel;
 use super::program::Program;
 use crate::error::InputError;
 use crate::simulate::finish::Finish;
-use crate::simulate::instructions::{Avx2, Avx512, Avx512Vbmi, Task};
+use crate::simulate::instructions::{Avx2, Avx512, Avx512Vbmi};
 use crate::simulate::job::Job;
 use crate::simulate::path::Path;
 use crate::simulate::source::Source;
@@ -32,45 +33,48 @@ pub(super) fn evaluate<S: Source, F: Finish>(
     out: &mut [F::Value],
     scratch: &mut Scratch,
 ) -> Option<Result<(), InputError>> {
-    let chunk = Chunk { job, program, start, out, scratch };
-    match path {
-        Path::Avx2 => {
-            let proof = Avx2::detect()?;
-            Some(proof.run(Evaluation { kernel: Simd::<Ymm>::new(proof), chunk }))
+    Some(match path {
+        Path::Avx2 => avx2(Avx2::detect()?, job, program, start, out, scratch),
+        Path::Avx512 => avx512(Avx512::detect()?, job, program, start, out, scratch),
+        Path::Avx512Vbmi => avx512_vbmi(Avx512Vbmi::detect()?, job, program, start, out, scratch),
+        _ => return None,
+    })
+}
+
+/// All that is called here is inlined, so that it is compiled for the same instructions. What is passed
+/// is known not to overlap only if it isn't passed within something else.
+macro_rules! evaluate_with {
+    ($name:ident, $proof:ty, $vector:ty, $features:literal) => {
+        fn $name<S: Source, F: Finish>(
+            proof: $proof,
+            job: Job<'_, S, F>,
+            program: &Program,
+            start: usize,
+            out: &mut [F::Value],
+            scratch: &mut Scratch,
+        ) -> Result<(), InputError> {
+            #[target_feature(enable = $features)]
+            fn with_instructions<S: Source, F: Finish>(
+                proof: $proof,
+                job: Job<'_, S, F>,
+                program: &Program,
+                start: usize,
+                out: &mut [F::Value],
+                scratch: &mut Scratch,
+            ) -> Result<(), InputError> {
+                evaluation::evaluate(Simd::<$vector>::new(proof), job, program, start, out, scratch)
+            }
+            // SAFETY: the proof is of the instructions that the function needs.
+            unsafe { with_instructions(proof, job, program, start, out, scratch) }
         }
-        Path::Avx512 => {
-            let proof = Avx512::detect()?;
-            Some(proof.run(Evaluation { kernel: Simd::<Zmm<false>>::new(proof), chunk }))
-        }
-        Path::Avx512Vbmi => {
-            let proof = Avx512Vbmi::detect()?;
-            Some(proof.run(Evaluation { kernel: Simd::<Zmm<true>>::new(proof), chunk }))
-        }
-        _ => None,
-    }
+    };
 }
 
-/// The rows that a thread takes at a time.
-struct Chunk<'a, S, F: Finish> {
-    job: Job<'a, S, F>,
-    program: &'a Program,
-    start: usize,
-    out: &'a mut [F::Value],
-    scratch: &'a mut Scratch,
-}
-
-/// Their evaluation by a kernel, to be compiled for its instructions.
-struct Evaluation<'a, K, S, F: Finish> {
-    kernel: K,
-    chunk: Chunk<'a, S, F>,
-}
-
-impl<K: Kernel, S: Source, F: Finish> Task for Evaluation<'_, K, S, F> {
-    type Output = Result<(), InputError>;
-
-    #[inline(always)]
-    fn run(self) -> Self::Output {
-        let Chunk { job, program, start, out, scratch } = self.chunk;
-        evaluation::evaluate(self.kernel, job, program, start, out, scratch)
-    }
-}
+evaluate_with!(avx2, Avx2, Ymm, "avx2,fma");
+evaluate_with!(avx512, Avx512, Zmm<false>, "avx2,fma,avx512f,avx512bw,avx512dq,avx512vl");
+evaluate_with!(
+    avx512_vbmi,
+    Avx512Vbmi,
+    Zmm<true>,
+    "avx2,fma,avx512f,avx512bw,avx512dq,avx512vl,avx512vbmi"
+);
