@@ -181,3 +181,21 @@ fn single_precision_is_widened_before_it_is_divided() {
     simulator.quantize_into(&[0.1_f64 - 1e-12], &mut code, None).unwrap();
     assert_eq!(code, [1]);
 }
+
+#[test]
+fn clones_of_a_simulator_give_the_same_in_any_thread() {
+    let simulator = Simulator::new(one_neuron(Input::new(vec![0.5; 3], vec![0; 3], 4).unwrap()));
+    let run = |simulator: &Simulator| {
+        let (codes, mut out) = (vec![7; 3 * 300], vec![0; 300]);
+        simulator.simulate_into(&codes, &mut out, Options::default()).unwrap();
+        out
+    };
+    let threads = [0; 4].map(|_| {
+        let clone = simulator.clone();
+        std::thread::spawn(move || run(&clone))
+    });
+    for thread in threads {
+        assert_eq!(thread.join().unwrap(), vec![21; 300]);
+    }
+    assert_eq!(run(&simulator), vec![21; 300]);
+}

@@ -4,6 +4,10 @@
 //! among threads and chooses a way for them. Most graphs go through the `packed` kernels, wider ones
 //! through `lanes`, a few rows through `rows`.
 
+#![cfg_attr(
+    not(target_arch = "x86_64"),
+    allow(dead_code, unused_variables, reason = "some is for vector instructions alone")
+)]
 #![allow(
     clippy::inline_always,
     reason = "what a kernel calls is compiled for its instructions only where it is inlined"

@@ -32,7 +32,7 @@ pub(super) trait Kernel: Copy {
     /// How it quantizes.
     const ARITHMETIC: Arithmetic;
 
-    /// Quantizes `rows`, at most [`BLOCK`]; false if a value is not finite, whose code is then wrong
+    /// Quantizes `rows`, at most a block; false if a value is not finite, whose code is then wrong
     /// but in range. What is `ahead` may be fetched meanwhile.
     fn load_reals(
         self,
@@ -43,7 +43,7 @@ pub(super) trait Kernel: Copy {
         columns: &mut [Column],
     ) -> bool;
 
-    /// Takes `rows`, at most [`BLOCK`], as codes; false if one is above `max`, whose code is then
+    /// Takes `rows`, at most a block, as codes; false if one is above `max`, whose code is then
     /// wrong but in range. What is `ahead` may be fetched meanwhile.
     fn load_codes(self, rows: Rows<'_, u16>, max: u8, ahead: Ahead, columns: &mut [Column])
     -> bool;
