@@ -26,10 +26,11 @@ pub(super) fn emit<F: Finish>(
     sums: Sums<'_>,
     out: &mut [F::Value],
 ) -> usize {
-    let groups = out.len() / (8 * runs.len());
-    let each = runs.len().div_ceil(runs.len().div_ceil(MAX_RUNS));
+    let (n_runs, out) = (runs.len(), out.as_chunks_mut().0);
+    let groups = out.len() / n_runs;
+    let each = n_runs.div_ceil(n_runs.div_ceil(MAX_RUNS));
     for (pass, part) in runs.chunks(each).enumerate() {
-        let emission = Emission { sums, rows: *rows, first: each * pass, n_runs: runs.len() };
+        let emission = Emission { sums, rows: *rows, groups, first: each * pass, n_runs };
         match part.len() {
             1 => emission.emit::<F, 1>(part, out),
             2 => emission.emit::<F, 2>(part, out),
@@ -46,6 +47,7 @@ struct Emission<'a> {
     sums: Sums<'a>,
     /// Rows of a group.
     rows: usize,
+    groups: usize,
     /// The first run of a group that is made, of so many.
     first: usize,
     n_runs: usize,
@@ -55,7 +57,8 @@ impl Emission<'_> {
     /// Makes the first `N` of `runs` for each group.
     #[inline]
     #[target_feature(enable = "avx512bw,avx512vbmi")]
-    fn emit<F: Finish, const N: usize>(&self, runs: &[Run], out: &mut [F::Value]) {
+    fn emit<F: Finish, const N: usize>(&self, runs: &[Run], out: &mut [[F::Value; 8]]) {
+        let runs = runs.first_chunk().expect("as many runs");
         // One loop for both would test which it is at each step.
         match self.sums.high {
             None => self.emit_as::<F, N, false>(runs, out),
@@ -68,13 +71,13 @@ impl Emission<'_> {
     #[target_feature(enable = "avx512bw,avx512vbmi")]
     fn emit_as<F: Finish, const N: usize, const WIDE: bool>(
         &self,
-        runs: &[Run],
-        out: &mut [F::Value],
+        runs: &[Run; N],
+        out: &mut [[F::Value; 8]],
     ) {
         let (zero, power) = (_mm512_setzero_si512(), _mm512_set1_pd(POWER));
         let (mut places, mut low) = ([zero; N], [zero; N]);
         let (mut low_steps, mut scale, mut offset) = ([power; N], [power; N], [power; N]);
-        for (at, run) in runs.iter().enumerate().take(N) {
+        for (at, run) in runs.iter().enumerate() {
             assert!(run.first + 4 <= self.rows, "a run's rows are in its group");
             let OutputGroup { low: lows, low_steps: steps, .. } = &run.group;
             places[at] = load_512(&run.places);
@@ -85,16 +88,18 @@ impl Emission<'_> {
         }
         let start = if F::REAL { _mm512_castpd_si512(power) } else { zero };
         let (low_rows, high_rows) = (self.sums.low, self.sums.high.unwrap_or(self.sums.low));
-        // Known once, it need not be tested for every group.
-        assert!(N <= self.n_runs && self.first <= self.n_runs - N, "runs are of a group");
-        let groups = out.as_chunks_mut::<8>().0.chunks_exact_mut(self.n_runs);
-        for (group, out) in groups.enumerate().take(BLOCK / self.rows) {
-            let out = &mut out[self.first..][..N];
-            for (at, run) in runs.iter().enumerate().take(N) {
+        // Tests in the loop would take registers that constants are in.
+        assert!(self.groups * self.rows <= BLOCK, "groups are within a tile");
+        assert!(self.groups * self.n_runs <= out.len(), "results are within those asked for");
+        assert!(self.first + N <= self.n_runs, "runs are within a group");
+        for group in 0..self.groups {
+            let first = group * self.n_runs + self.first;
+            // SAFETY: these runs' results are within a group, and so many groups within `out`.
+            let out: &mut [[F::Value; 8]; N] = unsafe { &mut *out.as_mut_ptr().add(first).cast() };
+            for (at, run) in runs.iter().enumerate() {
                 let four = |tile: &Tile| {
                     let first = group * self.rows + run.first;
-                    // SAFETY: a run's rows are in its group, as tested above, and as many groups in a
-                    // tile. Tests here would take registers that constants are in.
+                    // SAFETY: a run's rows are within its group, and so many groups within a tile.
                     load_512::<[u8; 16], 4>(unsafe { &*tile.0.as_ptr().add(first).cast() })
                 };
                 let lowest = 0x0101_0101_0101_0101;
