@@ -99,7 +99,7 @@ def test_threads_do_not_change_results(n_threads):
 
 
 @pytest.mark.parametrize(
-    "path", ["rows", "lanes", "portable", "sse2", "avx2", "avx512", "avx512vbmi", None]
+    "path", ["rows", "lanes", "portable", "avx2", "avx512", "avx512vbmi", None]
 )
 def test_every_path_gives_the_same(path):
     features = np.tile(X, (6, 1))

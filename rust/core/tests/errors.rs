@@ -5,9 +5,9 @@ mod common;
 use cipherfit_core::error::{
     Error, GraphDefect, InputError, Limit, ParameterError, SerializationError,
 };
-use cipherfit_core::ops::MAX_WEIGHTS;
-use cipherfit_core::prune::{MaskRequest, accumulator_mask};
-use cipherfit_core::simulate::{Noise, Options};
+use cipherfit_core::graph::linear::MAX_WEIGHTS;
+use cipherfit_core::simulate::{Noise, Options, Simulator};
+use cipherfit_core::training::mask::{MaskRequest, accumulator_mask};
 use cipherfit_core::{Input, IntegerGraph, LayerSpec, Linear, LookupSpec, Output};
 
 /// The variant's name. The match has no wildcard: a new variant must be added here, so to
@@ -196,10 +196,13 @@ fn proof_rows() -> Vec<Row> {
 
 fn input_rows() -> Vec<Row> {
     let simulate = |codes: &[u16], out: &mut [i64]| {
-        valid().simulate_into(codes, out, Options::default()).unwrap_err().into()
+        Simulator::new(valid()).simulate_into(codes, out, Options::default()).unwrap_err().into()
     };
-    let not_finite =
-        valid().run_into(&[0.0, 0.0, 0.0, f64::NAN], &mut [0.0; 2], Options::default());
+    let not_finite = Simulator::new(valid()).run_into(
+        &[0.0, 0.0, 0.0, f64::NAN],
+        &mut [0.0; 2],
+        Options::default(),
+    );
     let narrowed = input().codes_from(&[0, 1, -1]).unwrap_err().into();
     vec![
         ("Input::Shape", simulate(&[0; 3], &mut []), "codes must have shape (n, 2), got 3 values"),

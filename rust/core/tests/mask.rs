@@ -4,7 +4,7 @@ mod common;
 
 use std::cmp::Reverse;
 
-use cipherfit_core::prune::{MaskRequest, accumulator_mask};
+use cipherfit_core::training::mask::{MaskRequest, accumulator_mask};
 use common::random::{SplitMix, cases};
 use proptest::prelude::*;
 

@@ -3,7 +3,7 @@
 mod common;
 
 use cipherfit_core::BitWidth;
-use cipherfit_core::bounds::Interval;
+use cipherfit_core::graph::interval::Interval;
 use common::NaiveGraph;
 use common::random::{cases, recipes, small_recipes};
 use proptest::prelude::*;

@@ -4,7 +4,7 @@ mod common;
 
 use cipherfit_core::Input;
 use cipherfit_core::error::InputError;
-use cipherfit_core::simulate::Options;
+use cipherfit_core::simulate::{Options, Simulator};
 use common::random::{Recipe, cases, packed_recipes, recipes};
 use common::{paths, simulate, simulate_on};
 use proptest::prelude::*;
@@ -38,20 +38,20 @@ proptest! {
         rows in prop::sample::select(&BATCHES[..9]),
         threads in 1..=3_usize,
     ) {
-        let graph = recipe.graph().build();
+        let simulator = Simulator::new(recipe.graph().build());
         // Half steps around code 0 and beyond both ends.
         let x: Vec<f32> =
             recipe.codes(rows).iter().map(|&code| f32::from(code).mul_add(0.375, -2.0)).collect();
         let threads = threads.try_into().ok();
         let mut codes = vec![0; x.len()];
-        graph.quantize_into(&x, &mut codes, threads).unwrap();
-        let accumulators = simulate(&graph, &codes, None, 1);
+        simulator.quantize_into(&x, &mut codes, threads).unwrap();
+        let accumulators = simulate(simulator.graph(), &codes, None, 1);
         let mut values = vec![0.0; accumulators.len()];
-        graph.dequantize_into(&accumulators, &mut values).unwrap();
+        simulator.dequantize_into(&accumulators, &mut values).unwrap();
         for path in paths() {
             let options = Options { noise: None, n_threads: threads, path };
             let mut fused = vec![0.0; accumulators.len()];
-            graph.run_into(&x, &mut fused, options).unwrap();
+            simulator.run_into(&x, &mut fused, options).unwrap();
             prop_assert_eq!(&fused, &values, "{:?}", path);
         }
     }
@@ -66,7 +66,7 @@ proptest! {
         n_features in 1..40_usize,
     ) {
         let input = Input::new(vec![scale; n_features], vec![zero_point; n_features], n_bits);
-        let graph = identity(input.unwrap());
+        let simulator = Simulator::new(identity(input.unwrap()));
         let mut x: Vec<f32> = (0..=1 << n_bits).flat_map(|code| {
             #[expect(clippy::cast_possible_truncation, clippy::cast_precision_loss, reason = "near")]
             let tie = ((code - zero_point) as f64 * scale - scale / 2.0) as f32;
@@ -80,12 +80,12 @@ proptest! {
         x.retain(|x| x.is_finite());
         x.resize(x.len().next_multiple_of(n_features), 0.5);
         let mut codes = vec![0; x.len()];
-        graph.quantize_into(&x, &mut codes, None).unwrap();
+        simulator.quantize_into(&x, &mut codes, None).unwrap();
         let expected: Vec<f64> = codes.iter().map(|&code| code.into()).collect();
         for path in paths() {
             let mut values = vec![0.0; x.len()];
             let options = Options { path, ..Options::default() };
-            graph.run_into(&x, &mut values, options).unwrap();
+            simulator.run_into(&x, &mut values, options).unwrap();
             prop_assert_eq!(&values, &expected, "{:?}", path);
         }
     }
@@ -103,9 +103,9 @@ proptest! {
     ) {
         let n = x.len();
         let input = Input::new(vec![scale; n], vec![zero_point; n], n_bits).unwrap();
-        let graph = one_neuron(input);
+        let simulator = Simulator::new(one_neuron(input));
         let mut codes = vec![0; n];
-        graph.quantize_into(&x, &mut codes, None).unwrap();
+        simulator.quantize_into(&x, &mut codes, None).unwrap();
         for (&x, &code) in x.iter().zip(&codes) {
             #[expect(clippy::cast_precision_loss, reason = "2^50 is exact")]
             let shifted = (x / scale).round_ties_even() + zero_point as f64;
@@ -150,7 +150,7 @@ fn one_neuron(input: Input) -> cipherfit_core::IntegerGraph {
 
 #[test]
 fn the_first_bad_value_is_named_whatever_the_threads() {
-    let graph = one_neuron(Input::new(vec![1.0; 3], vec![0; 3], 4).unwrap());
+    let simulator = Simulator::new(one_neuron(Input::new(vec![1.0; 3], vec![0; 3], 4).unwrap()));
     let mut codes = vec![0_u16; 3 * 5000];
     let mut x = vec![0.0_f32; 3 * 5000];
     for row in [4999, 2222, 1001] {
@@ -160,23 +160,42 @@ fn the_first_bad_value_is_named_whatever_the_threads() {
     for (path, threads) in paths().into_iter().flat_map(|path| (1..=4).map(move |n| (path, n))) {
         let n_threads = threads.try_into().ok();
         let options = Options { noise: None, n_threads, path };
-        let error = graph.simulate_into(&codes, &mut vec![0; 5000], options).unwrap_err();
+        let error = simulator.simulate_into(&codes, &mut vec![0; 5000], options).unwrap_err();
         let expected = InputError::CodeOutOfRange { row: 1001, column: 1, value: 16, max: 15 };
         assert_eq!(error, expected);
         let value = f64::NEG_INFINITY;
         let expected = InputError::NotFinite { name: "X", row: 1001, column: 2, value };
-        assert_eq!(graph.run_into(&x, &mut vec![0.0; 5000], options), Err(expected.clone()));
-        assert_eq!(graph.quantize_into(&x, &mut vec![0; 15000], n_threads), Err(expected));
+        assert_eq!(simulator.run_into(&x, &mut vec![0.0; 5000], options), Err(expected.clone()));
+        assert_eq!(simulator.quantize_into(&x, &mut vec![0; 15000], n_threads), Err(expected));
     }
 }
 
 #[test]
 fn single_precision_is_widened_before_it_is_divided() {
     // 0.1 as f32 is above 0.1, so with scale 0.1 / 1.5 the quotient is above a half step.
-    let graph = one_neuron(Input::new(vec![0.1_f64 / 1.5], vec![0], 4).unwrap());
+    let simulator =
+        Simulator::new(one_neuron(Input::new(vec![0.1_f64 / 1.5], vec![0], 4).unwrap()));
     let mut code = [0];
-    graph.quantize_into(&[0.1_f32], &mut code, None).unwrap();
+    simulator.quantize_into(&[0.1_f32], &mut code, None).unwrap();
     assert_eq!(code, [2]);
-    graph.quantize_into(&[0.1_f64 - 1e-12], &mut code, None).unwrap();
+    simulator.quantize_into(&[0.1_f64 - 1e-12], &mut code, None).unwrap();
     assert_eq!(code, [1]);
+}
+
+#[test]
+fn clones_of_a_simulator_give_the_same_in_any_thread() {
+    let simulator = Simulator::new(one_neuron(Input::new(vec![0.5; 3], vec![0; 3], 4).unwrap()));
+    let run = |simulator: &Simulator| {
+        let (codes, mut out) = (vec![7; 3 * 300], vec![0; 300]);
+        simulator.simulate_into(&codes, &mut out, Options::default()).unwrap();
+        out
+    };
+    let threads = [0; 4].map(|_| {
+        let clone = simulator.clone();
+        std::thread::spawn(move || run(&clone))
+    });
+    for thread in threads {
+        assert_eq!(thread.join().unwrap(), vec![21; 300]);
+    }
+    assert_eq!(run(&simulator), vec![21; 300]);
 }

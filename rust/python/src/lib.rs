@@ -12,7 +12,7 @@ mod graph;
 mod layers;
 mod mask;
 mod options;
-mod qat;
+mod quantize;
 
 /// Integer graphs: what cipherfit computes, proves and simulates, in Rust.
 #[pyo3::pymodule]
@@ -24,5 +24,5 @@ mod _core {
     #[pymodule_export]
     use super::mask::accumulator_mask;
     #[pymodule_export]
-    use super::qat::{PyWeightQuantizer, activation_codes, activation_gradients};
+    use super::quantize::{PyWeightQuantizer, activation_codes, activation_gradients};
 }

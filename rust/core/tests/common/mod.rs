@@ -4,7 +4,7 @@
 
 pub mod random;
 
-use cipherfit_core::simulate::{Noise, Options, Path};
+use cipherfit_core::simulate::{Noise, Options, Path, Simulator};
 use cipherfit_core::{Input, IntegerGraph, LayerSpec, Linear, LookupSpec, Output};
 
 #[derive(Debug, Clone)]
@@ -121,7 +121,7 @@ pub fn simulate_on(
 ) -> Vec<i64> {
     let mut out = vec![0; codes.len() / graph.n_features() * graph.n_outputs()];
     let options = Options { noise, n_threads: n_threads.try_into().ok(), path };
-    graph.simulate_into(codes, &mut out, options).unwrap();
+    Simulator::new(graph.clone()).simulate_into(codes, &mut out, options).unwrap();
     out
 }
 

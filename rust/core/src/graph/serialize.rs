@@ -5,15 +5,18 @@
 //! backed by bytes. Equal graphs give equal bytes, so the digest is taken from them.
 
 use std::fmt::Write as _;
+use std::sync::Arc;
 
 use serde::{Deserialize, Serialize};
 use sha2::{Digest as _, Sha256};
 
+use super::IntegerGraph;
+use super::input::Input;
+use super::layer::LayerSpec;
+use super::linear::Linear;
+use super::lookup::{Lookup, LookupSpec};
+use super::output::Output;
 use crate::error::{Error, Part, SerializationError};
-use crate::graph::IntegerGraph;
-use crate::input::Input;
-use crate::ops::{LayerSpec, Linear, Lookup, LookupSpec};
-use crate::output::Output;
 
 const MAGIC: &str = "cipherfit-graph\n";
 const VERSION: u16 = 1;
@@ -44,6 +47,12 @@ struct StoredLookup {
 }
 
 impl IntegerGraph {
+    /// SHA-256, in hexadecimal, of [`IntegerGraph::to_bytes`]; computed once.
+    #[must_use]
+    pub fn digest(&self) -> &str {
+        self.parts.digest.get_or_init(|| hexadecimal(&Sha256::digest(self.to_bytes())))
+    }
+
     /// This graph as bytes, which [`IntegerGraph::from_bytes`] reads.
     #[must_use]
     pub fn to_bytes(&self) -> Vec<u8> {
@@ -80,14 +89,21 @@ impl IntegerGraph {
     }
 }
 
-/// SHA-256 of the graph's bytes, in hexadecimal.
-pub(crate) fn digest(graph: &IntegerGraph) -> String {
-    let mut digest = String::with_capacity(64);
-    for byte in Sha256::digest(graph.to_bytes()) {
-        // Writing to a String has no way to fail.
-        let _ = write!(digest, "{byte:02x}");
+impl PartialEq for IntegerGraph {
+    fn eq(&self, other: &Self) -> bool {
+        Arc::ptr_eq(&self.parts, &other.parts) || self.digest() == other.digest()
     }
-    digest
+}
+
+impl Eq for IntegerGraph {}
+
+fn hexadecimal(bytes: &[u8]) -> String {
+    let mut digits = String::with_capacity(2 * bytes.len());
+    for byte in bytes {
+        // Writing to a String has no way to fail.
+        let _ = write!(digits, "{byte:02x}");
+    }
+    digits
 }
 
 impl From<&IntegerGraph> for StoredGraph {

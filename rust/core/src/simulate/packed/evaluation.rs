@@ -1,19 +1,22 @@
 //! Blocks of rows through a packed kernel, whichever its instruction set.
 
-use super::evaluate::Job;
-use super::finish::Finish;
-use super::kernel::{Ahead, BLOCK, Column, HiddenLayer, Kernel, Planes, Rows, Shift, Sums, Tile};
-use super::noise::block_of;
-use super::program::{OutputGroup, Program};
-use super::source::Source;
+use super::kernel::{HiddenLayer, Kernel};
+use super::program::Program;
 use crate::error::InputError;
 use crate::graph::IntegerGraph;
+use crate::simulate::block::{BLOCK, Column, Planes, Rows, Shift, Sums, Tile};
+use crate::simulate::finish::Finish;
+use crate::simulate::job::Job;
+use crate::simulate::noise::block_of;
+use crate::simulate::outputs::OutputGroup;
+use crate::simulate::prefetch::Ahead;
+use crate::simulate::source::Source;
 
 /// Space for one block.
 ///
 /// Rows beyond those given keep what an earlier block left, so input codes all the same; that is why
 /// hidden layers don't share the inputs' columns.
-pub(super) struct Scratch {
+pub(in crate::simulate) struct Scratch {
     inputs: Vec<Column>,
     codes: Vec<Column>,
     next: Vec<Column>,
@@ -26,7 +29,7 @@ pub(super) struct Scratch {
 }
 
 impl Scratch {
-    pub(super) fn new(graph: &IntegerGraph) -> Self {
+    pub(in crate::simulate) fn new(graph: &IntegerGraph) -> Self {
         let hidden = graph.hidden().iter().map(|hidden| hidden.lookup.len()).max().unwrap_or(0);
         let tiles = graph.n_outputs().div_ceil(16);
         Self {
@@ -73,7 +76,7 @@ pub(super) fn evaluate<K: Kernel, S: Source, F: Finish>(
         }
         let high = head.wide.then_some(&scratch.high[..]);
         // In a closure it would not be compiled for the kernel's instructions.
-        let done = if let Some(runs) = &program.runs {
+        let done = if let Some(runs) = &program.outputs.runs {
             let sums = Sums { low: &scratch.low[0], high: high.map(|high| &high[0]) };
             kernel.emit::<F>(runs, sums, out)
         } else {
@@ -167,25 +170,25 @@ fn emit<F: Finish>(
     done: usize,
     out: &mut [F::Value],
 ) {
-    for (index, group) in program.outputs.iter().enumerate() {
-        let part = Part { finish, group, index, width, done };
+    for (index, group) in program.outputs.groups.iter().enumerate() {
+        let eight = EightOutputs { finish, group, index, width, done };
         let (low, high) = (&low[index / 2], high.map(|high| &high[index / 2]));
         // A known number of results is written by few instructions.
         match (width - 8 * index).min(8) {
-            1 => part.emit::<1>(low, high, out),
-            2 => part.emit::<2>(low, high, out),
-            3 => part.emit::<3>(low, high, out),
-            4 => part.emit::<4>(low, high, out),
-            5 => part.emit::<5>(low, high, out),
-            6 => part.emit::<6>(low, high, out),
-            7 => part.emit::<7>(low, high, out),
-            _ => part.emit::<8>(low, high, out),
+            1 => eight.emit::<1>(low, high, out),
+            2 => eight.emit::<2>(low, high, out),
+            3 => eight.emit::<3>(low, high, out),
+            4 => eight.emit::<4>(low, high, out),
+            5 => eight.emit::<5>(low, high, out),
+            6 => eight.emit::<6>(low, high, out),
+            7 => eight.emit::<7>(low, high, out),
+            _ => eight.emit::<8>(low, high, out),
         }
     }
 }
 
 /// Eight outputs of all, those of a tile's first or second half.
-struct Part<'a, F> {
+struct EightOutputs<'a, F> {
     finish: F,
     group: &'a OutputGroup,
     index: usize,
@@ -194,7 +197,7 @@ struct Part<'a, F> {
     done: usize,
 }
 
-impl<F: Finish> Part<'_, F> {
+impl<F: Finish> EightOutputs<'_, F> {
     /// Writes the first `N` of the eight for every row.
     #[inline(always)]
     fn emit<const N: usize>(&self, low: &Tile, high: Option<&Tile>, out: &mut [F::Value]) {

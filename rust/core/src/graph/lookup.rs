@@ -1,6 +1,6 @@
 //! One table per neuron, read at the accumulator's top bits.
 
-use crate::bounds::{CodeInterval, Interval};
+use super::interval::{CodeInterval, Interval};
 use crate::error::{Error, GraphDefect, Limit, Part, ProofError};
 use crate::units::BitWidth;
 

@@ -1,17 +1,16 @@
-//! Rows spread over threads, and the one place where a kernel is chosen for them.
+//! Rows spread over threads, and the one place where a way to evaluate them is chosen.
 
 use std::num::NonZeroUsize;
 
+use super::block::BLOCK;
 use super::finish::Finish;
-use super::kernel::BLOCK;
-use super::noise::Errors;
+use super::job::Job;
+use super::packed::{self, Program};
 use super::path::Path;
-use super::portable::Portable;
-use super::program::Program;
 use super::source::Source;
-use super::{lanes, packed, rows};
+use super::{lanes, rows};
 use crate::error::InputError;
-use crate::graph::IntegerGraph;
+use crate::graph::linear::Linear;
 use crate::parallel::{for_each_chunk, threads_for};
 
 /// Rows that a thread takes at a time.
@@ -19,16 +18,6 @@ pub(super) const CHUNK: usize = 4 * BLOCK;
 
 /// Up to so many rows are evaluated one by one.
 const FEW_ROWS: usize = 5;
-
-/// What to evaluate.
-#[derive(Clone, Copy)]
-pub(super) struct Job<'a, S, F> {
-    pub(super) graph: &'a IntegerGraph,
-    pub(super) source: S,
-    /// Errors of lookups.
-    pub(super) errors: Option<&'a Errors>,
-    pub(super) finish: F,
-}
 
 /// A kernel with the space it works in.
 enum Worker<'a> {
@@ -38,9 +27,11 @@ enum Worker<'a> {
 }
 
 impl<S: Source, F: Finish> Job<'_, S, F> {
-    /// Stores the results of `rows` rows in `out`.
-    pub(super) fn run(
+    /// Stores the results of `rows` rows in `out`; `program` is the graph prepared for packed kernels,
+    /// which is asked for only where it is used.
+    pub(super) fn run<'p>(
         self,
+        program: impl Fn() -> Option<&'p Program> + Sync,
         rows: usize,
         out: &mut [F::Value],
         path: Option<Path>,
@@ -53,20 +44,18 @@ impl<S: Source, F: Finish> Job<'_, S, F> {
             out,
             CHUNK * self.graph.n_outputs(),
             threads,
-            || self.worker(path),
+            || self.worker(path, &program),
             |chunk, out, worker| self.run_chunk(chunk * CHUNK, out, worker),
         )
     }
 
-    fn worker(&self, path: Path) -> Worker<'_> {
+    fn worker<'p>(&self, path: Path, program: impl Fn() -> Option<&'p Program>) -> Worker<'p> {
         if path == Path::Rows {
             return Worker::Rows(rows::Scratch::new(self.graph));
         }
-        match self.graph.program() {
-            Some(program) if path != Path::Lanes => {
-                Worker::Packed(path, program, packed::Scratch::new(self.graph))
-            }
-            _ => Worker::Lanes(lanes::Scratch::new(self.graph)),
+        match (path != Path::Lanes).then(program).flatten() {
+            Some(program) => Worker::Packed(path, program, packed::Scratch::new(self.graph)),
+            None => Worker::Lanes(lanes::Scratch::new(self.graph)),
         }
     }
 
@@ -79,21 +68,15 @@ impl<S: Source, F: Finish> Job<'_, S, F> {
         match worker {
             Worker::Rows(scratch) => rows::evaluate(self, start, out, scratch),
             Worker::Lanes(scratch) => lanes::evaluate(self, start, out, scratch),
-            #[cfg(target_arch = "x86_64")]
-            Worker::Packed(
-                path @ (Path::Sse2 | Path::Avx2 | Path::Avx512 | Path::Avx512Vbmi),
-                program,
-                scratch,
-            ) => super::x86::evaluate(*path, self, program, start, out, scratch),
-            Worker::Packed(_, program, scratch) => {
-                packed::evaluate(Portable, self, program, start, out, scratch)
+            Worker::Packed(path, program, scratch) => {
+                packed::evaluate(*path, self, program, start, out, scratch)
             }
         }
     }
 
     /// Rough cost of a row in elementary steps.
     fn steps_per_row(&self, path: Path) -> usize {
-        let nonzeros: usize = self.graph.linears().map(crate::ops::Linear::n_nonzeros).sum();
+        let nonzeros: usize = self.graph.linears().map(Linear::n_nonzeros).sum();
         let steps = self.graph.n_features() + nonzeros + self.graph.n_lookups();
         if matches!(path, Path::Rows | Path::Lanes) { steps } else { steps.div_ceil(4) }
     }

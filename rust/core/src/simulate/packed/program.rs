@@ -9,12 +9,14 @@
 
 use std::sync::OnceLock;
 
-use super::bracket::{Arithmetic, Brackets};
+use super::quantizer::{Arithmetic, Brackets};
 use super::table::Table;
-use crate::bounds::{CodeInterval, Interval};
 use crate::graph::IntegerGraph;
-use crate::input::Input;
-use crate::ops::Linear;
+use crate::graph::input::Input;
+use crate::graph::interval::CodeInterval;
+use crate::graph::layer::Stage;
+use crate::graph::linear::Linear;
+use crate::simulate::outputs::Outputs;
 
 /// What a group's sum can reach.
 const GROUP_WIDTH: u64 = 255;
@@ -26,96 +28,15 @@ const MAX_WIDTH: u64 = 65_535;
 /// many parts as weights.
 const MAX_PARTS_PER_WEIGHT: usize = 3;
 
-/// Up to this magnitude accumulators and their distances from a minimum are exact in `f64`.
-const MAX_EXACT: u64 = 1 << 52;
-
 /// The prepared graph.
 #[derive(Debug)]
-pub(crate) struct Program {
+pub(in crate::simulate) struct Program {
     /// One per Linear.
     pub(super) layers: Vec<Layer>,
     /// The quantizer in single precision, where it can be had: see [`Program::brackets`].
     fused: OnceLock<Option<Brackets>>,
     rounded_twice: OnceLock<Option<Brackets>>,
-    /// Constants of the outputs, eight by eight.
-    pub(super) outputs: Vec<OutputGroup>,
-    /// The same in the order of results; none for a single output or more than a
-    /// tile has columns.
-    pub(super) runs: Option<Runs>,
-}
-
-/// Constants of eight outputs; those beyond the last one are never used.
-#[derive(Debug, Clone)]
-pub(super) struct OutputGroup {
-    /// Each accumulator's proven minimum.
-    pub(super) low: [i64; 8],
-    /// The same.
-    pub(super) low_steps: [f64; 8],
-    pub(super) scale: [f64; 8],
-    pub(super) offset: [f64; 8],
-}
-
-/// Some rows' results in the order in which they are stored, eight by eight.
-#[derive(Debug)]
-pub(super) struct Runs {
-    /// Rows whose results are so many.
-    pub(super) rows: usize,
-    pub(super) runs: Vec<Run>,
-}
-
-/// Eight results that follow each other, across rows.
-#[derive(Debug)]
-pub(super) struct Run {
-    pub(super) group: OutputGroup,
-    /// Where each is in four rows of a tile: sixteen times the row, plus the column, in the first byte.
-    pub(super) places: [[u8; 8]; 8],
-    /// The first of these four rows.
-    pub(super) first: usize,
-}
-
-impl Runs {
-    /// Rows that a run may span.
-    const SPAN: usize = 4;
-
-    fn new(outputs: &[OutputGroup], n: usize) -> Option<Self> {
-        let rows = if n.is_multiple_of(2) { Self::SPAN } else { 2 * Self::SPAN };
-        let run = |index: usize| {
-            let first = (8 * index / n).min(rows - Self::SPAN);
-            let place = |at: usize| 16 * ((8 * index + at) / n - first) + (8 * index + at) % n;
-            let places = |at: usize| [place(at).to_le_bytes()[0], 0, 0, 0, 0, 0, 0, 0];
-            let group = OutputGroup::gather(outputs, |at| (8 * index + at) % n);
-            Run { group, places: std::array::from_fn(places), first }
-        };
-        let runs = (0..n * rows / 8).map(run);
-        (2..=16).contains(&n).then(|| Self { rows, runs: runs.collect() })
-    }
-}
-
-impl OutputGroup {
-    /// Any eight outputs of these groups.
-    fn gather(outputs: &[Self], which: impl Fn(usize) -> usize) -> Self {
-        let from = |at: usize| (&outputs[which(at) / 8], which(at) % 8);
-        Self {
-            low: std::array::from_fn(|at| from(at).0.low[from(at).1]),
-            low_steps: std::array::from_fn(|at| from(at).0.low_steps[from(at).1]),
-            scale: std::array::from_fn(|at| from(at).0.scale[from(at).1]),
-            offset: std::array::from_fn(|at| from(at).0.offset[from(at).1]),
-        }
-    }
-
-    #[expect(clippy::cast_precision_loss, reason = "below 2^52")]
-    fn all(graph: &IntegerGraph, intervals: &[Interval]) -> Vec<Self> {
-        let zero = Self { low: [0; 8], low_steps: [0.0; 8], scale: [0.0; 8], offset: [0.0; 8] };
-        let mut groups = vec![zero; intervals.len().div_ceil(8)];
-        for (output, interval) in intervals.iter().enumerate() {
-            let (group, at) = (&mut groups[output / 8], output % 8);
-            group.low[at] = interval.low;
-            group.low_steps[at] = interval.low as f64;
-            group.scale[at] = graph.output().scale()[output];
-            group.offset[at] = graph.output().offset()[output];
-        }
-        groups
-    }
+    pub(super) outputs: Outputs,
 }
 
 /// A Linear and, but for the last, the Lookup after it.
@@ -156,39 +77,26 @@ pub(super) struct Term {
 impl Program {
     /// Prepares `graph`; none if a code needs more than 8 bits or an accumulator more than 16, or if
     /// weights are so large that other lanes are faster.
-    pub(crate) fn new(graph: &IntegerGraph) -> Option<Self> {
+    pub(in crate::simulate) fn new(graph: &IntegerGraph) -> Option<Self> {
         let max = graph.input().max_code();
         let mut codes = vec![CodeInterval { low: 0, high: max }; graph.n_features()];
-        let lookups = graph.hidden().iter().map(|hidden| Some(&hidden.lookup)).chain([None]);
         let mut layers = Vec::new();
-        for (linear, lookup) in graph.linears().zip(lookups) {
+        for Stage { linear, intervals, lookup } in graph.stages() {
             if codes.iter().any(|codes| u64::from(codes.high) > GROUP_WIDTH) {
                 return None;
             }
             let mut layer = Layer::new(linear, &codes)?;
             if let Some(lookup) = lookup {
                 for (index, neuron) in layer.neurons.iter_mut().enumerate() {
-                    let width = graph.intervals()[layers.len()][index].width();
+                    let width = intervals[index].width();
                     neuron.table = Some(Table::new(lookup, index, width)?);
                 }
                 codes = lookup.images();
             }
             layers.push(layer);
         }
-        let outputs = graph.intervals().last()?;
-        let exact =
-            |acc: &Interval| acc.low.unsigned_abs().max(acc.high.unsigned_abs()) < MAX_EXACT;
-        if !outputs.iter().all(exact) {
-            return None;
-        }
-        let groups = OutputGroup::all(graph, outputs);
-        Some(Self {
-            layers,
-            fused: OnceLock::new(),
-            rounded_twice: OnceLock::new(),
-            runs: Runs::new(&groups, outputs.len()),
-            outputs: groups,
-        })
+        let (fused, rounded_twice) = (OnceLock::new(), OnceLock::new());
+        Some(Self { layers, outputs: Outputs::new(graph)?, fused, rounded_twice })
     }
 
     /// The quantizer of the graph, `input`, in single precision, where it can be had.

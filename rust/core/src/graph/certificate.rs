@@ -1,9 +1,10 @@
 //! What has been proven of a graph, in a form to keep, show and hand on.
 
-use crate::bounds::Interval;
+use super::IntegerGraph;
+use super::interval::Interval;
+use super::layer::Stage;
+use super::lookup::Lookup;
 use crate::error::{Error, Limit, ParameterError, ProofError};
-use crate::graph::IntegerGraph;
-use crate::ops::{Linear, Lookup};
 use crate::units::BitWidth;
 
 /// The most bits that [`IntegerGraph::prove`] can be asked to keep to.
@@ -31,13 +32,7 @@ impl IntegerGraph {
     /// If `max_bits` is not in `[1, 63]`; or if an accumulator needs more, naming the widest neuron
     /// of the first layer that does.
     pub fn prove(&self, max_bits: Option<i64>) -> Result<Certificate, Error> {
-        let lookups = self.hidden().iter().map(|hidden| Some(&hidden.lookup)).chain([None]);
-        let layers: Vec<_> = self
-            .linears()
-            .zip(lookups)
-            .zip(self.intervals())
-            .map(|((linear, lookup), intervals)| LayerCertificate::new(linear, lookup, intervals))
-            .collect();
+        let layers: Vec<_> = self.stages().map(LayerCertificate::new).collect();
         if let Some(value) = max_bits {
             let allowed = match u8::try_from(value) {
                 Ok(bits @ 1..=63) => BitWidth::new(bits),
@@ -103,7 +98,7 @@ impl Certificate {
 }
 
 impl LayerCertificate {
-    fn new(linear: &Linear, lookup: Option<&Lookup>, intervals: &[Interval]) -> Self {
+    fn new(Stage { linear, intervals, lookup }: Stage<'_>) -> Self {
         Self {
             intervals: intervals.to_vec(),
             nonzeros: (0..linear.n_outputs()).map(|neuron| linear.row(neuron).0.len()).collect(),

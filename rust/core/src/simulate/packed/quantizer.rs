@@ -11,8 +11,8 @@
 //! be a value that data hold in many rows (the 8 between pixels of 0 and 16, say), so factors are
 //! preferred that agree about counts and numbers of few decimals.
 
-use super::kernel::TILE;
-use crate::input::Input;
+use crate::graph::input::Input;
+use crate::simulate::block::TILE;
 
 /// Adding this to an `f32` in `(-2^22, 2^22)` rounds it half to even, to an integer that its bits
 /// count.
@@ -41,7 +41,7 @@ const MAX_DIGITS: f64 = 1e6;
 
 /// The constants of sixteen features.
 #[derive(Clone, Copy)]
-pub(super) struct Constants<'a> {
+pub(super) struct FeatureConstants<'a> {
     pub(super) below: &'a [f32; TILE],
     pub(super) above: &'a [f32; TILE],
     pub(super) floor: &'a [f32; TILE],
@@ -70,7 +70,7 @@ impl Arithmetic {
 
 /// Per-feature constants of the quantizer, padded to [`TILE`] features.
 #[derive(Debug)]
-pub(crate) struct Brackets {
+pub(super) struct Brackets {
     /// One factor.
     pub(super) below: Vec<f32>,
     /// The other.
@@ -119,13 +119,13 @@ impl Brackets {
 
     /// The constants of the features from `first`, which must be padded to as many.
     #[inline(always)]
-    pub(super) fn tile(&self, first: usize) -> Constants<'_> {
+    pub(super) fn tile(&self, first: usize) -> FeatureConstants<'_> {
         let tiles = [&self.below, &self.above, &self.floor, &self.ceiling];
         let [below, above, floor, ceiling] = tiles.map(|constants| {
             let range = &constants[first..first + TILE];
             range.first_chunk().expect("as long as the range")
         });
-        Constants { below, above, floor, ceiling }
+        FeatureConstants { below, above, floor, ceiling }
     }
 }
 
@@ -256,7 +256,7 @@ fn is_short(x: f32) -> bool {
 #[cfg(test)]
 mod tests {
     use super::{Arithmetic, Brackets};
-    use crate::input::Input;
+    use crate::graph::input::Input;
 
     const BOTH: [Arithmetic; 2] = [Arithmetic::Fused, Arithmetic::RoundedTwice];
 

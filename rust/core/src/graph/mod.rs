@@ -1,13 +1,26 @@
 //! The integer graph: the single source of truth of what a model computes.
 
+pub mod bounds;
+pub mod certificate;
+pub mod input;
+pub mod interval;
+pub mod layer;
+pub mod linear;
+pub mod lookup;
+pub mod output;
+pub mod serialize;
+
 use std::sync::{Arc, OnceLock};
 
-use crate::bounds::{CodeInterval, Interval, accumulator_intervals};
+use bounds::accumulator_intervals;
+use input::Input;
+use interval::{CodeInterval, Interval};
+use layer::{Hidden, LayerSpec, Stage};
+use linear::Linear;
+use lookup::Lookup;
+use output::Output;
+
 use crate::error::{Error, GraphDefect, Part};
-use crate::input::Input;
-use crate::ops::{LayerSpec, Linear, Lookup};
-use crate::output::Output;
-use crate::simulate::Program;
 
 /// A chain of layers over codes: quantizer, Linear, any number of (Lookup, Linear), dequantizer.
 ///
@@ -26,17 +39,8 @@ struct Parts {
     output: Output,
     /// One list per Linear, one interval per neuron.
     intervals: Vec<Vec<Interval>>,
+    /// See [`IntegerGraph::digest`].
     digest: OnceLock<String>,
-    program: OnceLock<Option<Program>>,
-}
-
-/// A Linear and the Lookup that reads its accumulators.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub struct Hidden {
-    /// The weights.
-    pub linear: Linear,
-    /// The tables.
-    pub lookup: Lookup,
 }
 
 impl IntegerGraph {
@@ -81,8 +85,7 @@ impl IntegerGraph {
             return Err(GraphDefect::Unfinished.of(Part::Layers).into());
         };
         check_length("scale", head.n_outputs(), output.scale().len(), Part::Output)?;
-        let (digest, program) = (OnceLock::new(), OnceLock::new());
-        let parts = Parts { input, hidden, head, output, intervals, digest, program };
+        let parts = Parts { input, hidden, head, output, intervals, digest: OnceLock::new() };
         Ok(Self { parts: Arc::new(parts) })
     }
 
@@ -115,6 +118,17 @@ impl IntegerGraph {
         self.hidden().iter().map(|hidden| &hidden.linear).chain([self.head()])
     }
 
+    /// Every Linear in order, with its intervals and its Lookup.
+    pub fn stages(&self) -> impl Iterator<Item = Stage<'_>> {
+        let lookups = self.hidden().iter().map(|hidden| Some(&hidden.lookup)).chain([None]);
+        let linears = self.linears().zip(self.intervals());
+        linears.zip(lookups).map(|((linear, intervals), lookup)| Stage {
+            linear,
+            intervals,
+            lookup,
+        })
+    }
+
     /// Proven intervals: one list per Linear, one interval per neuron.
     #[must_use]
     pub fn intervals(&self) -> &[Vec<Interval>] {
@@ -138,26 +152,7 @@ impl IntegerGraph {
     pub fn n_lookups(&self) -> usize {
         self.hidden().iter().map(|hidden| hidden.lookup.len()).sum()
     }
-
-    /// SHA-256, in hexadecimal, of [`IntegerGraph::to_bytes`]; computed once.
-    #[must_use]
-    pub fn digest(&self) -> &str {
-        self.parts.digest.get_or_init(|| crate::serialize::digest(self))
-    }
-
-    /// What kernels with two sums to a lane need, if they can evaluate this graph; prepared once.
-    pub(crate) fn program(&self) -> Option<&Program> {
-        self.parts.program.get_or_init(|| Program::new(self)).as_ref()
-    }
 }
-
-impl PartialEq for IntegerGraph {
-    fn eq(&self, other: &Self) -> bool {
-        Arc::ptr_eq(&self.parts, &other.parts) || self.digest() == other.digest()
-    }
-}
-
-impl Eq for IntegerGraph {}
 
 fn check_length(name: &'static str, expected: usize, got: usize, part: Part) -> Result<(), Error> {
     if expected == got {

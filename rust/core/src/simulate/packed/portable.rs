@@ -1,11 +1,12 @@
 //! The packed kernel in plain loops, which compilers vectorize for any processor.
 
-use super::bracket::{Arithmetic, Brackets, Constants};
-use super::kernel::{Ahead, BLOCK, Column, HiddenLayer, Kernel, Planes, Rows, Shift, TILE, Tile};
+use super::kernel::{HiddenLayer, Kernel};
 use super::program::{Layer, Term};
-use super::table::{Bytes, Read, Step};
-use crate::input::Input;
-use crate::ops::Lookup;
+use super::quantizer::{Arithmetic, Brackets, FeatureConstants};
+use super::table::{Bytes, Read, Step, read_entries};
+use crate::graph::input::Input;
+use crate::simulate::block::{BLOCK, Column, Planes, Rows, Shift, TILE, Tile};
+use crate::simulate::prefetch::Ahead;
 
 /// Lanes of a block, two rows each.
 const LANES: usize = BLOCK / 2;
@@ -27,31 +28,20 @@ impl Kernel for Portable {
         _ahead: Ahead,
         columns: &mut [Column],
     ) -> bool {
-        let mut padded = None;
-        let Rows { values, width } = rows.padded(&mut padded);
-        let mut all_finite = true;
-        for (at, values) in values.chunks(TILE * width).enumerate() {
-            for column in (0..width).step_by(TILE) {
-                // The last columns are taken together with some before them, again.
-                let first = column.min(width - TILE);
-                let constants = brackets.tile(first);
-                let rows = || values.chunks_exact(width).map(|row| from(row, first));
-                let mut codes = [[0; TILE]; TILE];
-                let certain = if brackets.is_exact {
-                    quantize::<true>(rows(), &constants, &mut codes)
-                } else {
-                    quantize::<false>(rows(), &constants, &mut codes)
-                };
-                if !certain {
-                    for (values, codes) in rows().zip(&mut codes) {
-                        all_finite &= divide(values, first, input, brackets, codes);
-                    }
-                }
-                for (column, codes) in columns[first..].iter_mut().zip(transpose(codes)) {
-                    column.0.as_chunks_mut().0[at] = codes;
+        let (mut padded, mut all_finite) = (None, true);
+        fill(rows.padded(&mut padded), columns, |rows, first, codes| {
+            let constants = brackets.tile(first);
+            let certain = if brackets.is_exact {
+                quantize::<true>(rows.beginning_at(first), &constants, codes)
+            } else {
+                quantize::<false>(rows.beginning_at(first), &constants, codes)
+            };
+            if !certain {
+                for (values, codes) in rows.beginning_at(first).zip(codes) {
+                    all_finite &= divide(values, first, input, brackets, codes);
                 }
             }
-        }
+        });
         all_finite
     }
 
@@ -62,14 +52,16 @@ impl Kernel for Portable {
         _ahead: Ahead,
         columns: &mut [Column],
     ) -> bool {
-        let mut highest = 0;
-        for (row, values) in rows.values.chunks_exact(rows.width).enumerate() {
-            for (column, &code) in columns.iter_mut().zip(values) {
-                highest = highest.max(code);
-                column.0[row] = code.to_le_bytes()[0].min(max);
+        let (mut padded, mut excess) = (None, [0; TILE]);
+        fill(rows.padded(&mut padded), columns, |rows, first, codes| {
+            for (codes, values) in codes.iter_mut().zip(rows.beginning_at(first)) {
+                for at in 0..TILE {
+                    excess[at] |= values[at].saturating_sub(max.into());
+                    codes[at] = values[at].to_le_bytes()[0].min(max);
+                }
             }
-        }
-        highest <= max.into()
+        });
+        excess == [0; TILE]
     }
 
     fn hidden(
@@ -87,13 +79,8 @@ impl Kernel for Portable {
                 for (start, terms) in layer.groups(neuron) {
                     low = bytes_of(&group_sums(codes, start, terms));
                 }
-                if let Some(Shift { up, down }) = shift {
-                    for (sum, (&up, &down)) in low.0.iter_mut().zip(up.0.iter().zip(&down.0)) {
-                        *sum = sum.saturating_add(up).saturating_sub(down);
-                    }
-                    if let Read::Bytes(bytes) = &table.compared {
-                        low.0.iter_mut().for_each(|sum| *sum = (*sum).min(bytes.last));
-                    }
+                if let Some(shift) = shift {
+                    shift_narrow(&mut low, shift, &table.compared);
                 }
                 match &table.compared {
                     Read::Steps(base, steps) => read_steps(&low, *base, steps, next),
@@ -109,11 +96,8 @@ impl Kernel for Portable {
                 }
             } else {
                 let mut wide = wide_sums(layer, neuron, codes);
-                if let Some(Shift { up, down }) = shift {
-                    let last = last_sum(&table.compared);
-                    for (sum, (&up, &down)) in wide.iter_mut().zip(up.0.iter().zip(&down.0)) {
-                        *sum = sum.saturating_add(up.into()).saturating_sub(down.into()).min(last);
-                    }
+                if let Some(shift) = shift {
+                    shift_wide(&mut wide, shift, &table.compared);
                 }
                 match &table.compared {
                     Read::Steps(base, steps) => read_wide_steps(&wide, *base, steps, next),
@@ -153,9 +137,25 @@ impl Kernel for Portable {
     }
 }
 
-/// Sixteen values from one column on.
-fn from(row: &[f32], first: usize) -> &[f32; TILE] {
-    row[first..].first_chunk().expect("padded rows")
+/// Fills `columns`: `load` puts the codes of up to sixteen rows, in sixteen columns from one on, where
+/// zeros are.
+#[inline(always)]
+fn fill<'a, T: Copy + Default>(
+    Rows { values, width }: Rows<'a, T>,
+    columns: &mut [Column],
+    mut load: impl FnMut(Rows<'a, T>, usize, &mut [[u8; TILE]; TILE]),
+) {
+    for (at, values) in values.chunks(TILE * width).enumerate() {
+        for column in (0..width).step_by(TILE) {
+            // The last columns are taken together with some before them, again.
+            let first = column.min(width - TILE);
+            let mut codes = [[0; TILE]; TILE];
+            load(Rows { values, width }, first, &mut codes);
+            for (column, codes) in columns[first..].iter_mut().zip(transpose(codes)) {
+                column.0.as_chunks_mut().0[at] = codes;
+            }
+        }
+    }
 }
 
 /// Transposes by four perfect shuffles, each of which compilers know as instructions.
@@ -182,7 +182,7 @@ fn interleave(lines: [[u8; TILE]; TILE]) -> [[u8; TILE]; TILE] {
 /// Codes of as many rows, by one factor a feature if `EXACT`, else by two; false if one is in doubt.
 fn quantize<'a, const EXACT: bool>(
     rows: impl Iterator<Item = &'a [f32; TILE]>,
-    constants: &Constants<'_>,
+    constants: &FeatureConstants<'_>,
     codes: &mut [[u8; TILE]; TILE],
 ) -> bool {
     // Copies stay in registers.
@@ -282,6 +282,24 @@ fn wide_sums(layer: &Layer, neuron: usize, codes: &[Column]) -> [u16; BLOCK] {
     wide
 }
 
+/// Adds noise to sums of 8 bits; those that are read from a table of bytes stay within it.
+fn shift_narrow(sums: &mut Column, Shift { up, down }: &Shift, read: &Read) {
+    for (sum, (&up, &down)) in sums.0.iter_mut().zip(up.0.iter().zip(&down.0)) {
+        *sum = sum.saturating_add(up).saturating_sub(down);
+    }
+    if let Read::Bytes(bytes) = read {
+        sums.0.iter_mut().for_each(|sum| *sum = (*sum).min(bytes.last));
+    }
+}
+
+/// The same for sums of 16 bits.
+fn shift_wide(sums: &mut [u16; BLOCK], Shift { up, down }: &Shift, read: &Read) {
+    let last = read.last_sum();
+    for (sum, (&up, &down)) in sums.iter_mut().zip(up.0.iter().zip(&down.0)) {
+        *sum = sum.saturating_add(up.into()).saturating_sub(down.into()).min(last);
+    }
+}
+
 fn store_wide(wide: &[u16; BLOCK], neuron: usize, sums: &mut Planes) {
     let bytes = sums.low[neuron].0.iter_mut().zip(&mut sums.high[neuron].0);
     for ((low, high), sum) in bytes.zip(wide) {
@@ -335,28 +353,5 @@ fn read_wide_bytes(sums: &[u16; BLOCK], bytes: &Bytes, next: &mut Column) {
     for (code, &sum) in next.0.iter_mut().zip(sums) {
         let index = sum.wrapping_add(bytes.half) >> bytes.lsbs;
         *code = bytes.entries[usize::from(index & 255)];
-    }
-}
-
-/// The largest sum, of more than 8 bits, that a table of bytes holds; others have no such limit.
-pub(super) fn last_sum(read: &Read) -> u16 {
-    match read {
-        Read::Bytes(bytes) => {
-            let step = (1_u32 << bytes.lsbs) - 1;
-            let last = (u32::from(bytes.last) << bytes.lsbs) + step - u32::from(bytes.half);
-            u16::try_from(last).unwrap_or(u16::MAX)
-        }
-        Read::Steps(..) | Read::Entries => u16::MAX,
-    }
-}
-
-/// Reads the graph's own table; beyond its end, where noise or a row that doesn't count may lead, the
-/// last entry.
-pub(super) fn read_entries(lookup: &Lookup, neuron: usize, sums: &[u16], next: &mut Column) {
-    let table = lookup.table(neuron);
-    for (code, &sum) in next.0.iter_mut().zip(sums) {
-        let index = (u64::from(sum) + lookup.half()) >> lookup.lsbs();
-        let index = usize::try_from(index).unwrap_or(usize::MAX).min(table.len() - 1);
-        *code = table[index].to_le_bytes()[0];
     }
 }

@@ -9,8 +9,8 @@
 
 use std::cmp::Reverse;
 
-use crate::bounds::alike;
 use crate::error::{Error, InputError, ParameterError};
+use crate::graph::bounds::alike;
 use crate::parallel::{for_each_chunk, threads_for};
 
 /// The most bits that a mask can be asked to keep to.

@@ -1,7 +1,9 @@
 //! Quantization-aware training in Python: what torch's autograd functions call.
 
 use cipherfit_core::error::ParameterError;
-use cipherfit_core::qat::{ActivationQuantizer, QuantizedNeuron, ScaledWeights, WeightQuantizer};
+use cipherfit_core::training::quantize::{
+    ActivationQuantizer, QuantizedNeuron, ScaledWeights, WeightQuantizer,
+};
 use numpy::{PyArray1, PyArray2, PyArrayMethods, PyUntypedArrayMethods};
 use pyo3::prelude::*;
 

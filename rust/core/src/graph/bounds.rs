@@ -4,8 +4,9 @@
 //! minimum is reached with the largest code under negative weights and code 0 elsewhere. Deeper, the
 //! inputs are taken as independent though they are not, so intervals are sound but may be wide.
 
+use super::interval::{CodeInterval, Interval};
+use super::linear::Linear;
 use crate::error::{Limit, ProofError};
-use crate::ops::Linear;
 use crate::parallel::{for_each_chunk, threads_for};
 use crate::units::BitWidth;
 
@@ -15,32 +16,6 @@ pub const MAX_MAGNITUDE_BITS: u32 = 61;
 
 /// Bits of the widest code.
 const CODE_BITS: u8 = 16;
-
-/// Proven minimum and maximum of an accumulator.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub struct Interval {
-    /// The minimum.
-    pub low: i64,
-    /// The maximum.
-    pub high: i64,
-}
-
-impl Interval {
-    /// `high - low`.
-    #[must_use]
-    pub const fn width(self) -> u64 {
-        self.high.abs_diff(self.low)
-    }
-}
-
-/// The codes that an input of a layer can take.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub struct CodeInterval {
-    /// The least code.
-    pub low: u16,
-    /// The largest code.
-    pub high: u16,
-}
 
 /// Intervals of the accumulators of `linear`, the layer at position `layer`, over its input codes.
 pub(crate) fn accumulator_intervals(

@@ -1,6 +1,7 @@
 //! A neuron's table in the forms that kernels read.
 
-use crate::ops::Lookup;
+use crate::graph::lookup::Lookup;
+use crate::simulate::block::Column;
 
 /// Beyond this many changes of code, reading entry by entry is faster than comparing.
 const MAX_STEPS: usize = 16;
@@ -25,6 +26,20 @@ pub(super) enum Read {
     Bytes(Box<Bytes>),
     /// The graph's own table.
     Entries,
+}
+
+impl Read {
+    /// The largest sum, of more than 8 bits, that a table of bytes holds; others have no such limit.
+    pub(super) fn last_sum(&self) -> u16 {
+        match self {
+            Self::Bytes(bytes) => {
+                let step = (1_u32 << bytes.lsbs) - 1;
+                let last = (u32::from(bytes.last) << bytes.lsbs) + step - u32::from(bytes.half);
+                u16::try_from(last).unwrap_or(u16::MAX)
+            }
+            Self::Steps(..) | Self::Entries => u16::MAX,
+        }
+    }
 }
 
 /// A change of code.
@@ -100,5 +115,16 @@ impl Bytes {
         bytes.half = lookup.half() as u16;
         bytes.lsbs = lookup.lsbs();
         Some(bytes)
+    }
+}
+
+/// Reads the graph's own table; beyond its end, where noise or a row that doesn't count may lead, the
+/// last entry.
+pub(super) fn read_entries(lookup: &Lookup, neuron: usize, sums: &[u16], next: &mut Column) {
+    let table = lookup.table(neuron);
+    for (code, &sum) in next.0.iter_mut().zip(sums) {
+        let index = (u64::from(sum) + lookup.half()) >> lookup.lsbs();
+        let index = usize::try_from(index).unwrap_or(usize::MAX).min(table.len() - 1);
+        *code = table[index].to_le_bytes()[0];
     }
 }
