@@ -138,7 +138,7 @@ def test_a_rounded_lookup_reads_its_entry_or_where_it_may_the_one_across_the_thr
     model = model_on("wine", n_accum_bits=7, n_lookup_bits=4, rounding=rounding)
     graph = showing_its_lookups(model.graph_)
     linear, lookup, _ = graph.to_dict()["layers"]
-    codes = model.quantize_input(load("wine")[0][::12])
+    codes = model.quantize_input(load("wine")[0][::18])
     decrypted = run_encrypted(compile_graph(graph, p_error=1e-6), codes)
     index = np.stack([np.argsort(t)[c] for t, c in zip(lookup["tables"], decrypted.T, strict=True)])
     # How far each accumulator lies above the threshold to the entry below its own.
@@ -154,7 +154,7 @@ def test_a_rounded_lookup_reads_its_entry_or_where_it_may_the_one_across_the_thr
 
 
 def test_approximate_rounding_keeps_the_predicted_digit():
-    model = copy.deepcopy(fitted("digits", n_hidden=16, epochs=40))
+    model = copy.deepcopy(fitted("digits", n_hidden=10, epochs=40))
     assert not model.graph_.to_dict()["layers"][1]["exact"]
     X, y = load("digits")
     assert model.score(X, y) > 0.93

@@ -30,7 +30,9 @@ CONTAINERS = {
 
 @pytest.mark.parametrize("kind", CONTAINERS)
 def test_any_container_gives_the_same_rows_in_single_precision(kind):
-    checked = Features(3).check(CONTAINERS[kind])
+    with warnings.catch_warnings():
+        warnings.simplefilter("error")
+        checked = Features(3).check(CONTAINERS[kind])
     assert checked.dtype == np.float32
     assert checked.flags.c_contiguous
     assert np.array_equal(checked, X)

@@ -64,11 +64,25 @@ def test_square_images_are_shown_and_other_rows_as_bars(picture_of):
     assert count(bars, SEEN) > 4 * count(images, SEEN)
 
 
-def test_seen_accumulators_lie_within_the_proven_ones(picture_of):
-    middle = picture_of(report_on("wine"))[60:420, 330:900]
-    seen, proven = (
-        np.flatnonzero((np.abs(middle - colour).max(axis=-1) <= 1).sum(axis=1) > 20)
-        for colour in (SEEN, PROVEN)
-    )
-    assert proven.min() <= seen.min()
-    assert seen.max() <= proven.max()
+def tops_and_bottoms(column_group, colour):
+    rows = np.flatnonzero((np.abs(column_group - colour).max(axis=-1) <= 1).any(axis=1))
+    return rows.min(), rows.max()
+
+
+def test_seen_accumulators_lie_within_the_proven_ones_neuron_by_neuron(picture_of):
+    middle = picture_of(report_on("wine"))[:, 330:900]
+    is_red = np.abs(middle - RED).max(axis=-1) <= 1
+    budget = np.flatnonzero(is_red.sum(axis=1) > 200).max()
+    above = np.flatnonzero(is_red.sum(axis=1) > 200).min()
+    assert not count(middle[above - 12 : above - 2], SEEN)
+    bars = middle[budget + 1 :]
+    inside = (np.abs(bars - PROVEN).max(axis=-1) <= 1).sum(axis=0) > 2
+    inside |= (np.abs(bars - SEEN).max(axis=-1) <= 1).sum(axis=0) > 2
+    edges = np.flatnonzero(np.diff(np.concatenate([[False], inside, [False]])))
+    groups = [np.s_[:, start:end] for start, end in edges.reshape(-1, 2)]
+    assert len(groups) == 8
+    for group in groups:
+        (top, bottom), (seen_top, seen_bottom) = (
+            tops_and_bottoms(bars[group], colour) for colour in (PROVEN, SEEN)
+        )
+        assert top - 1 <= seen_top < seen_bottom <= bottom + 1
