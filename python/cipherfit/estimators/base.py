@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from copy import copy, deepcopy
+from copy import deepcopy
 from typing import Any
 
 import numpy as np
@@ -325,10 +325,10 @@ class QuantizedSkorchEstimatorMixin(InferenceMixin, TrainingMixin):
         leave answers and compiles like any other.
         """
         state: dict[str, Any] = super().__getstate__()  # type: ignore[misc]
-        rows = state.pop("rows_now_", None)
+        rows, _ = state.pop("rows_now_", None), state.pop("labels_now_", None)
         if state.pop("training_now_", False):
-            copied = copy(self)
-            vars(copied).update(state, module_=deepcopy(self.module_))
+            copied = object.__new__(type(self))
+            vars(copied).update(vars(self), module_=deepcopy(self.module_))
             copied.rebuild_predictor(rows)
             state = {**state, **{name: vars(copied)[name] for name in ("predictor_", "epilogue_")}}
         return state

@@ -23,7 +23,7 @@ from cipherfit.interchange.onnx_export import to_onnx
 from cipherfit.predictor.postprocessing import post_process
 from cipherfit.predictor.predictor import FHE_MODES, Predictor
 from cipherfit.predictor.quantizer import UniformQuantizer
-from cipherfit.predictor.targets import Targets
+from cipherfit.predictor.targets import ClassTargets, Targets
 
 Float64 = NDArray[np.float64]
 Method = TypeVar("Method", bound=Callable[..., Any])
@@ -59,6 +59,14 @@ class InferenceMixin:
         if "predictor_" not in vars(self):
             raise AttributeError(f"this {type(self).__name__} has no graph_ before fit")
         return self.predictor_.graph
+
+    @property
+    def classes_(self) -> NDArray[Any]:
+        """Class labels (n_classes,), sorted; a regressor has none."""
+        if isinstance(vars(self).get("targets_"), ClassTargets):
+            return np.asarray(vars(self)["targets_"].classes)
+        known: NDArray[Any] = super().classes_  # type: ignore[misc]
+        return known
 
     @property
     def input_quantizers(self) -> list[UniformQuantizer]:
@@ -166,6 +174,10 @@ class InferenceMixin:
                 return np.asarray(outputs.argmax(axis=1))
             return self.targets_.decode(outputs)
         mode = self._mode(execute_in_fhe, fhe)
+        threshold = vars(self).get("threshold", 0.5)  # of skorch's binary classifier
+        if threshold != 0.5:
+            likely = self._fitted("predict").predict_proba(X, fhe=mode)[:, 1] > threshold
+            return np.asarray(self.classes_[likely.astype(int)])
         return self._fitted("predict").predict(X, fhe=mode)
 
     @described_by(Predictor.compile)

@@ -9,6 +9,7 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 from sklearn.base import is_classifier
+from skorch.classifier import NeuralNetBinaryClassifier
 from skorch.dataset import Dataset
 from torch import nn
 
@@ -23,7 +24,7 @@ from cipherfit.estimators.sample_weight import (
     weighted_mean,
 )
 from cipherfit.estimators.training_data import check_features, check_labels, check_targets
-from cipherfit.exceptions import DivergenceError, InvalidParameterError
+from cipherfit.exceptions import DivergenceError, InvalidInputError, InvalidParameterError
 from cipherfit.parameters import integer, real
 from cipherfit.predictor.targets import ClassTargets, RealTargets, Targets
 from cipherfit.training.network import QuantNetwork, SparseQuantNeuralNetImpl
@@ -115,7 +116,9 @@ class TrainingMixin:
     ) -> torch.Tensor:
         """Return the loss of a batch, the mean over its rows, weighted where they have weights."""
         if isinstance(self.criterion_, nn.NLLLoss) and isinstance(self.module_, QuantNetwork):
-            y_pred = y_pred.softmax(dim=-1)  # skorch takes the logarithm, of probabilities
+            y_pred = y_pred.softmax(dim=-1)
+        elif isinstance(self.criterion_, nn.NLLLoss) and not bool((y_pred > 0).any()):
+            y_pred = y_pred.exp()  # skorch takes the logarithm, of probabilities
         loss = super().get_loss  # type: ignore[misc]
         if not isinstance(X, dict):
             mean: torch.Tensor = loss(y_pred, y_true, X, *args, **kwargs)
@@ -147,7 +150,7 @@ class TrainingMixin:
         if prefix == "criterion":
             for name in ("weight", "pos_weight"):
                 if params.get(name) is not None:
-                    params[name] = _weights(f"criterion__{name}", params[name])
+                    params[name] = self._class_weights(f"criterion__{name}", params[name])
         if prefix.startswith("iterator_"):
             size = params.get("batch_size", self.batch_size)
             params["batch_size"] = integer("batch_size", size, -1, why="-1 takes all rows")
@@ -251,16 +254,38 @@ class TrainingMixin:
         if not is_classifier(self):
             matrix, flat = check_targets(y, n_samples)
             return RealTargets(matrix.shape[1], flat)
-        known = self.classes if classes is None else classes
+        known = vars(self).get("classes") if classes is None else classes
         seen = np.unique(check_labels(y, n_samples)) if known is None else np.asarray(known)
         targets = ClassTargets(seen)
+        if self._has_one_output() and targets.n_outputs != 2:
+            raise InvalidInputError(
+                f"{type(self).__name__} tells two classes apart, and y has {targets.n_outputs}: "
+                f"{targets.classes.tolist()!r}"
+            )
         self.classes_inferred_ = targets.classes
         return targets
+
+    def _has_one_output(self) -> bool:
+        """Tell whether one logit stands for two classes, as skorch's binary classifier has it."""
+        return isinstance(self, NeuralNetBinaryClassifier)
+
+    def _class_weights(self, name: str, given: Any) -> torch.Tensor:
+        weights = _weights(name, given)
+        targets = vars(self).get("targets_")
+        if name == "criterion__weight" and isinstance(targets, ClassTargets):
+            n_classes = targets.n_outputs
+            if weights.numel() != n_classes and not self._has_one_output():
+                raise InvalidParameterError(
+                    f"{name} has {weights.numel()} weights, but there are {n_classes} classes: "
+                    f"{targets.classes.tolist()!r}"
+                )
+        return weights
 
     def _encoded(self, y: Any, n_samples: int) -> NDArray[Any]:
         """Return `y` as skorch trains on it."""
         if isinstance(self.targets_, ClassTargets):
-            return self.targets_.encode(check_labels(y, n_samples))
+            codes = self.targets_.encode(check_labels(y, n_samples))
+            return codes.astype(np.float32) if self._has_one_output() else codes
         return check_targets(y, n_samples)[0]
 
 
