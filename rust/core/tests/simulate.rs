@@ -5,14 +5,14 @@ mod common;
 use cipherfit_core::Input;
 use cipherfit_core::error::InputError;
 use cipherfit_core::simulate::{Options, Simulator};
-use common::random::{Recipe, cases, packed_recipes, recipes};
+use common::random::{Recipe, cases, packed_recipes, recipes, wide_recipes};
 use common::{paths, simulate, simulate_on};
 use proptest::prelude::*;
 
 const BATCHES: [usize; 10] = [0, 1, 2, 6, 63, 64, 65, 257, 513, 1000];
 
 fn any_recipes() -> impl Strategy<Value = Recipe> {
-    prop_oneof![recipes(), packed_recipes()]
+    prop_oneof![4 => recipes(), 4 => packed_recipes(), 1 => wide_recipes()]
 }
 
 proptest! {

@@ -11,7 +11,7 @@ use crate::graph::layer::Hidden;
 use crate::graph::linear::Linear;
 
 /// Terms of a sum, on average, from which on they are taken four at a time.
-const LONG_SUM: usize = 16;
+const LONG_SUM: usize = 32;
 
 /// Space for the codes of a block of rows, row by row, before and after a layer.
 pub(super) struct Scratch {

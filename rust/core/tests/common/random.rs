@@ -56,6 +56,14 @@ pub fn packed_recipes() -> impl Strategy<Value = Recipe> {
     )
 }
 
+/// Recipes of wide layers, whose sums have many terms.
+pub fn wide_recipes() -> impl Strategy<Value = Recipe> {
+    (packed_recipes(), 60..130_usize).prop_map(|(recipe, n_features)| {
+        let narrow = recipe.sizes.iter().skip(1).map(|&size| size.min(8));
+        Recipe { sizes: std::iter::once(n_features).chain(narrow).collect(), ..recipe }
+    })
+}
+
 /// Recipes whose every input can be enumerated.
 pub fn small_recipes() -> impl Strategy<Value = Recipe> {
     (recipes(), 1..=2_u8).prop_map(|(recipe, n_bits)| {

@@ -59,17 +59,20 @@ impl Emission<'_> {
     #[target_feature(enable = "avx512bw,avx512vbmi")]
     fn emit<F: Finish, const N: usize>(&self, runs: &[Run], out: &mut [[F::Value; 8]]) {
         let runs = runs.first_chunk().expect("as many runs");
-        // One loop for both would test which it is at each step.
-        match self.sums.high {
-            None => self.emit_as::<F, N, false>(runs, out),
-            Some(_) => self.emit_as::<F, N, true>(runs, out),
+        // One loop for all would test which it is at each step. In a group of four rows, as even numbers
+        // of outputs have, every run begins with the first.
+        match (self.sums.high, self.rows) {
+            (None, 4) => self.emit_as::<F, N, false, true>(runs, out),
+            (Some(_), 4) => self.emit_as::<F, N, true, true>(runs, out),
+            (None, _) => self.emit_as::<F, N, false, false>(runs, out),
+            (Some(_), _) => self.emit_as::<F, N, true, false>(runs, out),
         }
     }
 
-    /// The same of sums of 16 bits if `WIDE`, else of 8.
+    /// The same of sums of 16 bits if `WIDE`, else of 8, where runs are of four rows if `FOUR`.
     #[inline]
     #[target_feature(enable = "avx512bw,avx512vbmi")]
-    fn emit_as<F: Finish, const N: usize, const WIDE: bool>(
+    fn emit_as<F: Finish, const N: usize, const WIDE: bool, const FOUR: bool>(
         &self,
         runs: &[Run; N],
         out: &mut [[F::Value; 8]],
@@ -79,6 +82,7 @@ impl Emission<'_> {
         let (mut low_steps, mut scale, mut offset) = ([power; N], [power; N], [power; N]);
         for (at, run) in runs.iter().enumerate() {
             assert!(run.first + 4 <= self.rows, "a run's rows are in its group");
+            debug_assert!(!FOUR || run.first == 0);
             let OutputGroup { low: lows, low_steps: steps, .. } = &run.group;
             places[at] = load_512(&run.places);
             low[at] = load_512(lows);
@@ -98,7 +102,7 @@ impl Emission<'_> {
             let out: &mut [[F::Value; 8]; N] = unsafe { &mut *out.as_mut_ptr().add(first).cast() };
             for (at, run) in runs.iter().enumerate() {
                 let four = |tile: &Tile| {
-                    let first = group * self.rows + run.first;
+                    let first = if FOUR { 4 * group } else { group * self.rows + run.first };
                     // SAFETY: a run's rows are within its group, and so many groups within a tile.
                     load_512::<[u8; 16], 4>(unsafe { &*tile.0.as_ptr().add(first).cast() })
                 };
