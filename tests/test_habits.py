@@ -188,7 +188,7 @@ class TestLosses:
         assert (probabilities >= 0).all()
         np.testing.assert_allclose(probabilities.sum(axis=1), 1)
 
-    @pytest.mark.parametrize("lr", [100, 1e9])
+    @pytest.mark.parametrize("lr", [1e9, 1e30])
     def test_a_training_that_leaves_the_numbers_names_epoch_loss_and_learning_rate(self, lr):
         model = classifier(lr=lr, max_epochs=30)
         with pytest.raises(DivergenceError, match=f"in epoch .*CrossEntropyLoss at lr={lr!r}"):
