@@ -67,7 +67,7 @@ def unpacked(X: Any, y: Any) -> tuple[Any, Any]:
     if not is_dataset(X):
         return _rows_of_slices(X), _rows_of_slices(y)
     if y is not None:
-        return np.stack([to_numpy(torch.as_tensor(_first(X[i]))) for i in range(len(X))]), y
+        return np.stack([_array(_first(X[i])) for i in range(len(X))]), y
     try:
         features, targets = data_from_dataset(X)
     except AttributeError:
@@ -87,12 +87,16 @@ def _pairs(dataset: Any) -> tuple[NDArray[Any], NDArray[Any]]:
                 f"row {number} of {type(dataset).__name__} is a {type(row).__name__}; it must be a "
                 "pair of features and target, or give the targets as y"
             )
-    features = np.stack([np.asarray(row[0]) for row in rows])
-    return features, np.stack([np.asarray(row[1]) for row in rows])
+    features = np.stack([_array(row[0]) for row in rows])
+    return features, np.stack([_array(row[1]) for row in rows])
 
 
 def _rows_of_slices(values: Any) -> Any:
     """Return what skorch's `SliceDataset` and its like hold, which NumPy would take for objects."""
     if type(values).__name__ != "SliceDataset":
         return values
-    return np.stack([np.asarray(to_numpy(torch.as_tensor(row))) for row in values])
+    return np.stack([_array(row) for row in values])
+
+
+def _array(row: Any) -> NDArray[Any]:
+    return np.asarray(to_numpy(row) if isinstance(row, torch.Tensor) else row)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import inspect
 from collections.abc import Mapping
 from functools import cache
 from types import MappingProxyType
@@ -110,6 +111,12 @@ class FixedTypeSkorchNeuralNet:
         targets = vars(self).get("targets_")
         n_outputs = None if targets is None else targets.n_outputs
         self._fill_in(options, "n_outputs", n_outputs, "classes or targets in y")
+        unknown = options.keys() - inspect.signature(SparseQuantNeuralNetImpl).parameters.keys()
+        if unknown:
+            raise InvalidParameterError(
+                f"module__{min(unknown)} is no parameter of the network; it has "
+                f"{', '.join(inspect.signature(SparseQuantNeuralNetImpl).parameters)}"
+            )
         module: Any = self.initialized_instance(  # type: ignore[attr-defined]
             SparseQuantNeuralNetImpl, options
         )

@@ -156,6 +156,13 @@ class TrainingMixin:
             params["batch_size"] = integer("batch_size", size, -1, why="-1 takes all rows")
         return params
 
+    def _validate_params(self) -> None:
+        """Check the names of parameters, as skorch does, with errors of our own."""
+        try:
+            super()._validate_params()  # type: ignore[misc]
+        except (TypeError, ValueError) as error:
+            raise InvalidParameterError(str(error)) from error
+
     def get_dataset(self, X: Any, y: Any = None) -> Any:
         """Return skorch's data set of rows; in training, one that also knows the user's labels."""
         dataset = super().get_dataset(X, y)  # type: ignore[misc]
@@ -221,6 +228,13 @@ class TrainingMixin:
         check_device(self.device)
         check_options(vars(self))
         check_fit_options(fit_params)
+        for name in ("criterion", "optimizer"):
+            given = getattr(self, name)
+            if not callable(given):
+                raise InvalidParameterError(
+                    f"{name}={given!r} must be a class of torch's, such as torch.nn.MSELoss or "
+                    "torch.optim.Adam, or one like it"
+                )
         integer("max_epochs", self.max_epochs, 0)
         if self.batch_size != -1:
             integer("batch_size", self.batch_size, 1, why="or -1 for all rows")

@@ -1,4 +1,5 @@
 //! A graph as bytes: `MAGIC`, the format version (`u16`, little-endian), then the parts in postcard.
+//! `docs/format.md` specifies them.
 //!
 //! Reading trusts nothing: whatever the bytes claim goes through the same validation as any other
 //! graph, and serde's cautious allocation keeps claimed lengths from reserving memory that isn't
