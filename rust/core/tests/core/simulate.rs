@@ -1,12 +1,10 @@
 //! The fast simulation against the naive graph.
 
-mod common;
-
+use crate::common::random::{Recipe, cases, packed_recipes, recipes, wide_recipes};
+use crate::common::{paths, simulate, simulate_on};
 use cipherfit_core::Input;
 use cipherfit_core::error::InputError;
 use cipherfit_core::simulate::{Options, Simulator};
-use common::random::{Recipe, cases, packed_recipes, recipes, wide_recipes};
-use common::{paths, simulate, simulate_on};
 use proptest::prelude::*;
 
 const BATCHES: [usize; 10] = [0, 1, 2, 6, 63, 64, 65, 257, 513, 1000];

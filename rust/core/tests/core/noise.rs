@@ -1,11 +1,9 @@
 //! Simulated errors of lookups: how often, how far, and that they repeat.
 
-mod common;
-
+use crate::common::random::{cases, packed_recipes, recipes};
+use crate::common::{NaiveGraph, NaiveLayer, paths, simulate, simulate_on};
 use cipherfit_core::IntegerGraph;
 use cipherfit_core::simulate::Noise;
-use common::random::{cases, packed_recipes, recipes};
-use common::{NaiveGraph, NaiveLayer, paths, simulate, simulate_on};
 use proptest::prelude::*;
 
 /// `n` copies of one 4-bit input, each through an identity table to an output of its own.

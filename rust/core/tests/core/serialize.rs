@@ -1,11 +1,9 @@
 //! Stored graphs: the same when read back, refused when damaged, never a panic.
 
-mod common;
-
+use crate::common::random::{cases, recipes};
+use crate::common::simulate;
 use cipherfit_core::error::SerializationError;
 use cipherfit_core::{Input, IntegerGraph, LayerSpec, Linear, Output};
-use common::random::{cases, recipes};
-use common::simulate;
 use proptest::prelude::*;
 
 proptest! {

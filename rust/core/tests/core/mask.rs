@@ -1,11 +1,9 @@
 //! The pruning mask against a full sort.
 
-mod common;
-
 use std::cmp::Reverse;
 
+use crate::common::random::{SplitMix, cases};
 use cipherfit_core::training::mask::{MaskRequest, accumulator_mask};
-use common::random::{SplitMix, cases};
 use proptest::prelude::*;
 
 #[derive(Debug, Clone)]

@@ -1,11 +1,9 @@
 //! Proven intervals against every possible input.
 
-mod common;
-
+use crate::common::NaiveGraph;
+use crate::common::random::{cases, recipes, small_recipes};
 use cipherfit_core::BitWidth;
 use cipherfit_core::graph::interval::Interval;
-use common::NaiveGraph;
-use common::random::{cases, recipes, small_recipes};
 use proptest::prelude::*;
 
 /// Every row of codes that the quantizer can emit.

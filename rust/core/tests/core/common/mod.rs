@@ -1,7 +1,5 @@
 //! An independent, naive graph: rows one by one, in `i128`, from the semantics as written down.
 
-#![allow(dead_code, reason = "every test file is a crate of its own and uses a part of this")]
-
 pub mod random;
 
 use cipherfit_core::simulate::{Noise, Options, Path, Simulator};

@@ -1,7 +1,5 @@
 //! Every kind of error, raised once, with what it says.
 
-mod common;
-
 use cipherfit_core::error::{
     Error, GraphDefect, InputError, Limit, ParameterError, SerializationError,
 };
