@@ -9,7 +9,6 @@ import pandas as pd
 import polars as pl
 import pytest
 import torch
-from scipy import sparse
 
 from cipherfit.exceptions import InputTypeError, InvalidInputError
 from cipherfit.predictor.features import Features
@@ -71,7 +70,6 @@ BAD = {
     "no rows": (X[:0], InvalidInputError, r"0 sample\(s\) \(shape=\(0, 3\)\)"),
     "no columns": (X[:, :0], InvalidInputError, r"0 feature\(s\)"),
     "too few": (X[:, :2], InvalidInputError, "X has 2 features, but Predictor is expecting 3"),
-    "sparse": (sparse.csr_matrix(X), InputTypeError, r"use X\.toarray\(\)"),
     "None": (None, InputTypeError, "X is None"),
     "complex": (X + 1j, InvalidInputError, "Complex data"),
     "words": (np.full((2, 3), "word"), InvalidInputError, "X must be numeric"),
