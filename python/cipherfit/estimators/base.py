@@ -25,6 +25,7 @@ from cipherfit.predictor.targets import ClassTargets, RealTargets, Targets
 from cipherfit.training.float_twin import float_copy
 from cipherfit.training.integer_graph import integer_graph
 from cipherfit.training.network import QuantNetwork, SparseQuantNeuralNetImpl
+from cipherfit.training.tracing import check_supported
 
 #: Bits to which a custom float module is quantized where it names none (as `n_a_bits`).
 DEFAULT_N_BITS = 4
@@ -282,7 +283,7 @@ class QuantizedSkorchEstimatorMixin(InferenceMixin):
             Rows to quantize a float module by; cipherfit's own networks need none.
         """
         graph, epilogue = integer_graph(self.module_, features, self.n_bits_quant)
-        self.epilogue_ = steps_of_module(epilogue)
+        self.epilogue_ = steps_of_module(epilogue, graph.n_outputs)
         self.predictor_ = Predictor(
             graph,
             self.targets_,
@@ -305,6 +306,8 @@ class QuantizedSkorchEstimatorMixin(InferenceMixin):
             if not bool(module.input_quantizer.calibrated):
                 scale_by = None if is_classifier(self) or y is None else torch.as_tensor(y)
                 module.calibrate(torch.as_tensor(X), scale_by)
+        elif not isinstance(module, QuantNetwork):
+            check_supported(module, self.n_features_in_)
 
     def on_train_end(self, net: Any, X: Any = None, y: Any = None, **kwargs: Any) -> None:
         """Skorch callback: tell the module that training has ended.
@@ -347,6 +350,8 @@ class QuantizedSkorchEstimatorMixin(InferenceMixin):
     ) -> torch.Tensor:
         """Return the loss of a batch, the mean over its rows, weighted where they have weights."""
         loss = super().get_loss  # type: ignore[misc]
+        if isinstance(self.targets_, RealTargets) and y_pred.numel() == y_true.numel():
+            y_true = y_true.reshape(y_pred.shape)  # of modules that end with `squeeze`
         if not isinstance(X, dict):
             mean: torch.Tensor = loss(y_pred, y_true, X, *args, **kwargs)
             return mean
