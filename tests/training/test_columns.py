@@ -48,6 +48,9 @@ def test_one_column_that_reads_one_other_is_found(width):
     [
         (lambda x: x - x.mean(dim=0), OTHER_ROWS),
         (lambda x: x / len(x), OTHER_ROWS),
+        (lambda x: x - x[0], OTHER_ROWS),
+        (lambda x: x - x[-1], OTHER_ROWS),
+        (lambda x: x / x.max(), OTHER_ROWS),
         (lambda x: x.cumsum(dim=0), OTHER_ROWS),
         (lambda x: F.softmax(x, dim=0), OTHER_ROWS),
         (nn.BatchNorm1d(4, track_running_stats=False).double().eval(), OTHER_ROWS),

@@ -117,6 +117,8 @@ CHAINS = {
     "minus output": behind(lambda z: 3 - 4 * z.sigmoid()),
     "softmax": behind(lambda z: F.softmax(z, dim=1)),
     "log_softmax": behind(lambda z: z.log_softmax(-1)),
+    "squeezed hidden": hidden(lambda z: torch.relu(z.unsqueeze(1).squeeze()).flatten(1)),
+    "unused": whole(lambda m, x: [m.last(m.first(x)), m.second(m.first(x)) + x.mean()][0]),
     "squeezed output": behind(lambda z: z.squeeze(), 1),
     "flat output": behind(lambda z: z.view(-1), 1),
     "normalized output": behind(lambda z: z / (1 + z.abs().sum(dim=1, keepdim=True))),
@@ -264,6 +266,7 @@ REFUSED = {
     "glu": (whole(lambda m, x: F.glu(m.second(F.glu(m.first(x)))), second=nn.Linear(6, 4)),
             "layer glu is not elementwise: it makes 6 columns of 12"),
     "flip": (hidden(lambda z: z.flip(1)), "layer flip is not elementwise, and linear layers fol"),
+    "parts": (hidden(lambda z: torch.cat(z.split(4, 1)[::-1], 1)), "layer cat is not element"),
     "rows": (hidden(lambda z: z.view(-1, 4).repeat(1, 3)), r"layer view .* become \(96, 4\)"),
     "transposed": (whole(lambda m, x: (m.last.weight @ m.first(x).T).T), "layer T changes what"),
     "first": (before(torch.relu), "layer relu comes before the first linear layer"),
@@ -309,6 +312,7 @@ def test_what_is_no_chain_is_refused_by_name(name):
         (behind(lambda z: z.float().squeeze(), 1), []),
         (behind(lambda z: F.relu6(z).unsqueeze(1).flatten(1)), ["clip"]),
         (behind(lambda z: F.softplus(z, beta=2)), [None]),
+        (behind(lambda z: torch.cat([z, z.relu()], 1).softmax(1)), [None, "softmax"]),
         (behind(lambda z: torch.cat([1 - z.sigmoid(), z.sigmoid()], 1), 1), [None]),
     ],
 )
@@ -325,12 +329,30 @@ def test_what_follows_the_last_layer_is_named_by_what_it_computes(module, names)
         np.testing.assert_allclose(post_process(outputs, kept), expected, rtol=1e-5, atol=1e-6)
 
 
+@pytest.mark.parametrize(
+    "conversion",
+    [
+        lambda z: z.double().float(),
+        lambda z: z.double().to(torch.float32),
+        lambda z: z.double().type("torch.FloatTensor"),
+    ],
+)
+def test_conversions_to_single_precision_lose_nothing(conversion):
+    module = hidden(conversion)()
+    x = some_rows()
+    converted = evaluated(trace(module, N_FEATURES), x)
+    module.steps = hidden(lambda z: z)().steps
+    assert torch.equal(converted, evaluated(trace(module, N_FEATURES), x))
+
+
 def test_tracing_leaves_module_and_random_state_as_they_are():
     module = CHAINS["batch norm"]().train()
     module.keeps = module.first.weight * 2  # has a history, so that it can't be deep-copied
     before = {name: value.clone() for name, value in module.state_dict().items()}
-    state = torch.get_rng_state()
+    noisy, state = REFUSED["noise"][0](), torch.get_rng_state()
     check_supported(module, N_FEATURES)
+    with pytest.raises(UnsupportedModuleError):
+        check_supported(noisy, N_FEATURES)
     assert torch.equal(torch.get_rng_state(), state)
     after = module.state_dict()
     assert all(torch.equal(before[name], after[name]) for name in before)

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 
 import torch
 from torch import Tensor
@@ -40,21 +40,18 @@ def flaw_of_rows(function: RowFunction, n_columns: int) -> str | None:
         return f"changes what a row is: values of shape {shapes}"
     if not close(function(rows), outputs):
         return RANDOM
-    # Neighbours that change, and batches of another size, leave a row's output as it is.
-    fewer, others = function(rows[::3]), rows.flip(0)
-    others[::3] = rows[::3]
-    if not close(fewer, outputs[::3]) or not close(function(others)[::3], outputs[::3]):
+    if not close(function(rows[::3]), outputs[::3]):
         return OTHER_ROWS
+    for kept in _partings(len(rows)):
+        changed = function(torch.where(kept.unsqueeze(1), rows, _changed(rows)))
+        if not close(changed[kept], outputs[kept]):
+            return OTHER_ROWS
     return None
 
 
 @torch.no_grad()
 def flaw_of_columns(function: RowFunction, n_columns: int) -> str | None:
-    """Tell why an output depends on more than the input at the same place; None if it doesn't.
-
-    Any two columns are parted by a bit of their numbers: the outputs of those where it is set must
-    stay as they are while all others change, and the other way round.
-    """
+    """Tell why an output depends on more than the input at the same place; None if it doesn't."""
     flaw = flaw_of_rows(function, n_columns)
     if flaw is not None:
         return flaw
@@ -63,13 +60,10 @@ def flaw_of_columns(function: RowFunction, n_columns: int) -> str | None:
     if outputs.numel() != rows.numel():
         width = outputs.numel() // len(rows)
         return f"is not elementwise: it makes {width} columns of {n_columns}"
-    numbers = torch.arange(n_columns)
-    for bit in range((n_columns - 1).bit_length()):
-        for value in (0, 1):
-            kept = (numbers >> bit) & 1 == value
-            changed = function(torch.where(kept, rows, 3 * rows.flip(0) + 1))
-            if not close(_flat(changed)[:, kept], _flat(outputs)[:, kept]):
-                return OTHER_COLUMNS
+    for kept in _partings(n_columns):
+        changed = function(torch.where(kept, rows, _changed(rows)))
+        if not close(_flat(changed)[:, kept], _flat(outputs)[:, kept]):
+            return OTHER_COLUMNS
     return None
 
 
@@ -96,6 +90,22 @@ def close(first: Tensor, second: Tensor) -> bool:
         return False
     first, second = first.double(), second.double()
     return torch.allclose(first, second, rtol=1e-9, atol=1e-10, equal_nan=True)
+
+
+def _partings(n: int) -> Iterator[Tensor]:
+    """Yield sets of n things, bool (n,), such that any one is with and without any other.
+
+    Any two are parted by a bit of their numbers. What stays as it is while all that is not in the
+    set changes, for each set, depends on itself alone.
+    """
+    numbers = torch.arange(n)
+    for bit in range((n - 1).bit_length()):
+        for value in (0, 1):
+            yield (numbers >> bit) & 1 == value
+
+
+def _changed(rows: Tensor) -> Tensor:
+    return 3 * rows.flip(0) + 1
 
 
 def _flat(values: Tensor) -> Tensor:
