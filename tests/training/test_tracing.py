@@ -117,7 +117,7 @@ CHAINS = {
     "minus output": behind(lambda z: 3 - 4 * z.sigmoid()),
     "softmax": behind(lambda z: F.softmax(z, dim=1)),
     "log_softmax": behind(lambda z: z.log_softmax(-1)),
-    "squeezed hidden": hidden(lambda z: torch.relu(z.unsqueeze(1).squeeze()).flatten(1)),
+    "squeezed hidden": hidden(lambda z: torch.relu(z.unsqueeze(1).squeeze()).unsqueeze(2)[:, :, 0]),
     "unused": whole(lambda m, x: [m.last(m.first(x)), m.second(m.first(x)) + x.mean()][0]),
     "squeezed output": behind(lambda z: z.squeeze(), 1),
     "flat output": behind(lambda z: z.view(-1), 1),
