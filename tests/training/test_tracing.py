@@ -428,3 +428,16 @@ def test_tables_hold_any_elementwise_expression_on_every_reachable_accumulator(
         expected = last(hidden).numpy()
     outputs = graph.dequantize(graph.simulate(codes.to(torch.int64).numpy().astype(np.uint16)))
     np.testing.assert_allclose(outputs, expected, rtol=1e-9, atol=1e-9 * np.abs(expected).max())
+
+
+def test_values_that_nothing_needs_any_more_are_let_go():
+    def many(z):
+        for _ in range(50):
+            z = torch.sin(z)
+        return z
+
+    tail = trace(hidden(many)(), N_FEATURES).layers[0].tail
+    rows = torch.zeros(2, WIDTH, dtype=torch.float64)
+    assert len(tail.calls) == 50
+    assert len(tail.values(rows)) == 51
+    assert len(tail.values(rows, {tail.end.call})) == 1
