@@ -310,7 +310,7 @@ class QuantizedSkorchEstimatorMixin(InferenceMixin, TrainingMixin):
             Rows to quantize a float module by; cipherfit's own networks need none.
         """
         graph, epilogue = integer_graph(self.module_, features, self.n_bits_quant)
-        self.epilogue_ = steps_of_module(epilogue)
+        self.epilogue_ = steps_of_module(epilogue, graph.n_outputs)
         self.predictor_ = Predictor(
             graph,
             self.targets_,

@@ -28,6 +28,7 @@ from cipherfit.exceptions import DivergenceError, InvalidInputError, InvalidPara
 from cipherfit.parameters import integer, real
 from cipherfit.predictor.targets import ClassTargets, RealTargets, Targets
 from cipherfit.training.network import QuantNetwork, SparseQuantNeuralNetImpl
+from cipherfit.training.tracing import check_supported
 
 
 class TrainingMixin:
@@ -73,6 +74,8 @@ class TrainingMixin:
             if not bool(module.input_quantizer.calibrated):
                 scale_by = None if is_classifier(self) or y is None else torch.as_tensor(y)
                 module.calibrate(torch.as_tensor(X), scale_by)
+        elif not isinstance(module, QuantNetwork):
+            check_supported(module, self.n_features_in_)
 
     def on_train_end(self, net: Any, X: Any = None, y: Any = None, **kwargs: Any) -> None:
         """Skorch callback: tell the module that training has ended.
@@ -119,6 +122,8 @@ class TrainingMixin:
             y_pred = y_pred.softmax(dim=-1)
         elif isinstance(self.criterion_, nn.NLLLoss) and not bool((y_pred > 0).any()):
             y_pred = y_pred.exp()  # skorch takes the logarithm, of probabilities
+        if isinstance(self.targets_, RealTargets) and y_pred.numel() == y_true.numel():
+            y_true = y_true.reshape(y_pred.shape)  # of modules that end with `squeeze`
         loss = super().get_loss  # type: ignore[misc]
         if not isinstance(X, dict):
             mean: torch.Tensor = loss(y_pred, y_true, X, *args, **kwargs)
