@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import copy
 import pickle
+import threading
 
 import numpy as np
 import pytest
@@ -12,7 +13,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from torch import nn
 from torch.nn import functional as F  # noqa: N812
-from torch.nn.utils import parametrizations
+from torch.nn.utils import parametrizations, prune
 
 from cipherfit import lower
 from cipherfit.estimators.postprocessing import steps_of_module
@@ -174,6 +175,9 @@ CHAINS = {
         lambda m, x: m.last(F.relu(F.linear(x, m.first.weight * m.w, m.first.bias))),
         w=(torch.arange(60) % 2).reshape(12, 5),
     ),
+    "vector": whole(lambda m, x: F.relu(m.first(x)) @ m.v, v=PER_NEURON),
+    "pruned": parametrized(lambda layer: prune.l1_unstructured(layer, "weight", 0.4)),
+    "numpy index": before(lambda x: x[:, np.arange(N_FEATURES)]),
     "one layer": lambda: nn.Linear(N_FEATURES, 2),
     "double": lambda: Net(lambda m, x: m.last(F.relu(m.first(x.double())))).double(),
 }  # fmt: skip
@@ -239,6 +243,17 @@ def through_a_view(m, x):
     return m.last(h)
 
 
+def through_data(m, x):
+    h = m.first(x)
+    h.data.mul_(2)
+    return m.last(h)
+
+
+def remembering(m, x):
+    past, m.past = m.past, m.first(x)
+    return m.last(past[:1] + m.past)
+
+
 OTHER = nn.Linear(N_FEATURES, WIDTH)
 REFUSED = {
     "parallel": (whole(parallel, other=OTHER), "the input is used by several layers, first and o"),
@@ -288,8 +303,18 @@ REFUSED = {
     "always dropped": (hidden(F.dropout), "layer dropout is random in evaluation too"),
     "noise": (hidden(lambda z: z + torch.randn_like(z)), "layer randn_like is random"),
     "other noise": (hidden(lambda z: z + torch.randn(z.shape)), "neither on chance nor"),
+    "constant noise": (hidden(lambda z: z + torch.randn(WIDTH)), "neither on chance nor"),
+    "remembered": (whole(remembering, past=torch.zeros(1, WIDTH)), "reads what an earlier batch"),
+    "not copied": (whole(None, lock=threading.Lock()), "Net can't be copied"),
+    "summed rows": (
+        whole(lambda m, x: torch.einsum("nd,kd->k", x, m.first.weight)), "layer einsum makes shape"
+    ),
+    "behind its back": (whole(through_data), "gives other values than the torch functions"),
+    "weights of the data": (
+        whole(lambda m, x: F.linear(torch.ones(4, 5), x)), "layer linear makes shape"
+    ),
     "written": (whole(written), "layer setitem writes values into other tensors"),
-    "view": (whole(through_a_view), "layer last reads what was changed in place elsewhere"),
+    "view": (whole(through_a_view), "layer last reads what was changed elsewhere"),
     "features": (lambda: nn.Sequential(nn.ReLU(), nn.Linear(4, 2)), "5 features, in layer 1: mat1"),
     "script": (part(torch.jit.script(nn.ReLU())), "no function of torch's|torch functions don't"),
 }  # fmt: skip
@@ -440,4 +465,4 @@ def test_values_that_nothing_needs_any_more_are_let_go():
     rows = torch.zeros(2, WIDTH, dtype=torch.float64)
     assert len(tail.calls) == 50
     assert len(tail.values(rows)) == 51
-    assert len(tail.values(rows, {tail.end.call})) == 1
+    assert len(tail.values(rows, forget=True)) == 1
