@@ -212,6 +212,18 @@ def test_activations_that_are_not_defined_everywhere_are_refused_by_name():
         lower(quantize_module(module, features, n_bits=4, n_accum_bits=16)[0])
 
 
+def test_what_only_another_neuron_could_get_need_not_be_defined():
+    torch.manual_seed(0)
+    features = torch.rand(200, 4)
+    # The table of the second neuron is the longer one, and its end is out of the first one's reach.
+    module = Hidden(lambda z: torch.sqrt(torch.tensor([20.0, 60.0]) - z), width=2)
+    with torch.no_grad():
+        module.first.weight.copy_(torch.tensor([[10.0, 1.0, 1.0, 1.0], [1.0] * 4]))
+    graph = lower(quantize_module(module, features, n_bits=4, n_accum_bits=16)[0])
+    first, second = graph.to_dict()["layers"][1]["tables"]
+    assert len(first) < len(second)
+
+
 class Squeezed(Plain):
     def forward(self, x):
         return self.layers(x).squeeze(-1)

@@ -129,11 +129,13 @@ def _named(module: nn.Module, n_columns: int) -> list[Function] | None:
         if (scale == 1).all() and (shift == 0).all():
             return []
         return [Step("affine", {"scale": scale, "shift": shift})]
-    rows = probes(n_columns, (0.1, 1, 10, 1000))
+    rows = probes(n_columns, (0.1, 1, 10, 1000, 1e6))
     outputs = module(rows)
     candidates = [Step(name) for name in _NAMES if name != "two_columns" or n_columns == 1]
     low, high = float(outputs.min()), float(outputs.max())
-    candidates.append(Step("clip", {"low": low, "high": high}))
+    # A bound that one value alone reaches is that value.
+    if int((outputs == low).sum()) > 1 and int((outputs == high).sum()) > 1:
+        candidates.append(Step("clip", {"low": low, "high": high}))
     values = rows.numpy()
     with np.errstate(all="ignore"):
         for step in candidates:

@@ -109,20 +109,20 @@ class Steps(nn.Module):
 
     def unflattened(self, x: Tensor) -> Tensor:
         """Return the values, in whatever shape they come, of rows (n_samples, n)."""
-        result: Any = self.values(x, {self.end.call})[self.end.call]
+        result: Any = self.values(x, forget=True)[self.end.call]
         outputs: Tensor = result if self.end.item is None else result[self.end.item]
         return outputs
 
-    def values(self, x: Tensor, kept: set[int] | None = None) -> dict[int, Any]:
-        """Return values of calls, all or those of some places, for rows (n_samples, n)."""
+    def values(self, x: Tensor, *, forget: bool = False) -> dict[int, Any]:
+        """Return the values of all calls, or of those that none takes, for rows (n_samples, n)."""
         start = x.reshape(len(x), *self.shape)
         item = self.start.item
         values: dict[int, Any] = {self.start.call: start if item is None else {item: start}}
         last_use = {ref.call: place for place, call in self.calls.items() for ref in call.refs()}
         for place, call in self.calls.items():
             values[place] = call.run(values, len(x))
-            if kept is not None:
-                for used in {ref.call for ref in call.refs()} - kept:
+            if forget:
+                for used in {ref.call for ref in call.refs()}:
                     if last_use[used] == place:
                         del values[used]
         return values

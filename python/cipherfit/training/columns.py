@@ -71,7 +71,7 @@ def flaw_of_columns(function: RowFunction, n_columns: int) -> str | None:
 def affine_of(function: RowFunction, n_columns: int) -> tuple[Tensor, Tensor] | None:
     """Return scale and shift (n_columns,) of a function that scales and shifts each column.
 
-    None if it does anything else, to values of up to a million.
+    None if it does anything else, to values of any size that features have.
     """
     if flaw_of_rows(function, n_columns) is not None:
         return None
@@ -80,7 +80,7 @@ def affine_of(function: RowFunction, n_columns: int) -> tuple[Tensor, Tensor] | 
     if origin.shape != zeros.shape:
         return None
     shift, scale = origin[0], (ones - origin)[0]
-    rows = probes(n_columns, (0.1, 1, 100, 1e4, 1e6))
+    rows = probes(n_columns, (0.1, 1, 100, 1e4, 1e6, 1e12))
     return (scale, shift) if close(_flat(function(rows)), rows * scale + shift) else None
 
 

@@ -139,8 +139,9 @@ def _tables(linear: QuantLinear, codes: Tensor, tail: nn.Sequential) -> list[Int
         index = torch.arange(first, min(first + rows, longest), device=low.device).double()
         real = linear.dequantize(low + index.unsqueeze(1) * step, codes)
         piece = torch.func.functional_call(tail, state, real)
-        if torch.isnan(piece).any():
-            neuron = int(torch.isnan(piece).any(dim=0).nonzero()[0])
+        undefined = torch.isnan(piece) & (index.unsqueeze(1) < lengths)
+        if undefined.any():
+            neuron = int(undefined.any(dim=0).nonzero()[0])
             raise UnsupportedModuleError(
                 f"what follows a hidden linear layer is NaN for inputs that neuron {neuron} can "
                 "get, though no training row may give them: clamp what isn't defined everywhere, "

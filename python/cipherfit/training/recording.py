@@ -12,6 +12,7 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any
 
+import numpy as np
 import torch
 from torch import Tensor, nn
 from torch.overrides import resolve_name
@@ -134,8 +135,11 @@ class _Recorder:
             return function(*args, **kwargs)
         name = self.names.of(target or getattr(function, "__name__", "function"))
         tensors = [leaf for leaf in leaves((args, kwargs)) if isinstance(leaf, Tensor)]
-        if any(each._version != each.seen for each in tensors if isinstance(each, _Traced)):
-            raise UnsupportedModuleError(f"layer {name} reads what was changed in place elsewhere")
+        for each in tensors:
+            if isinstance(each, _Traced) and each.recorder is not self:
+                raise UnsupportedModuleError(f"layer {name} reads what an earlier batch left")
+            if isinstance(each, _Traced) and each._version != each.seen:
+                raise UnsupportedModuleError(f"layer {name} reads what was changed elsewhere")
         versions = [each._version for each in tensors]
         described = Call(name, target, _described(args), _described(kwargs))
         if target in _TO_DOUBLE or target in _TO_HOST:
@@ -204,8 +208,7 @@ def _recorded(module: nn.Module, names: _Names, n_features: int, n_rows: int) ->
     rows = _rows(module, n_features, n_rows)
     kind = type(module).__name__
     try:
-        with torch.random.fork_rng(devices=[]):
-            output = module(recorder.wrap(rows, INPUT))
+        output = module(recorder.wrap(rows, INPUT))
     except UnsupportedModuleError as error:
         raise UnsupportedModuleError(f"{kind}.forward can't be traced: {error}") from error
     except Exception as error:
@@ -261,7 +264,12 @@ def _copy(module: nn.Module) -> nn.Module:
         for value in kept
         if isinstance(value, Tensor) and not value.is_leaf
     }
-    return copy.deepcopy(module, memo)
+    try:
+        return copy.deepcopy(module, memo)
+    except Exception as error:
+        raise UnsupportedModuleError(
+            f"{type(module).__name__} can't be copied, which following its steps needs: {error}"
+        ) from error
 
 
 def _described(value: Any) -> Any:
@@ -270,8 +278,8 @@ def _described(value: Any) -> Any:
     def describe(leaf: Any) -> Any:
         if isinstance(leaf, _Traced):
             return leaf.ref
-        if isinstance(leaf, Tensor):
-            constant = leaf.detach().cpu().clone()
+        if isinstance(leaf, (Tensor, np.ndarray)):
+            constant = torch.as_tensor(leaf).detach().cpu().clone()
             return constant.double() if constant.is_floating_point() else constant
         if isinstance(leaf, torch.dtype):
             return torch.float64 if leaf.is_floating_point else leaf

@@ -187,16 +187,17 @@ class _Cut:
         shape = before.unflattened(probes(math.prod(before.shape))).shape[1:]
         layer = Steps({start.call: call}, self._end(stage), start, shape)
         rows = probes(math.prod(shape))
-        weight, bias = _linear_parts(call, layer, rows.shape[1])
         outputs = layer.unflattened(rows)
-        is_linear = weight.shape[1] == rows.shape[1] and len(outputs) == len(rows)
-        if not is_linear or not close(outputs.flatten(1), rows @ weight.T + bias):
-            raise UnsupportedModuleError(
-                f"layer {call.name} makes shape {tuple(outputs.shape)} of "
-                f"{(len(rows), *shape)}, but not as a linear layer does, from whole rows"
-            )
-        self.shapes.append(tuple(outputs.shape[1:]))
-        return weight, bias
+        if outputs.shape[:1] == rows.shape[:1]:
+            self.shapes.append(tuple(outputs.shape[1:]))
+            weight, bias = _linear_parts(call, layer, rows.shape[1])
+            is_row_wise = weight.shape[1] == rows.shape[1]
+            if is_row_wise and close(layer(rows), rows @ weight.T + bias):
+                return weight, bias
+        raise UnsupportedModuleError(
+            f"layer {call.name} makes shape {tuple(outputs.shape)} of {(len(rows), *shape)}, but "
+            "not as a linear layer does, from whole rows"
+        )
 
     def _culprit(self, stage: int, flaw_of: Callable[..., str | None]) -> tuple[str, str]:
         """Return the first call of a flawed stage that has a flaw itself, and which."""
@@ -236,7 +237,7 @@ def _linear_parts(call: Call, layer: Steps, n_in: int) -> tuple[Tensor, Tensor]:
         weight, bias = given["weight"], given.get("bias")
         if isinstance(weight, Tensor) and weight.dim() == 2:
             return weight, weight.new_zeros(len(weight)) if bias is None else bias
-    bias = layer.unflattened(torch.zeros(2, n_in, dtype=torch.float64)).flatten(1)[0]
+    bias = layer(torch.zeros(2, n_in, dtype=torch.float64))[0]
     return (layer(torch.eye(n_in, dtype=torch.float64)) - bias).T, bias
 
 
