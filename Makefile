@@ -72,6 +72,7 @@ bench-fhe: $(VENV)/.dev  ## Encrypted rows of trained networks: accuracy, second
 
 fuzz: $(VENV)/.dev  ## The property tests with many more cases
 	PROPTEST_CASES=20000 cargo test --workspace --quiet --release
+	HYPOTHESIS_PROFILE=fuzz $(BIN)/$(PYTEST) tests/fhe/test_types.py
 	HYPOTHESIS_PROFILE=fuzz $(BIN)/$(PYTEST) -m "not fhe"
 
 # Zig's linker has the symbols of old systems: manylinux2014 is glibc 2.17, of 2012.

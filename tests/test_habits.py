@@ -31,6 +31,7 @@ from cipherfit import (
     NeuralNetClassifier,
     NeuralNetRegressor,
     QuantizedSkorchEstimatorMixin,
+    design_network,
     search_p_error,
 )
 from cipherfit.exceptions import (
@@ -422,6 +423,7 @@ MISTAKES = {
     "an unknown option of the module": lambda: classifier(module__n_bits=3).fit(X, Y),
     "an unknown device": lambda: classifier(device="cuda:7").fit(X, Y),
     "a row that is missing": lambda: classifier().fit(X, Y[1:]),
+    "a pipeline to design": lambda: design_network(X, Y, estimator=make_pipeline(classifier())),
     "a search of nothing": lambda: search_p_error("model", X, Y),
 }
 

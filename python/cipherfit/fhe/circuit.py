@@ -190,7 +190,6 @@ def _within(stage: TypedStage, bits: int) -> TypedStage:
     return replace(
         stage,
         offset=np.zeros_like(stage.offset),
-        sums=replace(stage.sums, bits=min(stage.sums.bits, bits)),
         accumulators=IntegerType(bits),
         lsbs=0,
         tables=[table[: 1 << bits] for table in stage.tables],

@@ -3,6 +3,14 @@
 Concrete sizes integers by what it sees them hold on an inputset, and inputs beyond wrap silently.
 A processor of its compilation pipeline puts the proven types in their place, so that the inputset
 says nothing.
+
+Sums need no wider type than the accumulators that they become, though they may be negative, or
+larger, before the offset. A type of `b` bits is a ring of ``2**(b + 1)`` integers (the bit more is
+TFHE's padding); products with clear weights and sums are those of the ring, and so is the offset.
+What comes out is the accumulator modulo ``2**(b + 1)``, and that is proven to lie in the type's
+range, so it is the accumulator: the argument by which the packed kernels of the simulation are
+exact, too. A type one bit wider, which Concrete would take, makes a bootstrap up to 1.6 times as
+dear.
 """
 
 from __future__ import annotations
@@ -51,8 +59,8 @@ class TypedStage:
     ----------
     weights, offset : ndarray
         As of the graph; where a lookup follows, the offset brings the least accumulator to 0.
-    sums, accumulators : IntegerType
-        Of ``weights @ codes``, and with the offset.
+    accumulators : IntegerType
+        Of ``weights @ codes + offset``, and of the sums on the way there.
     lsbs : int
         Low bits that the lookup rounds away.
     exactness : fhe.Exactness
@@ -63,7 +71,6 @@ class TypedStage:
 
     weights: Int64
     offset: Int64
-    sums: IntegerType
     accumulators: IntegerType
     lsbs: int
     exactness: fhe.Exactness
@@ -97,7 +104,6 @@ def _typed(stage: Stage) -> TypedStage:
     return TypedStage(
         weights=weights,
         offset=offset,
-        sums=IntegerType.of(int((low - offset).min()), int((high - offset).max())),
         accumulators=IntegerType.of(int(low.min()), top),
         lsbs=lsbs,
         exactness=fhe.Exactness.EXACT if exact else fhe.Exactness.APPROXIMATE,
@@ -120,7 +126,7 @@ class ProvenTypes(fhe.GraphProcessor):  # type: ignore[misc]
         self.types: dict[tuple[str, str], IntegerType] = {("", "input"): IntegerType(n_bits)}
         for index, stage in enumerate(stages):
             tag = f"layer{index}"
-            self.types[tag, "matmul"] = stage.sums
+            self.types[tag, "matmul"] = stage.accumulators
             self.types[tag, "add"] = stage.accumulators
             self.types[tag, "round_bit_pattern"] = stage.accumulators
             if stage.tables:

@@ -24,6 +24,7 @@ from sklearn.utils.multiclass import type_of_target
 from tqdm.auto import tqdm
 
 from cipherfit._core import IntegerGraph
+from cipherfit.estimators.fixed_module import FixedTypeSkorchNeuralNet
 from cipherfit.estimators.protocol import Estimator
 from cipherfit.exceptions import (
     CompilationError,
@@ -152,6 +153,11 @@ class _Study:
         if estimator is None:
             continuous = type_of_target(self.y).startswith("continuous")
             estimator = (NeuralNetRegressor if continuous else NeuralNetClassifier)(verbose=0)
+        if not isinstance(estimator, FixedTypeSkorchNeuralNet):
+            raise InvalidParameterError(
+                f"estimator={estimator!r} must be a NeuralNetClassifier or NeuralNetRegressor; of "
+                "a pipeline give the last step, and X as the steps before transform it"
+            )
         self.estimator = clone(estimator).set_params(random_state=random_state)
         if is_classifier(estimator):
             self.estimator.set_params(classes=np.unique(self.y))
