@@ -424,6 +424,9 @@ MISTAKES = {
     "an unknown device": lambda: classifier(device="cuda:7").fit(X, Y),
     "a row that is missing": lambda: classifier().fit(X, Y[1:]),
     "a pipeline to design": lambda: design_network(X, Y, estimator=make_pipeline(classifier())),
+    "a layer that waits for its size": lambda: Seed(
+        nn.Sequential(nn.LazyLinear(3)), criterion=nn.CrossEntropyLoss, verbose=0
+    ).fit(X, Y),
     "a search of nothing": lambda: search_p_error("model", X, Y),
 }
 

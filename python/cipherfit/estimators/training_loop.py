@@ -12,6 +12,7 @@ from sklearn.base import is_classifier
 from skorch.classifier import NeuralNetBinaryClassifier
 from skorch.dataset import Dataset
 from torch import nn
+from torch.nn.modules.lazy import LazyModuleMixin
 
 from cipherfit.estimators.datasets import TrainingDataset, is_part_of, unpacked
 from cipherfit.estimators.old_names import check_fit_options, check_options
@@ -24,7 +25,12 @@ from cipherfit.estimators.sample_weight import (
     weighted_mean,
 )
 from cipherfit.estimators.training_data import check_features, check_labels, check_targets
-from cipherfit.exceptions import DivergenceError, InvalidInputError, InvalidParameterError
+from cipherfit.exceptions import (
+    DivergenceError,
+    InvalidInputError,
+    InvalidParameterError,
+    UnsupportedModuleError,
+)
 from cipherfit.parameters import integer, real
 from cipherfit.predictor.targets import ClassTargets, RealTargets, Targets
 from cipherfit.training.network import QuantNetwork, SparseQuantNeuralNetImpl
@@ -160,6 +166,16 @@ class TrainingMixin:
             size = params.get("batch_size", self.batch_size)
             params["batch_size"] = integer("batch_size", size, -1, why="-1 takes all rows")
         return params
+
+    def initialize_module(self) -> Any:
+        """Build the module, as skorch does, and refuse layers that wait for data to get a size."""
+        super().initialize_module()  # type: ignore[misc]
+        for name, layer in self.module_.named_modules():
+            if isinstance(layer, LazyModuleMixin) and layer.has_uninitialized_params():
+                raise UnsupportedModuleError(
+                    f"layer {name or type(layer).__name__} is lazy: give it its number of inputs"
+                )
+        return self
 
     def _validate_params(self) -> None:
         """Check the names of parameters, as skorch does, with errors of our own."""
