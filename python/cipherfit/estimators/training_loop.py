@@ -12,7 +12,7 @@ from sklearn.base import is_classifier
 from skorch.classifier import NeuralNetBinaryClassifier
 from skorch.dataset import Dataset
 from torch import nn
-from torch.nn.modules.lazy import LazyModuleMixin
+from torch.nn.parameter import is_lazy
 
 from cipherfit.estimators.datasets import TrainingDataset, is_part_of, unpacked
 from cipherfit.estimators.old_names import check_fit_options, check_options
@@ -26,6 +26,7 @@ from cipherfit.estimators.sample_weight import (
 )
 from cipherfit.estimators.training_data import check_features, check_labels, check_targets
 from cipherfit.exceptions import (
+    CipherfitError,
     DivergenceError,
     InvalidInputError,
     InvalidParameterError,
@@ -171,7 +172,7 @@ class TrainingMixin:
         """Build the module, as skorch does, and refuse layers that wait for data to get a size."""
         super().initialize_module()  # type: ignore[misc]
         for name, layer in self.module_.named_modules():
-            if isinstance(layer, LazyModuleMixin) and layer.has_uninitialized_params():
+            if any(map(is_lazy, layer.parameters(recurse=False))):
                 raise UnsupportedModuleError(
                     f"layer {name or type(layer).__name__} is lazy: give it its number of inputs"
                 )
@@ -233,7 +234,7 @@ class TrainingMixin:
         try:
             with own_threads(), seeded(vars(self).get("random_state")):
                 train(batches, codes, **fit_params)
-        except Exception as error:
+        except CipherfitError as error:
             if self._has_diverged() and not isinstance(error, DivergenceError):
                 raise self._diverged("the network's parameters are not finite") from error
             raise
@@ -265,7 +266,8 @@ class TrainingMixin:
         module = vars(self).get("module_")
         if not isinstance(module, nn.Module):
             return False
-        return not all(bool(torch.isfinite(each).all()) for each in module.parameters())
+        known = (each for each in module.parameters() if not is_lazy(each))
+        return not all(bool(torch.isfinite(each).all()) for each in known)
 
     def _diverged(self, what: str) -> DivergenceError:
         epoch = len(self.history)
