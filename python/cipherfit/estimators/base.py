@@ -268,6 +268,8 @@ class QuantizedSkorchEstimatorMixin(InferenceMixin):
         """
         super().load_params(*args, **kwargs)  # type: ignore[misc]
         if vars(self).get("training_now_"):
+            if isinstance(self.module_, SparseQuantNeuralNetImpl):
+                self.module_.enable_pruning()  # a finished network's is permanent
             return
         vars(self).pop("predictor_", None)
         if isinstance(self.module_, QuantNetwork) and "targets_" in vars(self):
