@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from contextlib import nullcontext
 from copy import deepcopy
 from typing import Any
 
@@ -15,7 +16,13 @@ from torch import nn
 from cipherfit.estimators.inference import InferenceMixin
 from cipherfit.estimators.neuron_pruning import prune_neurons
 from cipherfit.estimators.postprocessing import steps_of_module, steps_of_option
-from cipherfit.estimators.reproducibility import check_device, choose_threads, own_threads, seeded
+from cipherfit.estimators.reproducibility import (
+    check_device,
+    choose_threads,
+    kept_draws,
+    own_threads,
+    seeded,
+)
 from cipherfit.estimators.sample_weight import features_of, unreduced, weigh_rows, weighted_mean
 from cipherfit.estimators.training_data import check_features, check_labels, check_targets
 from cipherfit.exceptions import InvalidParameterError, NotFittedError
@@ -25,6 +32,7 @@ from cipherfit.predictor.targets import ClassTargets, RealTargets, Targets
 from cipherfit.training.float_twin import float_copy
 from cipherfit.training.integer_graph import integer_graph
 from cipherfit.training.network import QuantNetwork, SparseQuantNeuralNetImpl
+from cipherfit.training.surroundings import own_settings
 
 #: Bits to which a custom float module is quantized where it names none (as `n_a_bits`).
 DEFAULT_N_BITS = 4
@@ -148,6 +156,7 @@ class QuantizedSkorchEstimatorMixin(InferenceMixin):
         anew = "targets_" not in vars(self)
         return self._train(train, X, y, anew, classes, fit_params)
 
+    @own_settings()
     def prune(
         self,
         X: Any,
@@ -190,9 +199,11 @@ class QuantizedSkorchEstimatorMixin(InferenceMixin):
             If a target is out of range, none or several are given, or there is no hidden layer.
         """
         self._fitted("prune")
-        return prune_neurons(
-            self, X, y, fraction, n_lookups=n_lookups, tolerance=tolerance, **fit_params
-        )
+        unseeded = vars(self).get("random_state") is None
+        with nullcontext() if unseeded else kept_draws():
+            return prune_neurons(
+                self, X, y, fraction, n_lookups=n_lookups, tolerance=tolerance, **fit_params
+            )
 
     def get_params_for_benchmark(self) -> dict[str, Any]:
         """Return the parameters of an equivalent estimator around an instantiated float module.
@@ -210,6 +221,7 @@ class QuantizedSkorchEstimatorMixin(InferenceMixin):
             and not name.startswith("module__")
         }
 
+    @own_settings()
     def fit_benchmark(self, X: Any, y: Any, **fit_params: Any) -> tuple[Any, Any]:
         """Fit, and return a float32 twin that computes with the same trained weights.
 
@@ -233,9 +245,10 @@ class QuantizedSkorchEstimatorMixin(InferenceMixin):
         """
         self.fit(X, y, **fit_params)
         module = self.module_
-        copied = float_copy(module) if isinstance(module, QuantNetwork) else deepcopy(module)
-        net = self.base_estimator_type(copied.eval(), **self.get_params_for_benchmark())
-        return self, net.initialize()
+        with kept_draws():
+            copied = float_copy(module) if isinstance(module, QuantNetwork) else deepcopy(module)
+            net = self.base_estimator_type(copied.eval(), **self.get_params_for_benchmark())
+            return self, net.initialize()
 
     def set_params(self, **params: Any) -> Any:
         """Set parameters of this estimator; those of the module make a trained one untrained.
@@ -258,6 +271,7 @@ class QuantizedSkorchEstimatorMixin(InferenceMixin):
             self.predictor_.post_processing = tuple(self._post_processing())
         return self
 
+    @own_settings()
     def load_params(self, *args: Any, **kwargs: Any) -> None:
         """Load trained parameters into the module, as skorch does, and prove its graph again.
 
@@ -275,6 +289,7 @@ class QuantizedSkorchEstimatorMixin(InferenceMixin):
         if isinstance(self.module_, QuantNetwork) and "targets_" in vars(self):
             self.rebuild_predictor()
 
+    @own_settings()
     def rebuild_predictor(self, features: torch.Tensor | None = None) -> None:
         """Lower and prove the module as it is now, such as after its weights were set by hand.
 
@@ -283,7 +298,8 @@ class QuantizedSkorchEstimatorMixin(InferenceMixin):
         features : torch.Tensor of shape (n_samples, n_features), optional
             Rows to quantize a float module by; cipherfit's own networks need none.
         """
-        graph, epilogue = integer_graph(self.module_, features, self.n_bits_quant)
+        with kept_draws():
+            graph, epilogue = integer_graph(self.module_, features, self.n_bits_quant)
         self.epilogue_ = steps_of_module(epilogue)
         self.predictor_ = Predictor(
             graph,
@@ -291,6 +307,25 @@ class QuantizedSkorchEstimatorMixin(InferenceMixin):
             post_processing=self._post_processing(),
             feature_names=getattr(self, "feature_names_in_", None),
         )
+
+    @own_settings()
+    def initialize(self) -> Any:
+        """Build module, loss and optimizer, as skorch does, in float32 whatever torch's default."""
+        return super().initialize()  # type: ignore[misc]
+
+    def initialize_module(self) -> Any:
+        """Build the module, as skorch does, in the precision of the features."""
+        super().initialize_module()  # type: ignore[misc]
+        self.module_.float()
+        return self
+
+    def initialize_criterion(self) -> Any:
+        """Build the loss, as skorch does, in the precision of the features."""
+        super().initialize_criterion()  # type: ignore[misc]
+        if isinstance(self.criterion_, nn.Module):
+            for name, buffer in list(self.criterion_.named_buffers(recurse=False)):
+                setattr(self.criterion_, name, buffer.float().clone())
+        return self
 
     def check_data(self, X: Any, y: Any) -> None:
         """Skip skorch's check: it would take the encoded labels for the classes."""
@@ -355,6 +390,7 @@ class QuantizedSkorchEstimatorMixin(InferenceMixin):
         with unreduced(self.criterion_):
             return weighted_mean(loss(y_pred, y_true, X, *args, **kwargs), X)
 
+    @own_settings()
     def _train(
         self,
         train: Callable[..., Any],

@@ -15,6 +15,7 @@ from cipherfit.training.activations import build_activation
 from cipherfit.training.autograd import OutputUnitsFunction
 from cipherfit.training.linear import QuantLinear
 from cipherfit.training.quantizers import ActivationQuantizer, InputQuantizer
+from cipherfit.training.surroundings import own_settings
 from cipherfit.training.widths import (
     check_accumulator,
     default_in_bits,
@@ -174,6 +175,7 @@ class SparseQuantNeuralNetImpl(QuantNetwork):
 
     n_accum_bits: int
 
+    @own_settings()
     def __init__(
         self,
         input_dim: int,
