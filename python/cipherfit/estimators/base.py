@@ -13,9 +13,12 @@ from numpy.typing import NDArray
 from sklearn.base import is_classifier
 from torch import nn
 
+from cipherfit.estimators.calibration import relevance_of
+from cipherfit.estimators.heavy_tails import warn_of_heavy_tails
 from cipherfit.estimators.inference import InferenceMixin
 from cipherfit.estimators.neuron_pruning import prune_neurons
 from cipherfit.estimators.postprocessing import steps_of_module, steps_of_option
+from cipherfit.estimators.precision import OwnPrecisionMixin
 from cipherfit.estimators.reproducibility import (
     check_device,
     choose_threads,
@@ -23,7 +26,13 @@ from cipherfit.estimators.reproducibility import (
     own_threads,
     seeded,
 )
-from cipherfit.estimators.sample_weight import features_of, unreduced, weigh_rows, weighted_mean
+from cipherfit.estimators.sample_weight import (
+    features_of,
+    unreduced,
+    weigh_rows,
+    weighted_mean,
+    weights_of,
+)
 from cipherfit.estimators.training_data import check_features, check_labels, check_targets
 from cipherfit.exceptions import InvalidParameterError, NotFittedError
 from cipherfit.predictor.postprocessing import Function
@@ -32,13 +41,14 @@ from cipherfit.predictor.targets import ClassTargets, RealTargets, Targets
 from cipherfit.training.float_twin import float_copy
 from cipherfit.training.integer_graph import integer_graph
 from cipherfit.training.network import QuantNetwork, SparseQuantNeuralNetImpl
+from cipherfit.training.ranges import Relevance
 from cipherfit.training.surroundings import own_settings
 
 #: Bits to which a custom float module is quantized where it names none (as `n_a_bits`).
 DEFAULT_N_BITS = 4
 
 
-class QuantizedSkorchEstimatorMixin(InferenceMixin):
+class QuantizedSkorchEstimatorMixin(InferenceMixin, OwnPrecisionMixin):
     """Mixin class that adds quantization, proof and encrypted runs to skorch estimators.
 
     After `fit`, `predictor_` answers: every prediction, in clear, simulated or encrypted, is that
@@ -290,16 +300,20 @@ class QuantizedSkorchEstimatorMixin(InferenceMixin):
             self.rebuild_predictor()
 
     @own_settings()
-    def rebuild_predictor(self, features: torch.Tensor | None = None) -> None:
+    def rebuild_predictor(
+        self, features: torch.Tensor | None = None, by: Relevance | None = None
+    ) -> None:
         """Lower and prove the module as it is now, such as after its weights were set by hand.
 
         Parameters
         ----------
         features : torch.Tensor of shape (n_samples, n_features), optional
             Rows to quantize a float module by; cipherfit's own networks need none.
+        by : Relevance, optional
+            Their targets and weights.
         """
         with kept_draws():
-            graph, epilogue = integer_graph(self.module_, features, self.n_bits_quant)
+            graph, epilogue = integer_graph(self.module_, features, self.n_bits_quant, by)
         self.epilogue_ = steps_of_module(epilogue)
         self.predictor_ = Predictor(
             graph,
@@ -308,32 +322,13 @@ class QuantizedSkorchEstimatorMixin(InferenceMixin):
             feature_names=getattr(self, "feature_names_in_", None),
         )
 
-    @own_settings()
-    def initialize(self) -> Any:
-        """Build module, loss and optimizer, as skorch does, in float32 whatever torch's default."""
-        return super().initialize()  # type: ignore[misc]
-
-    def initialize_module(self) -> Any:
-        """Build the module, as skorch does, in the precision of the features."""
-        super().initialize_module()  # type: ignore[misc]
-        self.module_.float()
-        return self
-
-    def initialize_criterion(self) -> Any:
-        """Build the loss, as skorch does, in the precision of the features."""
-        super().initialize_criterion()  # type: ignore[misc]
-        if isinstance(self.criterion_, nn.Module):
-            for name, buffer in list(self.criterion_.named_buffers(recurse=False)):
-                setattr(self.criterion_, name, buffer.float().clone())
-        return self
-
     def check_data(self, X: Any, y: Any) -> None:
         """Skip skorch's check: it would take the encoded labels for the classes."""
 
     def on_train_begin(self, net: Any, X: Any = None, y: Any = None, **kwargs: Any) -> None:
         """Skorch callback: choose the input quantizer from the data before the first step."""
         self._check_monitors()
-        X = features_of(X)
+        weights, X = weights_of(X), features_of(X)
         super().on_train_begin(net, X=X, y=y, **kwargs)  # type: ignore[misc]
         module = self.module_
         choose_threads(module)
@@ -341,7 +336,8 @@ class QuantizedSkorchEstimatorMixin(InferenceMixin):
             module.enable_pruning()
             if not bool(module.input_quantizer.calibrated):
                 scale_by = None if is_classifier(self) or y is None else torch.as_tensor(y)
-                module.calibrate(torch.as_tensor(X), scale_by)
+                by = relevance_of(self, y, weights)
+                module.calibrate(torch.as_tensor(X), scale_by, by=by)
 
     def on_train_end(self, net: Any, X: Any = None, y: Any = None, **kwargs: Any) -> None:
         """Skorch callback: tell the module that training has ended.
@@ -417,7 +413,12 @@ class QuantizedSkorchEstimatorMixin(InferenceMixin):
                 train(batches, targets, **fit_params)
         finally:
             self.training_now_ = False
-        self.rebuild_predictor(torch.from_numpy(features))
+        rows = torch.from_numpy(features_of(batches))
+        self.rebuild_predictor(rows, relevance_of(self, targets, weights_of(batches)))
+        if anew:
+            graph = self.predictor_.graph
+            names = getattr(self, "feature_names_in_", None)
+            warn_of_heavy_tails(features, graph.quantize(features), graph.n_bits, names)
         return self
 
     def _check_monitors(self) -> None:
