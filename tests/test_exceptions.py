@@ -13,6 +13,7 @@ STANDARD_KINDS = {
     "CipherfitError": Exception,
     "CipherfitWarning": UserWarning,
     "CompilationError": RuntimeError,
+    "DivergenceError": ArithmeticError,
     "ForkedProcessError": RuntimeError,
     "GraphError": ValueError,
     "InputTypeError": TypeError,

@@ -28,13 +28,20 @@ NAMES = {
 ESTIMATORS = {"iris": qnn.NeuralNetClassifier, "diabetes": qnn.NeuralNetRegressor}
 both = pytest.mark.parametrize("name", ESTIMATORS)
 
-#: Members that a fitted graph gives, and what each is then.
+
+def codes_of_two_rows(quantize, graph):
+    """Return how far the codes of a low and a high row are from the least and the largest."""
+    rows = np.outer([-1e9, 1e9], np.ones(graph.n_features))
+    return np.abs(quantize(rows) - np.outer([0, 2**graph.n_bits - 1], rows[1] > 0)).max(1).tolist()
+
+
+#: Members that a fitted graph gives, and what each tells of the graph then.
 OF_THE_GRAPH = {
-    "base_module_to_compile": nn.Module,
-    "input_quantizers": list,
-    "output_quantizers": list,
-    "onnx_model": object,
-    "quantize_input": object,
+    "base_module_to_compile": lambda module, graph: cipherfit.lower(module) == graph,
+    "input_quantizers": lambda all_, graph: [q.n_bits for q in all_] == [graph.n_bits],
+    "output_quantizers": lambda all_, graph: [len(q.scale) for q in all_] == [graph.n_outputs],
+    "onnx_model": lambda model, graph: graph.digest in str(model.metadata_props),
+    "quantize_input": lambda method, graph: codes_of_two_rows(method, graph) == [0, 0],
 }
 
 
@@ -106,7 +113,8 @@ def test_before_fit_there_is_no_circuit_and_the_rest_is_known(name):
 @pytest.mark.parametrize("member", OF_THE_GRAPH)
 def test_after_fit_members_of_the_graph_are_there(name, member):
     X, y = load(name)
-    assert isinstance(getattr(estimator(name).fit(X, y), member), OF_THE_GRAPH[member])
+    model = estimator(name).fit(X, y)
+    assert OF_THE_GRAPH[member](getattr(model, member), model.graph_)
 
 
 @both

@@ -80,11 +80,32 @@ def test_features_that_cannot_be_used_are_refused_with_the_reason(kind, case, me
         model.fit(spoil(X), y) if method == "fit" else model.predict(spoil(X))
 
 
+SPARSE = [sparse.csr_matrix, sparse.csc_array, sparse.coo_matrix, sparse.lil_matrix]
+
+
 @both
-def test_sparse_features_are_refused(kind):
+@pytest.mark.parametrize("form", SPARSE)
+def test_sparse_features_train_and_predict_as_dense_ones_do(kind, form):
     X, y = data()
-    with pytest.raises(TypeError, match=r"[Ss]parse"):
-        small(kind).fit(sparse.csr_matrix(X), y)
+    X[np.abs(X) < 0.7] = 0
+    torch.manual_seed(0)
+    expected = small(kind).fit(X, y)
+    torch.manual_seed(0)
+    model = small(kind).fit(form(X), y)
+    assert model.graph_ == expected.graph_
+    assert np.array_equal(model.predict(form(X)), expected.predict(X))
+    many = np.repeat(X, 300, axis=0)  # more rows than are dense at once
+    assert np.array_equal(model.predict(form(many)), expected.predict(many))
+
+
+@both
+def test_sparse_features_that_are_not_finite_are_refused_with_row_and_column(kind):
+    X, y = data()
+    model = small(kind).fit(X, y)
+    X[7, 2] = np.nan
+    for use in (lambda S: model.fit(S, y), model.predict):
+        with pytest.raises(ValueError, match="NaN at row 7, column 2"):
+            use(sparse.csr_matrix(X))
 
 
 @both

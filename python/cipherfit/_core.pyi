@@ -8,6 +8,9 @@ import numpy.typing as npt
 
 __all__ = ["Certificate", "IntegerGraph", "LayerCertificate", "accumulator_mask"]
 
+MAX_LOOKUP_BITS: int
+"""Bits of the widest lookup index, and of the widest code."""
+
 @final
 class IntegerGraph:
     """What a model computes, in integers: quantizer, layers over codes, dequantizer.

@@ -9,6 +9,7 @@ __all__ = [
     "CipherfitError",
     "CipherfitWarning",
     "CompilationError",
+    "DivergenceError",
     "ForkedProcessError",
     "GraphError",
     "InputTypeError",
@@ -101,6 +102,10 @@ class NotCompiledError(CipherfitError, ValueError):
 
 class CompilationError(CipherfitError, RuntimeError):
     """The compiled circuit is missing, or isn't what the certificate says it must be."""
+
+
+class DivergenceError(CipherfitError, ArithmeticError):
+    """Training has left the numbers: its loss or the network's parameters are not finite."""
 
 
 class ForkedProcessError(CipherfitError, RuntimeError):

@@ -61,7 +61,8 @@ def test_predictions_are_the_graphs_outputs():
 @pytest.mark.parametrize("dtype", [np.float64, np.int64, np.int8, bool])
 def test_targets_of_any_number_type_train(dtype):
     X, y = load("diabetes")
-    assert np.isfinite(regressor(max_epochs=2).fit(X, (y / 3).astype(dtype)).predict(X)).all()
+    y = (y / 3 if dtype is not bool else y > y.mean()).astype(dtype)
+    assert regressor(max_epochs=15).fit(X, y).score(X, y) > 0.25
 
 
 def test_a_constant_target_is_predicted():

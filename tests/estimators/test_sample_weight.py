@@ -75,21 +75,40 @@ def test_weights_go_through_pipelines_searches_and_partial_fit(name):
     pipeline = make_pipeline(StandardScaler(), estimator(name))
     step = list(pipeline.named_steps)[-1]
     pipeline.fit(X, y, **{f"{step}__sample_weight": weight})
+    scaled = StandardScaler().fit_transform(X)
+    alone = estimator(name).fit(scaled, y, sample_weight=weight)
+    assert pipeline[-1].graph_ == alone.graph_ != estimator(name).fit(scaled, y).graph_
     search = GridSearchCV(estimator(name), {"max_epochs": [1, 2]}, cv=2, error_score="raise")
     search.fit(X, y, sample_weight=weight)
-    model = estimator(name).partial_fit(X, y, sample_weight=weight)
-    assert model.partial_fit(X, y, sample_weight=weight).predict(X).shape == y.shape
+    alone = estimator(name, **search.best_params_).fit(X, y, sample_weight=weight)
+    assert search.best_estimator_.graph_ == alone.graph_
+    twice = [estimator(name), estimator(name)]
+    for model, weights in zip(twice, ({}, {"sample_weight": weight}), strict=True):
+        model.partial_fit(X, y).partial_fit(X, y, **weights)
+    assert twice[0].graph_ != twice[1].graph_
 
 
 @both
 def test_weights_go_with_validation_and_scoring(name):
     X, y = load(name)
     scoring = "accuracy" if name == "iris" else "r2"
-    model = estimator(
-        name, train_split=ValidSplit(3), callbacks=[EpochScoring(scoring, lower_is_better=False)]
-    )
-    model.fit(X, y, sample_weight=np.linspace(0.5, 1.5, len(X)))
-    assert np.isfinite(model.history[:, ("valid_loss", scoring)]).all()
+    sixth = len(X) // 6
+    X, y = X[: 6 * sixth], y[: 6 * sixth]
+    # Only rows that are held out, the first third, weigh more or less than 1, and 1 in the mean.
+    more = np.ones(len(X))
+    more[:sixth], more[sixth : 2 * sixth] = 1.5, 0.5
+    weights = [np.ones(len(X)), more, 2 - more]
+    losses, scores = [], []
+    for weight in weights:
+        callbacks = [EpochScoring(scoring, lower_is_better=False, name="score")]
+        model = estimator(name, train_split=ValidSplit(3), callbacks=callbacks)
+        history = model.fit(X, y, sample_weight=weight).history
+        losses.append(history[:, "valid_loss"])
+        scores.append(history[:, "score"])
+    assert scores[0] == scores[1] == scores[2]
+    even, one, other = np.array(losses)
+    assert (np.abs(one - even) > 1e-3 * even).all()
+    np.testing.assert_allclose((one + other) / 2, even, rtol=1e-5)
 
 
 @both
@@ -100,7 +119,7 @@ def test_weights_go_with_validation_and_scoring(name):
         (lambda n: np.ones((n, 1)), "one per row"),
         (lambda n: -np.ones(n), r"sample_weight\[0\] = -1.0"),
         (lambda n: np.r_[1, np.nan, np.ones(n - 2)], r"sample_weight\[1\] = nan"),
-        (lambda n: np.zeros(n), "0 for every row"),
+        (lambda n: np.zeros(n), "zero for every row"),
     ],
 )
 def test_weights_that_cannot_be_are_refused(name, weight, message):

@@ -11,7 +11,6 @@ from torch import nn
 
 from cipherfit import NeuralNetClassifier, NeuralNetRegressor, SparseQuantNeuralNetImpl
 from cipherfit.exceptions import CipherfitWarning
-from cipherfit.training.network import default_in_bits
 
 
 def options_of(component, model):
@@ -49,24 +48,6 @@ def test_other_losses_and_optimizers_get_none_of_them():
     )
     assert options_of("criterion", model) == options_of("optimizer", model) == {}
     model.fit(X, y)
-
-
-@pytest.mark.parametrize(
-    ("input_dim", "w", "a", "acc", "bits"),
-    [
-        (64, 3, 3, 8, 3),  # many inputs: the accumulator is needed for their weights
-        (784, 4, 4, 10, 2),  # so many that coarser ones make room for weights
-        (784, 3, 3, 8, 2),
-        (784, 4, 1, 10, 1),
-        (10, 3, 3, 8, 5),
-        (10, 4, 4, 10, 6),
-        (4, 3, 3, 8, 5),
-        (1, 2, 2, 16, 8),
-        (4, 12, 10, 30, 10),
-    ],
-)
-def test_few_inputs_get_more_bits_and_very_many_fewer(input_dim, w, a, acc, bits):
-    assert default_in_bits(input_dim, w, a, acc) == bits
 
 
 @pytest.mark.parametrize("n_in_bits", [1, 4, 5])

@@ -139,13 +139,13 @@ import subprocess
 
 pid = os.getpid()
 
-def interrupt_after(seconds):
-    # From another process, as the GIL is held while keys are made.
-    subprocess.Popen(["sh", "-c", f"sleep {seconds}; kill -INT {pid}"])
-
 def interrupted(work):
-    interrupt_after(0.3)
+    # From another process, as the GIL is held while keys are made, which waits until told to start:
+    # on a busy machine it can take longer to make than the rest.
+    killer = ["sh", "-c", f"read go; sleep 0.3; kill -INT {pid}"]
+    told = subprocess.Popen(killer, stdin=subprocess.PIPE).stdin
     try:
+        os.write(told.fileno(), b"\\n")
         work()
         time.sleep(20)
     except KeyboardInterrupt:

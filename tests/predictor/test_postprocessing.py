@@ -35,7 +35,7 @@ def test_a_module_becomes_the_step_of_its_name_and_computes_the_same(name, value
         with torch.no_grad():
             module.running_mean.copy_(torch.tensor([0.5, -2.0, 3.0]))
             module.running_var.copy_(torch.tensor([2.0, 0.1, 1.0]))
-    steps = steps_of_module(nn.Sequential(nn.Dropout(), module, nn.Identity()))
+    steps = steps_of_module(nn.Sequential(nn.Dropout(), module, nn.Identity()), 3)
     assert [step.name for step in steps] == [name]
     with torch.no_grad():
         expected = module(torch.from_numpy(values)).numpy()
@@ -48,7 +48,7 @@ def test_functions_without_a_name_stay_torchs():
             return 2 * x
 
     values = np.arange(6.0).reshape(2, 3)
-    assert np.array_equal(post_process(values, steps_of_module(Doubled())), 2 * values)
+    assert np.array_equal(post_process(values, steps_of_module(Doubled(), 3)), 2 * values)
     assert np.array_equal(post_process(values, steps_of_option(torch.neg, None)), -values)
 
 

@@ -17,8 +17,13 @@ QUICK = {"estimator": NeuralNetClassifier(max_epochs=3), "machine": 1.0, "n_fold
 
 
 @pytest.fixture(scope="module")
-def search():
-    return design_network(X, Y, max_latency=0.06, n_trials=6, **QUICK)
+def storage(tmp_path_factory):
+    return tmp_path_factory.mktemp("search") / "designs.log"
+
+
+@pytest.fixture(scope="module")
+def search(storage):
+    return design_network(X, Y, max_latency=0.06, n_trials=6, storage=storage, **QUICK)
 
 
 def test_the_network_is_within_the_latency_and_the_best_of_those(search):
@@ -43,7 +48,8 @@ def test_nothing_on_the_front_is_dominated(search):
 
 def test_what_was_interrupted_goes_on_to_the_same_end(search, tmp_path):
     storage = tmp_path / "designs.log"
-    design_network(X, Y, max_latency=0.06, n_trials=2, storage=storage, **QUICK)
+    begun = design_network(X, Y, max_latency=0.06, n_trials=2, storage=storage, **QUICK)
+    assert len(begun.designs) == 2
     resumed = design_network(X, Y, max_latency=0.06, n_trials=6, storage=storage, **QUICK)
     assert [d.parameters for d in resumed.designs] == [d.parameters for d in search.designs]
     assert [d.score for d in resumed.designs] == [d.score for d in search.designs]
@@ -75,9 +81,13 @@ def test_a_storage_knows_equal_data_from_changed_ones_whatever_objects_hold_them
     assert study(np.array(Y, dtype=object)).name() != study(Y.astype(str).astype(object)).name()
 
 
-def test_the_fastest_within_a_tolerance_is_taken(search):
-    relaxed = design_network(X, Y, max_latency=0.06, n_trials=6, tolerance=1.0, **QUICK)
-    assert relaxed.chosen == min(search.designs, key=lambda design: design.seconds_per_row)
+def test_the_fastest_within_a_tolerance_is_taken_of_the_networks_that_were_tried(search, storage):
+    relaxed = design_network(
+        X, Y, max_latency=0.06, n_trials=6, tolerance=1.0, storage=storage, **QUICK
+    )
+    assert [d.score for d in relaxed.designs] == [d.score for d in search.designs]
+    assert relaxed.chosen.parameters != search.chosen.parameters
+    assert relaxed.chosen.seconds_per_row == min(d.seconds_per_row for d in search.designs)
 
 
 def test_a_regressor_is_designed_without_a_limit():
@@ -89,15 +99,6 @@ def test_a_regressor_is_designed_without_a_limit():
     assert isinstance(found.model, NeuralNetRegressor)
     assert all(1 <= design.n_lookups <= 6 for design in found.designs)
     assert all(np.isfinite(design.score_error) for design in found.designs)
-
-
-def test_the_front_is_drawn(search, tmp_path):
-    matplotlib = pytest.importorskip("matplotlib")
-    matplotlib.use("Agg")
-    axes = search.plot()
-    assert axes.get_ylabel() == "accuracy"
-    axes.figure.savefig(tmp_path / "front.png")
-    assert "chosen" in str(search)
 
 
 @pytest.mark.parametrize(

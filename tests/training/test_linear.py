@@ -308,9 +308,14 @@ def test_a_masked_weight_returns_when_the_others_shrink():
     assert made.mask()[0, 0]
 
 
-@pytest.mark.parametrize("fan_in", [1, 3, 200])
-def test_fresh_layers_use_the_weight_range_without_wasting_it(fan_in):
+@pytest.mark.parametrize(("fan_in", "largest"), [(1, 1), (3, 3), (200, 3)])
+def test_fresh_layers_start_at_the_scale_of_lsq_with_a_weight_that_counts_in_every_neuron(
+    fan_in, largest
+):
     torch.manual_seed(0)
-    codes = layer(fan_in, 20, n_w_bits=4, n_accum_bits=16).weight_codes()
-    assert 0 < codes.abs().max() <= 7
+    made = layer(fan_in, 20, n_w_bits=4, n_accum_bits=16)
+    codes = made.weight_codes()
+    mean = made.weight.detach().abs().mean(dim=1, keepdim=True)
+    assert torch.equal(codes, (made.weight.detach() / (2 * mean / 7**0.5)).round())
+    assert codes.abs().max() == largest
     assert (codes != 0).any(dim=1).all()

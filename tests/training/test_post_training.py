@@ -8,6 +8,7 @@ import skorch
 import torch
 from samples import load
 from sklearn.base import clone
+from sklearn.metrics import r2_score
 from sklearn.model_selection import GridSearchCV
 from sklearn.pipeline import make_pipeline
 from sklearn.preprocessing import StandardScaler
@@ -152,6 +153,133 @@ def test_a_module_that_is_no_chain_is_refused_by_the_name_of_its_layer(module, m
         quantize_module(module(), torch.rand(10, 4), n_bits=3, n_accum_bits=8)
 
 
+class Hidden(nn.Module):
+    """An elementwise function of one's own between two linear layers."""
+
+    def __init__(self, function, width=12):
+        super().__init__()
+        self.first, self.last = nn.Linear(4, width), nn.Linear(width, 2)
+        self.function = function
+
+    def forward(self, X, mask=None, **kwargs):
+        return 3 - 4 * torch.sigmoid(self.last(self.function(self.first(X.float()))))
+
+
+@pytest.mark.parametrize(
+    "function",
+    [
+        lambda z: 0.5 * F.relu(z),
+        lambda z: 1 - torch.exp(-F.relu(z)),
+        lambda z: torch.clamp(z, 0, 6),
+        lambda z: z / 2,
+        lambda z: z**2,
+        lambda z: torch.where(z > 0, z, 0.1 * z),
+        lambda z: F.relu(z) + 0.1 * z,
+        lambda z: z * torch.sigmoid(z),
+        nn.PReLU(12),
+        nn.BatchNorm1d(12, momentum=None),
+        nn.ReLU(inplace=True),
+    ],
+)
+@pytest.mark.parametrize("n_bits", [8, 12])
+def test_an_elementwise_function_of_ones_own_is_lowered_as_a_whole(function, n_bits):
+    X, _ = load("iris")
+    features = torch.tensor(X - X.mean(axis=0))
+    module = Hidden(function)
+    module.train()(features)
+    with torch.no_grad():
+        expected = module.eval()(features).numpy()
+    network, epilogue = quantize_module(
+        module, features, n_bits=n_bits, n_accum_bits=2 * n_bits + 8
+    )
+    graph = lower(network)
+    assert graph.n_lookups <= 12
+    outputs = epilogue(torch.from_numpy(graph.run(features.numpy()))).numpy()
+    assert r2_score(expected, outputs) > 0.99
+
+
+def test_activations_that_are_not_defined_everywhere_are_refused_by_name():
+    features = torch.linspace(-1, 1, 40).repeat(4, 1).T
+    module = Hidden(lambda z: torch.sqrt(z))
+    with pytest.raises(UnsupportedModuleError, match="what follows layer first gives NaN"):
+        quantize_module(module, features, n_bits=4, n_accum_bits=16)
+    with torch.no_grad():
+        # Features that are never large together, as the proof has to assume they might be.
+        features = torch.eye(4).repeat(10, 1)
+        module.first.weight.fill_(-1)
+        module.first.bias.fill_(1.5)
+    with pytest.raises(UnsupportedModuleError, match="is NaN for inputs that neuron 0 can get"):
+        lower(quantize_module(module, features, n_bits=4, n_accum_bits=16)[0])
+
+
+class Squeezed(Plain):
+    def forward(self, x):
+        return self.layers(x).squeeze(-1)
+
+
+@pytest.mark.parametrize("weighted", [False, True])
+def test_a_regressor_whose_module_ends_with_squeeze_trains_as_one_that_does_not(weighted):
+    X, y = load("diabetes")
+    y = ((y - y.mean()) / y.std()).astype(np.float32)
+    weights = {"sample_weight": np.ones(len(y))} if weighted else {}
+    predictions = []
+    for module in (Plain, Squeezed):
+        torch.manual_seed(0)
+        model = Regressor(module, module__input_dim=10, **{**OPTIONS, "max_epochs": 5})
+        predictions.append(model.fit(20 * X, y, **weights).predict(20 * X))
+    assert predictions[1].shape == y.shape
+    assert np.array_equal(*predictions)
+
+
+class Guide(Deep):
+    """A forward as skorch's guide writes it."""
+
+    def forward(self, X, mask=None, **kwargs):
+        return super().forward(X.to(torch.float32).view(X.size(0), -1))
+
+
+def test_a_forward_as_skorchs_guide_writes_it_trains_to_the_same_network():
+    X, y = load("iris")
+    graphs = []
+    for module in (Deep, Guide):
+        torch.manual_seed(0)
+        model = Classifier(module, criterion=nn.NLLLoss, **{**OPTIONS, "max_epochs": 3})
+        graphs.append(model.fit(X, y).graph_)
+    assert graphs[0] == graphs[1]
+    assert [step.name for step in model.predictor_.post_processing] == ["softmax"]
+
+
+class BatchStatistics(nn.Sequential):
+    def __init__(self):
+        norm = nn.BatchNorm1d(8, track_running_stats=False)
+        super().__init__(nn.Linear(4, 8), norm, nn.ReLU(), nn.Linear(8, 3))
+
+
+class Noisy(Deep):
+    def forward(self, x):
+        return super().forward(x + torch.randn_like(x))
+
+
+@pytest.mark.parametrize(
+    ("module", "message"),
+    [
+        (Residual, "used by several layers"),
+        (SoftmaxInside, "layer 1 is not elementwise"),
+        (ActivationFirst, "layer 0 comes before the first linear layer"),
+        (Branching, "can't be traced"),
+        (BatchStatistics, "layer 1 makes a row's output depend on the other rows"),
+        (Noisy, "layer randn_like is random"),
+    ],
+)
+@pytest.mark.parametrize("method", ["fit", "partial_fit"])
+def test_what_is_not_supported_is_refused_before_the_first_epoch(module, message, method):
+    X, y = load("iris")
+    model = Classifier(module, criterion=nn.CrossEntropyLoss, **OPTIONS)
+    with pytest.raises(UnsupportedModuleError, match=message):
+        getattr(model, method)(X, y)
+    assert len(model.history) == 0
+
+
 def test_a_custom_classifier_works_in_a_pipeline_and_a_grid_search():
     X, y = load("iris")
     names = np.array(["setosa", "versicolor", "virginica"])[y]
@@ -185,7 +313,10 @@ def test_a_custom_regressor_answers_on_encrypted_rows_as_in_clear():
     model.fit(20 * X, (y - y.mean()) / y.std())
     assert model.score(20 * X, (y - y.mean()) / y.std()) > 0.35
     model.compile(p_error=1e-6)
-    rows = 20 * X[:4]
+    # Far apart, so that no other answer would do.
+    ordered = 20 * X[np.argsort(model.predict(20 * X).ravel())]
+    rows = ordered[[0, 1, -2, -1]]
+    assert np.ptp(model.predict(rows)) > 2
     encrypted = model.predict(rows, execute_in_fhe=True)
     # Approximate rounding moves a hidden code by one step, of some fifteen, now and then.
     assert np.abs(encrypted - model.predict(rows)).max() < 0.5

@@ -140,8 +140,10 @@ def test_activation_codes_start_out_using_their_whole_range(activation, n_bits):
 
 
 def test_an_activation_that_is_constant_still_gives_finite_codes():
-    quantizer = ActivationQuantizer(2, 3, lambda x: torch.full_like(x, 0.7))
-    assert torch.isfinite(quantizer(torch.full((5, 2), 0.7))).all()
+    for constant, code in ((0.7, 7), (0.0, 0), (-0.7, 0)):
+        quantizer = ActivationQuantizer(2, 3, lambda x, value=constant: torch.full_like(x, value))
+        assert torch.isfinite(quantizer.log_step).all()
+        assert quantizer(torch.full((5, 2), constant)).unique().tolist() == [code]
 
 
 @pytest.mark.parametrize("n_bits", [1, 3, 8, 16])

@@ -9,35 +9,20 @@ from typing import Any
 
 import numpy as np
 import torch
-from numpy.typing import NDArray
 from sklearn.base import is_classifier
 from torch import nn
 
-from cipherfit.estimators.calibration import relevance_of
-from cipherfit.estimators.heavy_tails import warn_of_heavy_tails
 from cipherfit.estimators.inference import InferenceMixin
 from cipherfit.estimators.neuron_pruning import prune_neurons
-from cipherfit.estimators.postprocessing import steps_of_module, steps_of_option
+from cipherfit.estimators.old_names import check_options
+from cipherfit.estimators.postprocessing import probabilities, steps_of_module, steps_of_option
 from cipherfit.estimators.precision import OwnPrecisionMixin
-from cipherfit.estimators.reproducibility import (
-    check_device,
-    choose_threads,
-    kept_draws,
-    own_threads,
-    seeded,
-)
-from cipherfit.estimators.sample_weight import (
-    features_of,
-    unreduced,
-    weigh_rows,
-    weighted_mean,
-    weights_of,
-)
-from cipherfit.estimators.training_data import check_features, check_labels, check_targets
+from cipherfit.estimators.reproducibility import kept_draws
+from cipherfit.estimators.training_loop import TrainingMixin
 from cipherfit.exceptions import InvalidParameterError, NotFittedError
 from cipherfit.predictor.postprocessing import Function
 from cipherfit.predictor.predictor import Predictor
-from cipherfit.predictor.targets import ClassTargets, RealTargets, Targets
+from cipherfit.predictor.targets import ClassTargets, RealTargets
 from cipherfit.training.float_twin import float_copy
 from cipherfit.training.integer_graph import integer_graph
 from cipherfit.training.network import QuantNetwork, SparseQuantNeuralNetImpl
@@ -48,7 +33,7 @@ from cipherfit.training.surroundings import own_settings
 DEFAULT_N_BITS = 4
 
 
-class QuantizedSkorchEstimatorMixin(InferenceMixin, OwnPrecisionMixin):
+class QuantizedSkorchEstimatorMixin(InferenceMixin, TrainingMixin, OwnPrecisionMixin):
     """Mixin class that adds quantization, proof and encrypted runs to skorch estimators.
 
     After `fit`, `predictor_` answers: every prediction, in clear, simulated or encrypted, is that
@@ -62,17 +47,14 @@ class QuantizedSkorchEstimatorMixin(InferenceMixin, OwnPrecisionMixin):
         The proven integer graph of the trained network.
     """
 
-    module_: Any  # skorch builds it, sets these from its parameters, and scores
-    criterion_: Any
-    callbacks_: list[tuple[str, Any]]
-    classes: Any
-    device: Any
-    train_split: Any
     warm_start: bool
-    n_features_in_: int
-    score: Callable[[Any, Any], float]
-    targets_: Targets
+    score: Callable[[Any, Any], float]  # scikit-learn's
     epilogue_: list[Function]
+
+    def __init__(self, *args: Any, **kwargs: Any) -> None:
+        # Classes written for the seed call it without arguments, then skorch's own with them.
+        if args or kwargs:
+            super().__init__(*args, **kwargs)
 
     def __setattr__(self, name: str, value: Any) -> None:
         """Set an attribute; `compile` stays the method, though skorch has an option so named."""
@@ -116,18 +98,20 @@ class QuantizedSkorchEstimatorMixin(InferenceMixin, OwnPrecisionMixin):
             )
         return int(getattr(self.module_, "n_a_bits", DEFAULT_N_BITS))
 
-    def fit(self, X: Any, y: Any, **fit_params: Any) -> Any:
+    def fit(self, X: Any, y: Any = None, sample_weight: Any = None, **fit_params: Any) -> Any:
         """Train, quantize and prove the network.
 
         Parameters
         ----------
-        X : array-like of shape (n_samples, n_features)
-            Training features: finite numbers; they become float32.
+        X : array-like or sparse matrix of shape (n_samples, n_features), or data set
+            Training features: finite numbers; they become float32, and dense. A torch or skorch
+            data set of pairs holds the targets, too.
         y : array-like of shape (n_samples,) or (n_samples, n_targets)
             Class labels (strings, booleans, whole numbers), or a regressor's targets.
+        sample_weight : array-like of shape (n_samples,), optional
+            The weight of each row in the loss, at least 0 (batch normalization doesn't see it).
         **fit_params : dict
-            `sample_weight`, array-like of shape (n_samples,): the weight of each row in the loss,
-            at least 0 (batch normalization doesn't see it). The rest is passed on to skorch.
+            Passed on to skorch: `groups` to `train_split`, all else to the module's `forward`.
 
         Returns
         -------
@@ -138,22 +122,32 @@ class QuantizedSkorchEstimatorMixin(InferenceMixin, OwnPrecisionMixin):
         ValueError
             If the data are not as described, hold fewer than two classes, or can't be held in
             float32 without loss.
+        DivergenceError
+            If the loss or the network's parameters are no longer finite.
         """
         anew = not (self.warm_start and vars(self).get("initialized_"))
-        return self._train(super().fit, X, y, anew, None, fit_params)  # type: ignore[misc]
+        train = super().fit  # type: ignore[misc]
+        return self._train(train, X, y, anew, None, sample_weight, fit_params)
 
-    def partial_fit(self, X: Any, y: Any = None, classes: Any = None, **fit_params: Any) -> Any:
+    def partial_fit(
+        self,
+        X: Any,
+        y: Any = None,
+        classes: Any = None,
+        sample_weight: Any = None,
+        **fit_params: Any,
+    ) -> Any:
         """Train on, for `max_epochs` more epochs, and quantize and prove again.
 
         Parameters
         ----------
-        X : array-like of shape (n_samples, n_features)
+        X : array-like or sparse matrix of shape (n_samples, n_features), or data set
             Training features.
         y : array-like of shape (n_samples,) or (n_samples, n_targets)
             Labels or targets.
         classes : array-like of shape (n_classes,), optional
             All labels, at the first call, where `y` doesn't hold every one.
-        **fit_params : dict
+        sample_weight, **fit_params
             As for `fit`.
 
         Returns
@@ -164,7 +158,7 @@ class QuantizedSkorchEstimatorMixin(InferenceMixin, OwnPrecisionMixin):
         if vars(self).get("training_now_"):
             return train(X, y, classes=classes, **fit_params)
         anew = "targets_" not in vars(self)
-        return self._train(train, X, y, anew, classes, fit_params)
+        return self._train(train, X, y, anew, classes, sample_weight, fit_params)
 
     @own_settings()
     def prune(
@@ -227,7 +221,7 @@ class QuantizedSkorchEstimatorMixin(InferenceMixin, OwnPrecisionMixin):
         return {
             name: value
             for name, value in params.items()
-            if name not in ("module", "random_state", "_params_to_validate")
+            if name not in ("module", "random_state", "class_weight", "_params_to_validate")
             and not name.startswith("module__")
         }
 
@@ -272,6 +266,7 @@ class QuantizedSkorchEstimatorMixin(InferenceMixin, OwnPrecisionMixin):
         -------
         self : object
         """
+        check_options(params)
         before = vars(self).get("module_")
         super().set_params(**params)  # type: ignore[misc]
         if vars(self).get("module_") is not before:
@@ -296,8 +291,28 @@ class QuantizedSkorchEstimatorMixin(InferenceMixin, OwnPrecisionMixin):
                 self.module_.enable_pruning()  # a finished network's is permanent
             return
         vars(self).pop("predictor_", None)
-        if isinstance(self.module_, QuantNetwork) and "targets_" in vars(self):
+        if not isinstance(self.module_, QuantNetwork):
+            return
+        if "targets_" not in vars(self):
+            self._take_targets_from_parameters()
+        if "targets_" in vars(self):
             self.rebuild_predictor()
+
+    def _take_targets_from_parameters(self) -> None:
+        """Learn what outputs stand for where no `fit` told: parameters of the module don't say."""
+        self.n_features_in_ = int(self.module_.input_quantizer.scale.numel())
+        if not is_classifier(self):
+            n_outputs = int(self.module_.output_scale.numel())
+            self.targets_ = RealTargets(n_outputs, flat=n_outputs == 1)
+        elif self.classes is not None:
+            self.targets_ = ClassTargets(np.asarray(self.classes))
+            self.classes_inferred_ = self.targets_.classes
+        else:
+            self.unfitted_because_ = (
+                "load_params restored the network, but not the labels that its outputs stand for: "
+                "give them to the constructor as classes=[...], in sorted order, or pickle the "
+                "whole estimator (skorch's Checkpoint does with f_pickle)"
+            )
 
     @own_settings()
     def rebuild_predictor(
@@ -314,7 +329,7 @@ class QuantizedSkorchEstimatorMixin(InferenceMixin, OwnPrecisionMixin):
         """
         with kept_draws():
             graph, epilogue = integer_graph(self.module_, features, self.n_bits_quant, by)
-        self.epilogue_ = steps_of_module(epilogue)
+        self.epilogue_ = steps_of_module(epilogue, graph.n_outputs)
         self.predictor_ = Predictor(
             graph,
             self.targets_,
@@ -322,131 +337,23 @@ class QuantizedSkorchEstimatorMixin(InferenceMixin, OwnPrecisionMixin):
             feature_names=getattr(self, "feature_names_in_", None),
         )
 
-    def check_data(self, X: Any, y: Any) -> None:
-        """Skip skorch's check: it would take the encoded labels for the classes."""
+    def __getstate__(self) -> dict[str, Any]:
+        """Return the state to pickle or copy: in training, that of the network as it is now.
 
-    def on_train_begin(self, net: Any, X: Any = None, y: Any = None, **kwargs: Any) -> None:
-        """Skorch callback: choose the input quantizer from the data before the first step."""
-        self._check_monitors()
-        weights, X = weights_of(X), features_of(X)
-        super().on_train_begin(net, X=X, y=y, **kwargs)  # type: ignore[misc]
-        module = self.module_
-        choose_threads(module)
-        if isinstance(module, SparseQuantNeuralNetImpl):
-            module.enable_pruning()
-            if not bool(module.input_quantizer.calibrated):
-                scale_by = None if is_classifier(self) or y is None else torch.as_tensor(y)
-                by = relevance_of(self, y, weights)
-                module.calibrate(torch.as_tensor(X), scale_by, by=by)
-
-    def on_train_end(self, net: Any, X: Any = None, y: Any = None, **kwargs: Any) -> None:
-        """Skorch callback: tell the module that training has ended.
-
-        Parameters
-        ----------
-        net : NeuralNet
-            Estimator for which training has ended (equal to self).
-        X : array-like
-            Data.
-        y : array-like
-            Targets.
-        **kwargs : dict
-            Other arguments.
+        Callbacks such as skorch's `Checkpoint` pickle estimators that are in training. What they
+        leave answers and compiles like any other.
         """
-        super().on_train_end(net, X=X, y=y, **kwargs)  # type: ignore[misc]
-        if hasattr(self.module_, "on_train_end"):
-            self.module_.on_train_end()
-
-    def infer(self, x: torch.Tensor, **fit_params: Any) -> torch.Tensor:
-        """Perform a single inference step of the torch module on a batch of data.
-
-        Parameters
-        ----------
-        x : torch.Tensor
-            A batch of the input data, produced by a Dataset.
-        **fit_params : dict
-            Additional parameters passed to the `forward` method of the module.
-
-        Returns
-        -------
-        torch.Tensor
-            The module's outputs for each row.
-        """
-        outputs: torch.Tensor = super().infer(features_of(x), **fit_params)  # type: ignore[misc]
-        return outputs
-
-    def get_loss(
-        self, y_pred: torch.Tensor, y_true: Any, X: Any = None, *args: Any, **kwargs: Any
-    ) -> torch.Tensor:
-        """Return the loss of a batch, the mean over its rows, weighted where they have weights."""
-        loss = super().get_loss  # type: ignore[misc]
-        if not isinstance(X, dict):
-            mean: torch.Tensor = loss(y_pred, y_true, X, *args, **kwargs)
-            return mean
-        with unreduced(self.criterion_):
-            return weighted_mean(loss(y_pred, y_true, X, *args, **kwargs), X)
-
-    @own_settings()
-    def _train(
-        self,
-        train: Callable[..., Any],
-        X: Any,
-        y: Any,
-        anew: bool,
-        classes: Any,
-        fit_params: dict[str, Any],
-    ) -> Any:
-        """Run skorch's training, then lower what it left, whatever its callbacks restored."""
-        check_device(self.device)
-        features = check_features(self, X, reset=anew)
-        if anew:
-            self.targets_ = self._learn_targets(y, len(features), classes)
-        targets = self._encoded(y, len(features))
-        weight = fit_params.pop("sample_weight", None)
-        batches: Any = features
-        if weight is not None:
-            batches, targets = weigh_rows(features, targets, weight)
-        vars(self).pop("predictor_", None)
-        self.training_now_ = True
-        try:
-            with own_threads(), seeded(vars(self).get("random_state")):
-                train(batches, targets, **fit_params)
-        finally:
-            self.training_now_ = False
-        rows = torch.from_numpy(features_of(batches))
-        self.rebuild_predictor(rows, relevance_of(self, targets, weights_of(batches)))
-        if anew:
-            graph = self.predictor_.graph
-            names = getattr(self, "feature_names_in_", None)
-            warn_of_heavy_tails(features, graph.quantize(features), graph.n_bits, names)
-        return self
-
-    def _check_monitors(self) -> None:
-        """Refuse callbacks that watch held-out rows where none are held out."""
-        for _, callback in self.callbacks_:
-            monitor = getattr(callback, "monitor", None)
-            if self.train_split is None and str(monitor).startswith("valid_"):
-                raise InvalidParameterError(
-                    f"{type(callback).__name__} monitors {monitor!r}, but no rows are held out; "
-                    "give train_split=skorch.dataset.ValidSplit(5), say, or another monitor"
-                )
-
-    def _learn_targets(self, y: Any, n_samples: int, classes: Any) -> Targets:
-        if not is_classifier(self):
-            matrix, flat = check_targets(y, n_samples)
-            return RealTargets(matrix.shape[1], flat)
-        known = self.classes if classes is None else classes
-        seen = np.unique(check_labels(y, n_samples)) if known is None else np.asarray(known)
-        targets = ClassTargets(seen)
-        self.classes_inferred_ = targets.classes
-        return targets
-
-    def _encoded(self, y: Any, n_samples: int) -> NDArray[Any]:
-        """Return `y` as skorch trains on it."""
-        if isinstance(self.targets_, ClassTargets):
-            return self.targets_.encode(check_labels(y, n_samples))
-        return check_targets(y, n_samples)[0]
+        state: dict[str, Any] = super().__getstate__()  # type: ignore[misc]
+        rows, _ = state.pop("rows_now_", None), state.pop("labels_now_", None)
+        if state.pop("training_now_", False):
+            copied = object.__new__(type(self))
+            vars(copied).update(vars(self), module_=deepcopy(self.module_))
+            copied.rebuild_predictor(rows)
+            state = {**state, **{name: vars(copied)[name] for name in ("predictor_", "epilogue_")}}
+        return state
 
     def _post_processing(self) -> list[Function]:
         option = steps_of_option(self.predict_nonlinearity, self.criterion_)
-        return [*self.epilogue_, *option]
+        steps = [*self.epilogue_, *option]
+        is_own_choice = self.predict_nonlinearity != "auto"
+        return steps if is_own_choice or not is_classifier(self) else probabilities(steps)

@@ -13,7 +13,8 @@ from torch import Tensor
 from torch.utils.data import DataLoader, Subset
 from torch.utils.data.sampler import RandomSampler, SequentialSampler
 
-from cipherfit.exceptions import InvalidParameterError
+from cipherfit.estimators.datasets import TrainingDataset
+from cipherfit.parameters import integer
 
 Features = Tensor | dict[str, Tensor]
 
@@ -40,11 +41,7 @@ class BatchLoader(DataLoader[Any]):
     def __init__(
         self, dataset: Any, batch_size: int = 1, *, min_batches: int = 10, **options: Any
     ) -> None:
-        if not isinstance(min_batches, int) or min_batches < 1:
-            raise InvalidParameterError(
-                f"Invalid number of batches: min_batches={min_batches!r} must be an integer, at "
-                "least 1"
-            )
+        min_batches = integer("min_batches", min_batches, 1, what="number of batches")
         super().__init__(dataset, batch_size, **options)
         self.min_batches = min_batches
         self._arrays = _arrays(dataset) if self._is_plain() else None
@@ -87,14 +84,15 @@ def _arrays(dataset: Any) -> tuple[Features, Tensor] | None:
         whole = _arrays(dataset.dataset)
         rows = torch.as_tensor(np.asarray(dataset.indices))
         return None if whole is None else (_pick(whole[0], rows), whole[1][rows])
-    if type(dataset) is not Dataset or not len(dataset):
+    if type(dataset) not in (Dataset, TrainingDataset) or not len(dataset):
         return None
+    targets = getattr(dataset, "codes", dataset.y)
     held = dataset.X if isinstance(dataset.X, dict) else {"": dataset.X}
-    if not all(isinstance(array, (np.ndarray, Tensor)) for array in (*held.values(), dataset.y)):
+    if not all(isinstance(array, (np.ndarray, Tensor)) for array in (*held.values(), targets)):
         return None
     tensors = {name: torch.as_tensor(array) for name, array in held.items()}
     features = tensors if isinstance(dataset.X, dict) else tensors[""]
-    return features, torch.as_tensor(dataset.y)
+    return features, torch.as_tensor(targets)
 
 
 def _pick(features: Features, rows: Tensor) -> Features:

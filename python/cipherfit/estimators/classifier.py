@@ -29,8 +29,8 @@ class NeuralNetClassifier(
     *args : tuple
         Positional parameters of skorch's classifier, after its module.
     criterion : type, default=torch.nn.CrossEntropyLoss
-        Loss between the network's outputs (logits) and the class indices. An ndarray
-        `criterion__weight` (n_classes,) weighs the classes. Cross entropy runs with
+        Loss between the network's outputs (logits) and the class indices. `criterion__weight`
+        (n_classes,), a list, an array or a tensor, weighs the classes. Cross entropy runs with
         ``criterion__label_smoothing=0.1``.
     classes : array-like of shape (n_classes,), optional
         All class labels, where `fit` may not see every one. Default: those in `y`.
@@ -56,6 +56,9 @@ class NeuralNetClassifier(
         1 prints a table of epochs.
     random_state : int, RandomState or None, default=None
         Seed of weights, batches and dropout. None: as `torch.manual_seed` left it.
+    class_weight : "balanced", dict or None, default=None
+        Weights of classes, which multiply those of rows: a dict by label, or "balanced" for
+        ``n_samples / (n_classes * count)``.
     **kwargs : dict
         Parameters of skorch's classifier, and of the network as ``module__...``: see
         `SparseQuantNeuralNetImpl`. `module__input_dim` and `module__n_outputs` are taken from the
@@ -80,6 +83,8 @@ class NeuralNetClassifier(
     True
     """
 
+    _estimator_type = "classifier"  # as code written for older releases of scikit-learn asks
+
     def __init__(
         self,
         *args: Any,
@@ -94,14 +99,16 @@ class NeuralNetClassifier(
         train_split: Any = None,
         verbose: int = 0,
         random_state: Any = None,
+        class_weight: Any = None,
         **kwargs: Any,
     ) -> None:
         n_outputs = kwargs.get("module__n_outputs")
         if n_outputs is not None:
             integer("module__n_outputs", n_outputs, 2, what="number of classes")
         weight = kwargs.get("criterion__weight")
-        if isinstance(weight, np.ndarray):
+        if isinstance(weight, np.ndarray) and weight.dtype.kind in "biuf":
             kwargs["criterion__weight"] = torch.from_numpy(weight).float()
+        self.class_weight = class_weight
         super().__init__(
             *args,
             criterion=criterion,

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import inspect
 from collections.abc import Mapping
 from functools import cache
 from types import MappingProxyType
@@ -11,6 +12,7 @@ import torch
 from torch.nn import CrossEntropyLoss
 from torch.optim import Adam
 
+from cipherfit.estimators.old_names import check_options
 from cipherfit.estimators.schedule import OneCycle
 from cipherfit.exceptions import InvalidParameterError, NotFittedError
 from cipherfit.training.network import SparseQuantNeuralNetImpl
@@ -42,6 +44,7 @@ class FixedTypeSkorchNeuralNet:
 
     def __init__(self, *args: Any, random_state: Any, **kwargs: Any) -> None:
         kwargs.pop("module", None)  # fixed; clones of skorch pass it on
+        check_options(kwargs)
         super().__init__(SparseQuantNeuralNetImpl, *args, **kwargs)  # type: ignore[call-arg]
         self.random_state = random_state
         for name in ("history_", "initialized_", "virtual_params_"):
@@ -108,6 +111,12 @@ class FixedTypeSkorchNeuralNet:
         targets = vars(self).get("targets_")
         n_outputs = None if targets is None else targets.n_outputs
         self._fill_in(options, "n_outputs", n_outputs, "classes or targets in y")
+        unknown = options.keys() - inspect.signature(SparseQuantNeuralNetImpl).parameters.keys()
+        if unknown:
+            raise InvalidParameterError(
+                f"module__{min(unknown)} is no parameter of the network; it has "
+                f"{', '.join(inspect.signature(SparseQuantNeuralNetImpl).parameters)}"
+            )
         module: Any = self.initialized_instance(  # type: ignore[attr-defined]
             SparseQuantNeuralNetImpl, options
         )
@@ -123,10 +132,16 @@ class FixedTypeSkorchNeuralNet:
                 )
             return
         if options.setdefault(name, seen) != seen:
+            SparseQuantNeuralNetImpl(**_complete(options))  # whose own errors come first
             raise InvalidParameterError(
                 f"module__{name}={options[name]!r}, but there are {seen} {what}; leave it out, and "
                 "it is taken from the data"
             )
+
+
+def _complete(options: dict[str, Any]) -> dict[str, Any]:
+    """Return options of a network with the sizes that are still to come from the data."""
+    return {"input_dim": 1, "n_outputs": 2, **options}
 
 
 @cache

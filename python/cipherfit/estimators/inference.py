@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import warnings
 from collections.abc import Callable
 from typing import Any, TypeVar
 
@@ -10,15 +11,19 @@ import torch
 from numpy.typing import NDArray
 from sklearn.base import is_classifier
 from sklearn.utils.metaestimators import available_if
+from skorch.utils import is_dataset
 
 from cipherfit import exceptions
 from cipherfit._core import IntegerGraph
+from cipherfit.estimators.datasets import unpacked
 from cipherfit.estimators.postprocessing import steps_of_option
-from cipherfit.exceptions import InvalidParameterError
+from cipherfit.estimators.training_data import check_features
+from cipherfit.exceptions import CipherfitWarning, InvalidParameterError
 from cipherfit.interchange.onnx_export import to_onnx
 from cipherfit.predictor.postprocessing import post_process
 from cipherfit.predictor.predictor import FHE_MODES, Predictor
 from cipherfit.predictor.quantizer import UniformQuantizer
+from cipherfit.predictor.targets import ClassTargets, Targets
 
 Float64 = NDArray[np.float64]
 Method = TypeVar("Method", bound=Callable[..., Any])
@@ -44,7 +49,7 @@ class InferenceMixin:
     """
 
     predictor_: Predictor
-    training_now_: bool
+    targets_: Targets
     criterion_: Any
     predict_nonlinearity: Any
 
@@ -54,6 +59,14 @@ class InferenceMixin:
         if "predictor_" not in vars(self):
             raise AttributeError(f"this {type(self).__name__} has no graph_ before fit")
         return self.predictor_.graph
+
+    @property
+    def classes_(self) -> NDArray[Any]:
+        """Class labels (n_classes,), sorted; a regressor has none."""
+        if isinstance(vars(self).get("targets_"), ClassTargets):
+            return np.asarray(vars(self)["targets_"].classes)
+        known: NDArray[Any] = super().classes_  # type: ignore[misc]
+        return known
 
     @property
     def input_quantizers(self) -> list[UniformQuantizer]:
@@ -131,7 +144,7 @@ class InferenceMixin:
         """
         if vars(self).get("training_now_"):
             return self._outputs_in_training(X)
-        mode = _fhe_mode(execute_in_fhe, fhe)
+        mode = self._mode(execute_in_fhe, fhe)
         return self._fitted("predict_proba").predict_proba(X, fhe=mode)
 
     def predict(
@@ -156,8 +169,15 @@ class InferenceMixin:
         """
         if vars(self).get("training_now_"):
             outputs = self._outputs_in_training(X)
-            return outputs.argmax(axis=1) if is_classifier(self) else outputs
-        mode = _fhe_mode(execute_in_fhe, fhe)
+            if "forward_iter" in vars(self) and is_classifier(self):
+                # skorch compares what it cached with encoded labels.
+                return np.asarray(outputs.argmax(axis=1))
+            return self.targets_.decode(outputs)
+        mode = self._mode(execute_in_fhe, fhe)
+        threshold = vars(self).get("threshold", 0.5)  # of skorch's binary classifier
+        if threshold != 0.5:
+            likely = self._fitted("predict").predict_proba(X, fhe=mode)[:, 1] > threshold
+            return np.asarray(self.classes_[likely.astype(int)])
         return self._fitted("predict").predict(X, fhe=mode)
 
     @described_by(Predictor.compile)
@@ -190,18 +210,43 @@ class InferenceMixin:
         """Estimate what encrypted prediction costs, before keys are made."""
         return self._fitted("estimate_fhe").estimate_fhe(p_error)
 
+    def __sklearn_tags__(self) -> Any:
+        """Tell scikit-learn that sparse matrices are taken."""
+        tags = super().__sklearn_tags__()  # type: ignore[misc]
+        tags.input_tags.sparse = True
+        return tags
+
+    def _mode(self, execute_in_fhe: bool, fhe: str | None) -> str:
+        """Return how to predict; as in the seed, a circuit for simulation only simulates."""
+        mode = _fhe_mode(execute_in_fhe, fhe)
+        if mode == "execute" and fhe is None:
+            circuit = self.fhe_circuit
+            if circuit is not None and not circuit.configuration.fhe_execution:
+                warnings.warn(
+                    "the circuit was compiled with use_virtual_lib, for simulation only: nothing "
+                    "is encrypted. Call compile() without it to run on encrypted data",
+                    CipherfitWarning,
+                    stacklevel=3,
+                )
+                return "simulate"
+        return mode
+
     def _fitted(self, what: str) -> Predictor:
         if "predictor_" not in vars(self):
+            why = vars(self).get("unfitted_because_", "call fit first")
             raise exceptions.NotFittedError(
-                f"this {type(self).__name__} needs to be calibrated before {what}: call fit first"
+                f"this {type(self).__name__} needs to be calibrated before {what}: {why}"
             )
         return self.predictor_
 
     def _outputs_in_training(self, X: Any) -> Float64:
         """Return what the network gives before there is a graph, for callbacks that score it."""
+        if "forward_iter" not in vars(self) and not is_dataset(X):
+            X = check_features(self, unpacked(X, None)[0], reset=False)
         batches = self.forward_iter(X, training=False)  # type: ignore[attr-defined]
         outputs = torch.cat([batch.detach() for batch in batches]).double().cpu().numpy()
-        return post_process(outputs, steps_of_option(self.predict_nonlinearity, self.criterion_))
+        steps = steps_of_option(self.predict_nonlinearity, self.criterion_)
+        return post_process(outputs, steps)
 
 
 def _fhe_mode(execute_in_fhe: bool, mode: str | None) -> str:

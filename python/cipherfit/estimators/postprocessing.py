@@ -11,15 +11,12 @@ from torch import Tensor, nn
 
 from cipherfit.exceptions import InvalidParameterError
 from cipherfit.predictor.postprocessing import Float64, Function, Step
+from cipherfit.training.columns import affine_of, close, probes
 
-#: Modules, and functions that modules call, with a counterpart in NumPy.
-_SAME: dict[Any, str] = {
-    nn.ReLU: "relu", nn.Sigmoid: "sigmoid", nn.Tanh: "tanh",
-    torch.relu: "relu", torch.sigmoid: "sigmoid", torch.tanh: "tanh", torch.exp: "exp",
-    nn.functional.relu: "relu",
-    "relu": "relu", "sigmoid": "sigmoid", "tanh": "tanh", "exp": "exp",
-}  # fmt: skip
-_OF_ROWS = {nn.Softmax: "softmax", nn.LogSoftmax: "log_softmax"}
+#: Functions with a counterpart in NumPy that has no parameters, the most frequent first.
+_NAMES = ("softmax", "log_softmax", "sigmoid", "tanh", "relu", "exp", "softplus", "two_columns")
+#: Steps whose results are probabilities; so are those of a sigmoid, where it stands for one.
+_PROBABILITIES = ("softmax", "two_columns", "sigmoid")
 
 
 class TorchStep:
@@ -41,13 +38,35 @@ class TorchStep:
         return np.asarray(processed.cpu().numpy(), dtype=np.float64)
 
 
-def steps_of_module(module: nn.Module) -> list[Function]:
-    """Return what modules behind the last linear layer compute."""
+@torch.no_grad()
+def steps_of_module(module: nn.Module, n_outputs: int) -> list[Function]:
+    """Return what modules behind the last linear layer compute, by name where NumPy has it.
+
+    What has a name is found by meaning: whatever gives the values of a named function on probes,
+    be it several modules together, is that function.
+
+    Parameters
+    ----------
+    module : nn.Module
+        A module, or a sequence of them.
+    n_outputs : int
+        Number of columns of the values that the first one takes.
+    """
+    left = list(module.children()) if isinstance(module, nn.Sequential) else [module]
+    left = [each.double().eval() for each in left]
     steps: list[Function] = []
-    for each in module.children() if isinstance(module, nn.Sequential) else [module]:
-        if isinstance(each, (nn.Identity, nn.Dropout)):
-            continue
-        steps.append(_named(each) or TorchStep(each.double().eval()))
+    while left:
+        for n_together in range(len(left), 0, -1):
+            together = nn.Sequential(*left[:n_together])
+            named = _named(together, n_outputs)
+            if named is not None:
+                steps += named
+                break
+        else:
+            n_together, together = 1, nn.Sequential(left[0])
+            steps.append(TorchStep(left[0]))
+        n_outputs = together(probes(n_outputs)).flatten(1).shape[1]
+        left = left[n_together:]
     return steps
 
 
@@ -88,20 +107,36 @@ def steps_of_option(option: Any, criterion: Any) -> list[Function]:
     return [TorchStep(option)]
 
 
-def _named(module: nn.Module) -> Step | None:
-    kind = getattr(module, "called", type(module))
-    if kind in _SAME:
-        return Step(_SAME[kind])
-    if kind in _OF_ROWS and module.dim in (None, 1, -1):
-        return Step(_OF_ROWS[kind])
-    if isinstance(module, nn.Softplus) and module.beta == 1:
-        return Step("softplus")
-    if isinstance(module, nn.Hardtanh):
-        return Step("clip", {"low": float(module.min_val), "high": float(module.max_val)})
-    if isinstance(module, nn.BatchNorm1d) and module.running_mean is not None:
-        zero = torch.zeros(1, module.num_features, dtype=torch.float64)
-        with torch.no_grad():
-            norm = module.double().eval()
-            shift, ends = norm(zero)[0].numpy(), norm(zero + 1)[0].numpy()
-        return Step("affine", {"scale": ends - shift, "shift": shift})
+def probabilities(steps: list[Function]) -> list[Function]:
+    """Return steps that end in probabilities, whatever a classifier was trained with.
+
+    Parameters
+    ----------
+    steps : list of callable
+        What follows the outputs so far. Functions of torch's own are taken to know what they do.
+    """
+    last = steps[-1] if steps else Step("affine", {"scale": 1.0, "shift": 0.0})
+    if not isinstance(last, Step) or last.name in _PROBABILITIES:
+        return steps
+    return [*steps, Step("exp" if last.name == "log_softmax" else "softmax")]
+
+
+def _named(module: nn.Module, n_columns: int) -> list[Function] | None:
+    """Return the steps of NumPy's that give a module's values; None if there are none."""
+    affine = affine_of(module, n_columns)
+    if affine is not None:
+        scale, shift = (part.numpy() for part in affine)
+        if (scale == 1).all() and (shift == 0).all():
+            return []
+        return [Step("affine", {"scale": scale, "shift": shift})]
+    rows = probes(n_columns, (0.1, 1, 10, 1000))
+    outputs = module(rows)
+    candidates = [Step(name) for name in _NAMES if name != "two_columns" or n_columns == 1]
+    low, high = float(outputs.min()), float(outputs.max())
+    candidates.append(Step("clip", {"low": low, "high": high}))
+    values = rows.numpy()
+    with np.errstate(all="ignore"):
+        for step in candidates:
+            if close(torch.from_numpy(step(values)), outputs):
+                return [step]
     return None

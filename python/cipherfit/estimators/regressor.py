@@ -65,6 +65,8 @@ class NeuralNetRegressor(FixedTypeSkorchNeuralNet, QuantizedSkorchEstimatorMixin
     (2,)
     """
 
+    _estimator_type = "regressor"  # as code written for older releases of scikit-learn asks
+
     def __init__(
         self,
         *args: Any,

@@ -9,16 +9,18 @@ from typing import Any
 import numpy as np
 import torch
 from numpy.typing import NDArray
+from sklearn.utils.class_weight import compute_sample_weight
 from torch import Tensor
 
 from cipherfit.exceptions import InvalidInputError, InvalidParameterError
+from cipherfit.predictor.targets import ClassTargets, Targets
 
 FEATURES, WEIGHTS = "X", "sample_weight"
 
 
 def weigh_rows(
     features: NDArray[Any], targets: NDArray[Any], sample_weight: Any
-) -> tuple[dict[str, NDArray[Any]], NDArray[Any]]:
+) -> tuple[dict[str, NDArray[Any]], NDArray[Any], NDArray[np.bool_]]:
     """Return training data whose batches carry the weights of their rows.
 
     Parameters
@@ -36,13 +38,18 @@ def weigh_rows(
         What skorch's data set takes for features.
     targets : ndarray
         Targets of the rows that stay.
+    stay : ndarray of shape (n_samples,), bool
+        Which rows do.
 
     Raises
     ------
     InvalidInputError
         If there is not one finite weight of at least 0 per row, or none above 0.
     """
-    weights = np.asarray(sample_weight, dtype=np.float64)
+    try:
+        weights = np.asarray(sample_weight, dtype=np.float64)
+    except (TypeError, ValueError) as error:
+        raise InvalidInputError(f"sample_weight must be numbers, one per row: {error}") from error
     if weights.shape != (len(features),):
         raise InvalidInputError(
             f"sample_weight has shape {weights.shape}; expected ({len(features)},), one per row"
@@ -54,9 +61,49 @@ def weigh_rows(
         )
     stay = weights > 0
     if not stay.any():
-        raise InvalidInputError("sample_weight is 0 for every row; at least one must be above 0")
+        raise InvalidInputError("sample_weight is zero for every row; at least one must be above 0")
     weights = weights[stay] / weights[stay].mean()
-    return {FEATURES: features[stay], WEIGHTS: weights.astype(np.float32)}, targets[stay]
+    return {FEATURES: features[stay], WEIGHTS: weights.astype(np.float32)}, targets[stay], stay
+
+
+def class_weights(given: Any, y: Any, targets: Targets, sample_weight: Any) -> NDArray[np.float64]:
+    """Return the weights of rows that weights of classes amount to.
+
+    Parameters
+    ----------
+    given : "balanced" or dict
+        "balanced" weighs classes inversely to how often they occur, as scikit-learn does:
+        ``n_samples / (n_classes * count)``; a dict maps labels to weights, 1 where it has none.
+    y : array-like of shape (n_samples,)
+        Labels.
+    targets : ClassTargets
+        The classes.
+    sample_weight : array-like of shape (n_samples,) or None
+        Weights that rows have beside.
+
+    Returns
+    -------
+    ndarray of shape (n_samples,), float64
+
+    Raises
+    ------
+    InvalidParameterError
+        If it is neither, or names a label that is no class.
+    """
+    assert isinstance(targets, ClassTargets)
+    if not (isinstance(given, dict) or given == "balanced"):
+        raise InvalidParameterError(
+            f"class_weight={given!r} must be 'balanced', a dict of weights by label, or None"
+        )
+    if isinstance(given, dict):
+        unknown = [label for label in given if label not in targets.classes.tolist()]
+        if unknown:
+            raise InvalidParameterError(
+                f"class_weight has a weight for {unknown[0]!r}, which is not among the classes "
+                f"{targets.classes.tolist()!r}"
+            )
+    weights = np.asarray(compute_sample_weight(given, np.asarray(y)), dtype=np.float64)
+    return weights if sample_weight is None else weights * np.asarray(sample_weight, np.float64)
 
 
 def features_of(batch: Any) -> Any:

@@ -2,18 +2,34 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
+from contextlib import contextmanager
 from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
+from scipy.sparse import issparse
 from sklearn.base import BaseEstimator
 from sklearn.utils.validation import check_array, column_or_1d, validate_data
 
-from cipherfit.exceptions import InvalidInputError
+from cipherfit.exceptions import CipherfitError, InputTypeError, InvalidInputError
 from cipherfit.validation import Float32, check_finite, check_rows, to_float32
 
 #: Largest rounding error of a column in float32, as a fraction of its standard deviation.
 _MOST_BLUR = 1e-2
+
+
+@contextmanager
+def as_own_errors() -> Iterator[None]:
+    """Raise what scikit-learn's checks of data raise as the library's own errors."""
+    try:
+        yield
+    except CipherfitError:
+        raise
+    except TypeError as error:
+        raise InputTypeError(str(error)) from error
+    except ValueError as error:
+        raise InvalidInputError(str(error)) from error
 
 
 def check_features(estimator: BaseEstimator, X: Any, *, reset: bool) -> Float32:
@@ -24,7 +40,8 @@ def check_features(estimator: BaseEstimator, X: Any, *, reset: bool) -> Float32:
     estimator : BaseEstimator
         Whose `n_features_in_` and `feature_names_in_` are set (`reset`) or compared.
     X : array-like of shape (n_samples, n_features)
-        Numbers: floats, integers or booleans, in an array, a tensor, a list or a data frame.
+        Numbers: floats, integers or booleans, in an array, a tensor, a list, a data frame, or a
+        sparse matrix, which becomes dense.
     reset : bool
         True where training starts anew, False where it goes on.
 
@@ -39,9 +56,18 @@ def check_features(estimator: BaseEstimator, X: Any, *, reset: bool) -> Float32:
         number of features than before, if an integer can't be held exactly, or (with `reset`) if
         float32 would blur how a column varies.
     """
-    checked = validate_data(
-        estimator, X, reset=reset, dtype="numeric", ensure_all_finite=False, order="C"
-    )
+    with as_own_errors():
+        checked = validate_data(
+            estimator,
+            X,
+            reset=reset,
+            dtype="numeric",
+            ensure_all_finite=False,
+            order="C",
+            accept_sparse=True,
+        )
+    if issparse(checked):
+        checked = checked.toarray()
     features = to_float32(checked)
     if reset:
         _check_variation(checked, features, "X")
@@ -61,9 +87,10 @@ def check_targets(y: Any, n_samples: int) -> tuple[Float32, bool]:
         raise InvalidInputError(
             "requires y to be passed, but the target y is None; give one target per row of X"
         )
-    checked = check_array(
-        y, ensure_2d=False, dtype="numeric", ensure_all_finite=False, input_name="y"
-    )
+    with as_own_errors():
+        checked = check_array(
+            y, ensure_2d=False, dtype="numeric", ensure_all_finite=False, input_name="y"
+        )
     flat = checked.ndim == 1
     matrix = checked.reshape(-1, 1) if flat else checked
     if matrix.ndim != 2:
@@ -90,7 +117,8 @@ def check_labels(y: Any, n_samples: int) -> NDArray[Any]:
         raise InvalidInputError(
             "requires y to be passed, but the target y is None; give one label per row of X"
         )
-    labels: NDArray[Any] = column_or_1d(y, warn=True)
+    with as_own_errors():
+        labels: NDArray[Any] = column_or_1d(y, warn=True)
     if labels.dtype.kind == "O":
         labels = _one_kind(labels)
     if labels.dtype.kind == "f":

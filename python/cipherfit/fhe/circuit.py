@@ -15,7 +15,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from cipherfit._core import IntegerGraph
-from cipherfit.exceptions import CipherfitWarning, CompilationError
+from cipherfit.exceptions import CipherfitWarning, CompilationError, InvalidParameterError
 from cipherfit.fhe.runtime import fhe, prepare_thread, remove_with
 from cipherfit.fhe.types import IntegerType, ProvenTypes, TypedStage, place_of, typed_stages
 from cipherfit.limits import MAX_LOOKUP_BITS
@@ -214,6 +214,10 @@ def _warn_of_large_keys(circuit: fhe.Circuit, stages: list[TypedStage]) -> None:
 def _configure(
     configuration: fhe.Configuration | None, p_error: float | None, simulation_only: bool
 ) -> fhe.Configuration:
+    if configuration is not None and not isinstance(configuration, fhe.Configuration):
+        raise InvalidParameterError(
+            f"configuration={configuration!r} must be a concrete.fhe.Configuration"
+        )
     if p_error is not None:
         p_error = fraction("p_error", p_error)
     options: dict[str, Any] = {}

@@ -37,7 +37,8 @@ class Features:
         Parameters
         ----------
         X : array-like of shape (n_samples, n_features)
-            Numbers: floats, integers or booleans, in an array, a tensor, a list or a data frame.
+            Numbers: floats, integers or booleans, in an array, a tensor, a list, a data frame or a
+            sparse matrix, which becomes dense.
 
         Returns
         -------
@@ -49,7 +50,7 @@ class Features:
             If X is empty, not two-dimensional or not finite, has other features than in training,
             or an integer that float32 can't hold.
         InputTypeError
-            If X is sparse, complex, or no numbers.
+            If X is complex, or no numbers.
         """
         self._check_names(_names_of(X))
         values = _numbers(X)
@@ -115,10 +116,8 @@ def _names_of(X: Any) -> tuple[str, ...] | None:
 
 def _numbers(X: Any) -> NDArray[Any]:
     """Return the numbers of any container as an array."""
-    if hasattr(X, "toarray") or hasattr(X, "tocsr"):
-        raise InputTypeError(
-            "Sparse data was passed for X, but dense data is required: use X.toarray()"
-        )
+    if hasattr(X, "toarray"):
+        X = X.toarray()
     if X is None:
         raise InputTypeError("X is None; give features of shape (n_samples, n_features)")
     if hasattr(X, "detach"):  # a torch tensor

@@ -19,7 +19,7 @@ from numpy.typing import NDArray
 from cipherfit._core import IntegerGraph
 from cipherfit.exceptions import InvalidParameterError
 from cipherfit.parameters import fraction
-from cipherfit.predictor.protocols import Answering, Holder, predictor_of
+from cipherfit.predictor.protocols import Answering, Holder, predictor_of, unwrapped
 
 Float64 = NDArray[np.float64]
 
@@ -111,7 +111,7 @@ def search_p_error(
     Parameters
     ----------
     model : Predictor, NeuralNetClassifier, NeuralNetRegressor or an estimator like them
-        Fitted; it need not be compiled.
+        Fitted, also as the last step of a pipeline; it need not be compiled.
     X : array-like of shape (n_samples, n_features)
         Rows like those to come, held out from training where possible. Few rows give a wide bound
         and so a small `p_error`.
@@ -138,7 +138,8 @@ def search_p_error(
         approximate rounding itself costs more.
     """
     allowed = fraction("max_accuracy_drop", max_accuracy_drop)
-    predictor = predictor_of(model)
+    last, X = unwrapped(model, X)
+    predictor = predictor_of(last)
     judge = NoisyScore(predictor, X, y, confidence=confidence, random_state=random_state)
     chosen, trials = _largest(lambda p_error: judge.trial(predictor.graph, p_error), allowed)
     if chosen is None:

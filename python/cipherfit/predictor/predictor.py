@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from typing import Any
 
 import numpy as np
@@ -20,6 +20,8 @@ from cipherfit.predictor.targets import ClassTargets, Targets
 Float64 = NDArray[np.float64]
 
 FHE_MODES = ("disable", "simulate", "execute")
+#: Rows of a sparse matrix that are dense at once.
+_DENSE_ROWS = 8192
 #: By what the largest error probability is divided, in search of a faster one.
 _PARTS_OF_LARGEST = (1, 1.5, 2.5, 4, 7)
 
@@ -322,7 +324,8 @@ class Predictor:
         if mode not in FHE_MODES:
             raise InvalidParameterError(f"fhe={mode!r} must be one of {', '.join(FHE_MODES)}")
         if mode == "disable":
-            return self.graph.run(self.features.check(X))
+            outputs = [self.graph.run(self.features.check(batch)) for batch in _batches(X)]
+            return outputs[0] if len(outputs) == 1 else np.concatenate(outputs)
         circuit = self.circuit
         if circuit is None:
             raise NotCompiledError(
@@ -339,3 +342,13 @@ class Predictor:
                 "compile() without use_virtual_lib"
             )
         return self.graph.dequantize(concrete().run_encrypted(circuit, codes))
+
+
+def _batches(X: Any) -> Iterator[Any]:
+    """Yield a sparse matrix by rows that are few enough to be dense, and all else as it is."""
+    if not hasattr(X, "tocsr") or X.ndim != 2 or X.shape[0] <= _DENSE_ROWS:
+        yield X
+        return
+    rows = X.tocsr()
+    for first in range(0, X.shape[0], _DENSE_ROWS):
+        yield rows[first : first + _DENSE_ROWS]

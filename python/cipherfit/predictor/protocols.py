@@ -33,6 +33,27 @@ class Holder(Protocol):
         """The predictor."""
 
 
+def unwrapped(model: Any, X: Any) -> tuple[Any, Any]:
+    """Return the last step of a pipeline, and what the steps before make of features.
+
+    Parameters
+    ----------
+    model : Predictor, estimator, Pipeline or fitted search over one
+        What may hold a model.
+    X : array-like of shape (n_samples, n_features)
+        Features as the outermost takes them.
+    """
+    while True:
+        if hasattr(model, "best_estimator_"):
+            model = model.best_estimator_
+        elif hasattr(model, "steps") and hasattr(model, "named_steps"):
+            if len(model.steps) > 1:
+                X = model[:-1].transform(X)
+            model = model[-1]
+        else:
+            return model, X
+
+
 def predictor_of(model: Answering | Holder) -> Answering:
     """Return a predictor as it is, and that of a fitted estimator.
 
@@ -45,6 +66,6 @@ def predictor_of(model: Answering | Holder) -> Answering:
     if not hasattr(found, "answer"):
         raise exceptions.NotFittedError(
             f"this {type(model).__name__} needs to be calibrated first: give a fitted estimator of "
-            "cipherfit's, or its predictor_"
+            "cipherfit's, a pipeline that ends in one, or its predictor_"
         )
     return cast(Answering, found)

@@ -11,12 +11,12 @@ from matplotlib import pyplot as plt
 from cipherfit.report.task_report import TaskReport
 from cipherfit.stages import stages_of
 
-_PROVEN, _SEEN, _ACCENT = "#c9d6e8", "#2f5d8c", "#c2452d"
+_PROVEN, _SEEN, _ENCRYPTED, _ACCENT = "#c9d6e8", "#2f5d8c", "#2a9d8f", "#c2452d"
 
 
 def save_picture(reports: list[TaskReport], path: Path) -> None:
     """Draw the reports and save the picture as PNG."""
-    figure = plt.figure(figsize=(12, 4.2 * len(reports)), layout="constrained")
+    figure = plt.figure(figsize=(13, 4.0 * len(reports)), layout="constrained")
     rows = figure.subfigures(len(reports), 1)
     for row, report in zip(np.ravel(np.array(rows)), reports, strict=True):
         row.suptitle(
@@ -24,20 +24,26 @@ def save_picture(reports: list[TaskReport], path: Path) -> None:
             f"{report.row_seconds:.2f} s per encrypted row",
             fontweight="bold",
         )
-        accuracy, intervals, samples = row.subplots(1, 3, width_ratios=[1, 1.6, 1.4])
+        accuracy, intervals, samples = row.subplots(1, 3, width_ratios=[1, 1.5, 1.4])
         _draw_accuracy(accuracy, report)
         _draw_intervals(intervals, report)
         _draw_samples(samples, report)
-    figure.savefig(path, dpi=110)
+    figure.savefig(path, dpi=110, bbox_inches="tight", pad_inches=0.1)
     plt.close(figure)
 
 
 def _draw_accuracy(axes: Any, report: TaskReport) -> None:
-    names = ["float32\ntwin", "integers\nin clear", f"encrypted\n({len(report.encrypted)} rows)"]
-    values = [report.float_accuracy, report.accuracy, report.encrypted_accuracy]
-    bars = axes.bar(names, values, color=[_PROVEN, _SEEN, _ACCENT], width=0.65)
-    axes.bar_label(bars, fmt="%.3f")
-    axes.set(ylim=(0.5, 1.04), title="test accuracy")
+    n_rows, n_encrypted = len(report.y_test), len(report.encrypted)
+    bars = [
+        (f"float32 twin\n{n_rows} rows", report.float_accuracy, _PROVEN),
+        (f"integers, in clear\n{n_rows} rows", report.accuracy, _SEEN),
+        (f"integers, in clear\nfirst {n_encrypted}", report.same_rows_accuracy, _SEEN),
+        (f"encrypted\nfirst {n_encrypted}", report.encrypted_accuracy, _ENCRYPTED),
+    ]
+    names, values, colours = zip(*bars, strict=True)
+    axes.bar_label(axes.barh(names, values, color=colours, height=0.65), fmt=" %.3f")
+    axes.set(xlim=(0, 1.18), xticks=[0, 0.5, 1], title="test accuracy")
+    axes.invert_yaxis()
     axes.spines[["top", "right"]].set_visible(False)
 
 
@@ -60,8 +66,12 @@ def _draw_intervals(axes: Any, report: TaskReport) -> None:
     )
     budget = 2**n_bits - 1
     axes.axhline(budget, color=_ACCENT, label=f"budget: {n_bits} bits")
-    axes.set(title="accumulators of the first layer", xlabel="neuron", ylim=(0, 1.3 * budget))
-    axes.xaxis.get_major_locator().set_params(integer=True)
+    axes.set(
+        title="accumulators of the first layer, from their minimum",
+        xlabel="neuron",
+        ylim=(0, 1.3 * budget),
+    )
+    axes.set_xticks(neurons[:: 1 + len(neurons) // 12])
     axes.legend(frameon=False, ncols=3, loc="upper center", fontsize="small")
     axes.spines[["top", "right"]].set_visible(False)
 
@@ -75,9 +85,9 @@ def _draw_samples(axes: Any, report: TaskReport) -> None:
     margin = np.ptp(report.model.predict_proba(report.X_test[: len(report.encrypted)]), axis=1)
     right = report.encrypted == report.y_test[: len(report.encrypted)]
     order = np.argsort(margin)
-    colours = np.where(right, _SEEN, _ACCENT)[order]
+    colours = np.where(right, _ENCRYPTED, _ACCENT)[order]
     axes.bar(np.arange(len(order)), margin[order], color=colours)
-    axes.set(title="encrypted rows (red: wrong class)", xlabel="row", ylabel="confidence in clear")
+    axes.set(title="encrypted rows (red: wrong)", xlabel="row", ylabel="confidence in clear")
     axes.spines[["top", "right"]].set_visible(False)
 
 
@@ -91,7 +101,9 @@ def _draw_images(axes: Any, report: TaskReport, side: int) -> None:
         axes.imshow(image, cmap="gray_r", extent=(x + 0.02, x + 0.68, y + 0.82, y + 0.12))
         answer = report.encrypted[index]
         right = answer == report.y_test[index]
-        axes.text(x + 0.72, y + 0.6, str(answer), color=_SEEN if right else _ACCENT, fontsize=13)
+        axes.text(
+            x + 0.72, y + 0.6, str(answer), color=_ENCRYPTED if right else _ACCENT, fontsize=13
+        )
     axes.set_xlim(0, columns)
     axes.set_ylim(4.1, 0)
     axes.set_aspect("equal")

@@ -18,7 +18,7 @@ from cipherfit.fhe.estimate import machine_factor, modelled_seconds
 from cipherfit.parameters import fraction
 from cipherfit.predictor.p_error import NoisyScore, Trial
 from cipherfit.predictor.predictor import Predictor
-from cipherfit.predictor.protocols import predictor_of
+from cipherfit.predictor.protocols import predictor_of, unwrapped
 from cipherfit.search.setting import GraphRounder, NetworkRounder, Rounder, Setting
 from cipherfit.training.network import SparseQuantNeuralNetImpl
 
@@ -70,7 +70,7 @@ class RoundingSearch:
     ----------
     model : estimator or Predictor
         The fastest that is within the drop that was allowed: fitted, not compiled, and of the kind
-        that was given.
+        that was given; of a pipeline, its last step.
     chosen : RoundingTrial
         How it rounds.
     before : RoundingTrial
@@ -108,8 +108,8 @@ def search_rounding(
     Parameters
     ----------
     model : NeuralNetClassifier, NeuralNetRegressor or Predictor
-        Fitted; it stays as it is. The tables of an estimator are made anew from its network, those
-        of a predictor from its graph.
+        Fitted, also as the last step of a pipeline; it stays as it is. The tables of an estimator
+        are made anew from its network, those of a predictor from its graph.
     X : array-like of shape (n_samples, n_features)
         Rows like those to come, held out from training where possible.
     y : array-like of shape (n_samples,) or (n_samples, n_targets), optional
@@ -141,6 +141,8 @@ def search_rounding(
     """
     allowed = fraction("max_accuracy_drop", max_accuracy_drop)
     p_error = fraction("p_error", p_error)
+    whole = model
+    model, X = unwrapped(model, X)
     predictor = predictor_of(model)
     judge = NoisyScore(predictor, X, y, confidence=confidence, random_state=random_state)
     rounder = _rounder_of(model)
@@ -150,7 +152,8 @@ def search_rounding(
     before = search.start(predictor.graph)
     search.descend()
     if isinstance(rounder, NetworkRounder) and fine_tune_on is not None:
-        search.fine_tune(rounder, *fine_tune_on)
+        rows, labels = fine_tune_on
+        search.fine_tune(rounder, unwrapped(whole, rows)[1], labels)
     return RoundingSearch(search.result(), search.chosen, before, tuple(search.borne))
 
 

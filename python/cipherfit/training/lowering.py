@@ -13,7 +13,7 @@ from numpy.typing import NDArray
 from torch import Tensor, nn
 
 from cipherfit._core import IntegerGraph
-from cipherfit.exceptions import NotFittedError
+from cipherfit.exceptions import NotFittedError, UnsupportedModuleError
 from cipherfit.training.linear import QuantLinear
 from cipherfit.training.network import QuantNetwork, double_state
 
@@ -50,6 +50,8 @@ def lower(network: QuantNetwork) -> IntegerGraph:
         If the network's input quantizer was never calibrated.
     ProofError
         If an accumulator can't be proven to fit a lookup.
+    UnsupportedModuleError
+        If an activation is NaN somewhere in its accumulator's proven interval.
     """
     if not bool(network.input_quantizer.calibrated):
         raise NotFittedError(
@@ -137,6 +139,13 @@ def _tables(linear: QuantLinear, codes: Tensor, tail: nn.Sequential) -> list[Int
         index = torch.arange(first, min(first + rows, longest), device=low.device).double()
         real = linear.dequantize(low + index.unsqueeze(1) * step, codes)
         piece = torch.func.functional_call(tail, state, real)
+        if torch.isnan(piece).any():
+            neuron = int(torch.isnan(piece).any(dim=0).nonzero()[0])
+            raise UnsupportedModuleError(
+                f"what follows a hidden linear layer is NaN for inputs that neuron {neuron} can "
+                "get, though no training row may give them: clamp what isn't defined everywhere, "
+                "such as logarithms and roots"
+            )
         entries[first : first + rows] = piece.to(torch.int64).cpu().numpy()
     return [np.ascontiguousarray(entries[:n, j]) for j, n in enumerate(lengths.tolist())]
 

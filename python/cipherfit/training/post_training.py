@@ -7,35 +7,20 @@ means (Nagel et al., 2019, arXiv:1906.04721, section 4.2).
 
 from __future__ import annotations
 
-import copy
-from dataclasses import dataclass, field
-from typing import Any
-
 import torch
-from torch import Tensor, fx, nn
+from torch import Tensor, nn
 
 from cipherfit.exceptions import UnsupportedModuleError
 from cipherfit.limits import MAX_LOOKUP_BITS
-from cipherfit.training.activations import is_elementwise
 from cipherfit.training.linear import QuantLinear
 from cipherfit.training.network import QuantNetwork
 from cipherfit.training.quantizers import ActivationQuantizer, InputQuantizer
 from cipherfit.training.ranges import Relevance
+from cipherfit.training.tracing import trace
 from cipherfit.training.widths import default_lookup_bits
 
-_SKIPPED = (nn.Dropout, nn.AlphaDropout, nn.Flatten, nn.Identity)
-_FLATTENERS: tuple[Any, ...] = (torch.flatten, "flatten")
 #: Weight scales that are tried, as fractions of the one that clamps no weight.
 _SCALE_FRACTIONS = torch.logspace(-1.5, 0.0, 46, dtype=torch.float64)
-
-
-@dataclass
-class _Layer:
-    """A linear layer and the elementwise modules behind it."""
-
-    name: str
-    linear: nn.Linear
-    tail: list[nn.Module] = field(default_factory=list)
 
 
 def quantize_module(
@@ -51,7 +36,7 @@ def quantize_module(
     Parameters
     ----------
     module : nn.Module
-        A chain of Linear, BatchNorm1d, Dropout, Flatten and elementwise activations.
+        A chain of linear layers with whatever is elementwise between two of them: see `trace`.
     x : torch.Tensor of shape (n_samples, n_features)
         The data it was trained on.
     n_bits : int
@@ -73,7 +58,8 @@ def quantize_module(
     UnsupportedModuleError
         Naming the layer that can't be lowered.
     """
-    gain, layers = _layers(copy.deepcopy(module).cpu().double().eval(), x.shape[1])
+    traced = trace(module, x.shape[1])
+    gain, layers = traced.before, traced.layers
     x = x.detach().cpu().double()
     quantizer = InputQuantizer(x.shape[1], n_bits)
     quantizer.calibrate(x, by=by)
@@ -82,131 +68,31 @@ def quantize_module(
     codes, real = quantizer(x), x * gain.scale + gain.shift
     step = quantizer.scale * gain.scale * _varies(real)
     for layer in layers:
-        real = layer.linear(real)
+        real = nn.functional.linear(real, layer.weight, layer.bias)
         lookup_bits = None
         if layer is not layers[-1]:
             lookup_bits = min(MAX_LOOKUP_BITS, default_lookup_bits(n_accum_bits, n_bits))
         quantized = _quantize_linear(
-            layer.linear.weight * step, codes, real, n_bits, n_accum_bits, lookup_bits
+            layer.weight * step, codes, real, n_bits, n_accum_bits, lookup_bits
         )
         chain.append(quantized)
         if layer is not layers[-1]:
-            tail = nn.Sequential(*layer.tail)
-            real = tail(real)
+            real = layer.tail(real)
+            if not torch.isfinite(real).all():
+                raise UnsupportedModuleError(
+                    f"what follows layer {layer.name} gives NaN or infinity on the training data"
+                )
             activation = _quantize_activation(real, n_bits, by)
             step = activation.log_step.detach().exp() * _varies(real)
-            codes = activation(tail(quantized(codes)))
-            chain += [*layer.tail, activation]
+            codes = activation(layer.tail(quantized(codes)))
+            chain += [layer.tail, activation]
     network = QuantNetwork(nn.Sequential(*chain), real.shape[1], "approximate").eval()
-    return network.requires_grad_(False), nn.Sequential(*layers[-1].tail).eval()
-
-
-@dataclass
-class _Affine:
-    """An affine function of the features, which batch normalization of inputs amounts to."""
-
-    scale: Tensor
-    shift: Tensor
-
-
-class _Function(nn.Module):
-    """An elementwise function that the module calls, such as `torch.relu`, as a module."""
-
-    def __init__(self, node: fx.Node) -> None:
-        super().__init__()
-        self.node = node
-
-    @property
-    def called(self) -> Any:
-        """The function or method, where its one argument is the value; else None."""
-        return self.node.target if len(self.node.args) == 1 and not self.node.kwargs else None
-
-    def forward(self, x: Tensor) -> Tensor:
-        rest = self.node.args[1:]
-        target: Any = self.node.target
-        if isinstance(target, str):
-            target = getattr(torch.Tensor, target)
-        outputs: Tensor = target(x, *rest, **self.node.kwargs)
-        return outputs
-
-
-def _layers(module: nn.Module, n_features: int) -> tuple[_Affine, list[_Layer]]:
-    """Cut a module into linear layers with their tails, and the affine function before them."""
-    ones = torch.ones(n_features, dtype=torch.float64)
-    before = _Affine(ones, torch.zeros_like(ones))
-    layers: list[_Layer] = []
-    foreign: str | None = None
-    for name, step in _chain(module):
-        if isinstance(step, _SKIPPED):
-            continue
-        if isinstance(step, nn.Linear):
-            if foreign is not None:
-                raise UnsupportedModuleError(
-                    f"layer {foreign} is not elementwise, and linear layers follow it: only after "
-                    "the last linear layer can it run on the client"
-                )
-            layers.append(_Layer(name, step))
-        elif not layers:
-            if not isinstance(step, nn.BatchNorm1d):
-                raise UnsupportedModuleError(
-                    f"layer {name} comes before the first linear layer; only BatchNorm1d, Dropout "
-                    "and Flatten can, so put it into a preprocessing step"
-                )
-            before = _after(before, step)
-        else:
-            if not isinstance(step, nn.BatchNorm1d) and not _is_double_elementwise(step):
-                foreign = name
-            layers[-1].tail.append(step)
-    if not layers:
-        raise UnsupportedModuleError("the module has no linear layer, so nothing to run in FHE")
-    return before, layers
-
-
-def _chain(module: nn.Module) -> list[tuple[str, nn.Module]]:
-    """Return a module's elementary steps in order, or say which one leaves the chain."""
-    try:
-        traced = fx.symbolic_trace(module)
-    except Exception as error:
-        raise UnsupportedModuleError(
-            f"{type(module).__name__}.forward can't be traced ({error}); it must be a fixed chain "
-            "of layers, without control flow that depends on the data"
-        ) from error
-    steps: list[tuple[str, nn.Module]] = []
-    previous: fx.Node | None = None
-    for node in traced.graph.nodes:
-        if node.op == "output":
-            continue
-        if node.op != "placeholder" and (
-            node.all_input_nodes != [previous] or node.op == "get_attr"
-        ):
-            raise UnsupportedModuleError(
-                f"layer {node.name} doesn't follow from the one before it alone: only chains of "
-                "layers can be lowered"
-            )
-        if len(node.users) > 1 or (node.op == "placeholder" and previous is not None):
-            raise UnsupportedModuleError(
-                f"the output of {node.name} is used by several layers: only chains can be lowered"
-            )
-        previous = node
-        if node.op == "call_module":
-            steps.append((str(node.target), traced.get_submodule(str(node.target))))
-        elif node.op in ("call_function", "call_method") and node.target not in _FLATTENERS:
-            steps.append((node.name, _Function(node)))
-    return steps
+    return network.requires_grad_(False), traced.epilogue.eval()
 
 
 def _varies(real: Tensor) -> Tensor:
     """Tell which columns vary: the others are constants, which belong into the bias."""
     return real.amax(dim=0) > real.amin(dim=0)
-
-
-def _is_double_elementwise(step: nn.Module) -> bool:
-    return is_elementwise(copy.deepcopy(step).float())
-
-
-def _after(before: _Affine, norm: nn.BatchNorm1d) -> _Affine:
-    shift = norm(before.shift.unsqueeze(0)).squeeze(0)
-    return _Affine(norm((before.scale + before.shift).unsqueeze(0)).squeeze(0) - shift, shift)
 
 
 @torch.no_grad()

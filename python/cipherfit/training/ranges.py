@@ -27,6 +27,8 @@ _LEAST_ROWS = 3
 _LEAST_WEIGHT = 2.0
 #: Part of a range, at its end, whose rows a tail is compared with.
 _NEIGHBOURHOOD = 0.25
+#: Times the weight that may be clamped from which clamped rows are heavy.
+_HEAVY = 3.0
 #: A tail may make a range so many times as long, and more only where it could not be told from the
 #: bulk otherwise; what lies beyond is clamped to its end.
 _MOST_STRETCH = 3.0
@@ -87,7 +89,7 @@ def value_ranges(x: Tensor, max_code: int, tail: float, by: Relevance) -> tuple[
     max_code : int
         Largest code.
     tail : float in [0, 0.5)
-        Fraction of the rows, by weight, at each end that may be clamped where it tells nothing.
+        Fraction of the rows at each end that may be clamped where they tell nothing.
     by : Relevance
         Targets and weights.
 
@@ -115,16 +117,29 @@ def value_ranges(x: Tensor, max_code: int, tail: float, by: Relevance) -> tuple[
 def _quantiles(
     ordered: Tensor, order: Tensor, tail: float, weights: Float64 | None
 ) -> tuple[Tensor, Tensor]:
-    """Return the values beyond which a fraction of the weight lies at each end."""
+    """Return the values beyond which a fraction of the rows lies at each end.
+
+    Where those are rows of much weight, they are the values beyond which that fraction of the
+    weight lies; never less, since light rows are to be predicted, too.
+    """
     n_rows = len(ordered)
+    cut = int(tail * (n_rows - 1))
+    low, high = ordered[cut], ordered[n_rows - 1 - cut]
     if weights is None:
-        cut = int(tail * (n_rows - 1))
-        return ordered[cut], ordered[n_rows - 1 - cut]
+        return low, high
     each = torch.from_numpy(weights * (n_rows / weights.sum())).to(ordered)[order]
     most = tail * (n_rows - 1)
     first = (each.cumsum(dim=0) <= most).sum(dim=0, keepdim=True)
     last = n_rows - 1 - (each.flip(0).cumsum(dim=0) <= most).sum(dim=0, keepdim=True)
-    return ordered.gather(0, first)[0], ordered.gather(0, last)[0]
+    longest = _MOST_STRETCH * (high - low)
+    of_low = torch.maximum(ordered.gather(0, first)[0], high - longest)
+    of_high = torch.minimum(ordered.gather(0, last)[0], low + longest)
+    heavy_low = (each * (ordered < low)).sum(dim=0) > _HEAVY * most
+    heavy_high = (each * (ordered > high)).sum(dim=0) > _HEAVY * most
+    return (
+        torch.where(heavy_low, torch.minimum(of_low, low), low),
+        torch.where(heavy_high, torch.maximum(of_high, high), high),
+    )
 
 
 class _Tails:

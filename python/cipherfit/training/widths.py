@@ -55,6 +55,8 @@ def hidden_widths_of(n_hidden_neurons: int | Sequence[int], n_layers: int) -> li
 
 def per_layer(name: str, given: Any, n_hidden: int) -> list[Any]:
     """Return one value per hidden layer, of a sequence or of one value for all."""
+    if hasattr(given, "tolist"):  # an array, or a number of NumPy's
+        given = given.tolist()
     if isinstance(given, str) or not isinstance(given, Sequence):
         return [given] * n_hidden
     if len(given) != n_hidden:

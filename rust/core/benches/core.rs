@@ -2,8 +2,8 @@
 
 use std::hint::black_box;
 
-use cipherfit_core::prune::{MaskRequest, accumulator_mask};
-use cipherfit_core::simulate::{Noise, Options, Path};
+use cipherfit_core::simulate::{Noise, Options, Path, Simulator};
+use cipherfit_core::training::mask::{MaskRequest, accumulator_mask};
 use cipherfit_core::{Input, IntegerGraph, LayerSpec, Linear, LookupSpec, Output};
 use criterion::{BatchSize, Criterion, Throughput, criterion_group, criterion_main};
 
@@ -40,7 +40,7 @@ fn digits() -> IntegerGraph {
 }
 
 fn simulate(criterion: &mut Criterion) {
-    let graph = digits();
+    let simulator = Simulator::new(digits());
     let codes: Vec<u16> = (0..64 * ROWS).map(|at| u16::try_from(at % 8).unwrap_or(0)).collect();
     let x: Vec<f32> = codes.iter().map(|&code| f32::from(code)).collect();
     let mut group = criterion.benchmark_group("simulate");
@@ -52,11 +52,13 @@ fn simulate(criterion: &mut Criterion) {
         let noisy = Options { noise: Noise::new(0.01, 0).ok(), ..exact };
         for (name, options) in [("exact", exact), ("noisy", noisy)] {
             group.bench_function(format!("{path:?}, codes, {name}"), |bencher| {
-                bencher.iter(|| graph.simulate_into(black_box(&codes), &mut accumulators, options));
+                bencher.iter(|| {
+                    simulator.simulate_into(black_box(&codes), &mut accumulators, options)
+                });
             });
         }
         group.bench_function(format!("{path:?}, run"), |bencher| {
-            bencher.iter(|| graph.run_into(black_box(&x), &mut values, exact));
+            bencher.iter(|| simulator.run_into(black_box(&x), &mut values, exact));
         });
     }
     group.finish();

@@ -3,29 +3,37 @@
 use std::fmt::Write as _;
 use std::hash::{Hash, Hasher};
 
-use cipherfit_core::bounds::Interval;
+use cipherfit_core::graph::interval::Interval;
 use cipherfit_core::{BitWidth, Certificate, LayerCertificate};
 use numpy::{PyArray1, PyArray2, PyArrayMethods};
 use pyo3::prelude::*;
 use pyo3::types::{PyDict, PyList};
 
-use crate::graph::PyIntegerGraph;
-
 /// What is proven of a graph: each accumulator's interval, for every input.
 ///
 /// Made by :meth:`IntegerGraph.prove`. Pickling stores the graph; loading proves it anew.
 #[pyclass(name = "Certificate", module = "cipherfit._core", frozen, eq, hash)]
-pub struct PyCertificate(pub Certificate);
+pub struct PyCertificate {
+    certificate: Certificate,
+    /// The `IntegerGraph` that it speaks of.
+    graph: Py<PyAny>,
+}
+
+impl PyCertificate {
+    pub fn new(certificate: Certificate, graph: Py<PyAny>) -> Self {
+        Self { certificate, graph }
+    }
+}
 
 impl PartialEq for PyCertificate {
     fn eq(&self, other: &Self) -> bool {
-        self.0.graph() == other.0.graph()
+        self.certificate.graph() == other.certificate.graph()
     }
 }
 
 impl Hash for PyCertificate {
     fn hash<H: Hasher>(&self, state: &mut H) {
-        self.0.digest().hash(state);
+        self.certificate.digest().hash(state);
     }
 }
 
@@ -36,19 +44,19 @@ impl PyCertificate {
     /// Bits of the graph's widest accumulator, counted from its minimum.
     #[getter]
     fn max_accumulator_bits(&self) -> u8 {
-        self.0.max_accumulator_bits().get()
+        self.certificate.max_accumulator_bits().get()
     }
 
     /// Digest of the graph that is proven.
     #[getter]
     fn digest(&self) -> &str {
-        self.0.digest()
+        self.certificate.digest()
     }
 
     /// One LayerCertificate per linear layer, in order.
     #[getter]
     fn layers(&self) -> Vec<PyLayerCertificate> {
-        self.0.layers().iter().cloned().map(PyLayerCertificate).collect()
+        self.certificate.layers().iter().cloned().map(PyLayerCertificate).collect()
     }
 
     /// Return input codes that bring the first layer's accumulators to their ends.
@@ -58,8 +66,8 @@ impl PyCertificate {
     /// codes_at_low, codes_at_high : ndarray of shape (n_neurons, n_features), dtype uint16
     ///     Row i brings neuron i to its minimum, and to its maximum.
     fn witnesses<'py>(&self, py: Python<'py>) -> PyResult<Witnesses<'py>> {
-        let (at_low, at_high) = self.0.witnesses();
-        let n_features = self.0.graph().n_features();
+        let (at_low, at_high) = self.certificate.witnesses();
+        let n_features = self.certificate.graph().n_features();
         let shape = [at_low.len() / n_features, n_features];
         let matrix = |codes| PyArray1::from_vec(py, codes).reshape(shape);
         Ok((matrix(at_low)?, matrix(at_high)?))
@@ -74,7 +82,7 @@ impl PyCertificate {
     ///     names of LayerCertificate's attributes.
     fn to_dict<'py>(&self, py: Python<'py>) -> PyResult<Bound<'py, PyDict>> {
         let layers = PyList::empty(py);
-        for layer in self.0.layers() {
+        for layer in self.certificate.layers() {
             let record = PyDict::new(py);
             record.set_item("low", lows(layer).collect::<Vec<_>>())?;
             record.set_item("high", highs(layer).collect::<Vec<_>>())?;
@@ -99,7 +107,7 @@ impl PyCertificate {
             &self.digest()[..8],
             self.max_accumulator_bits()
         );
-        for (linear, layer) in self.0.layers().iter().enumerate() {
+        for (linear, layer) in self.certificate.layers().iter().enumerate() {
             let low = lows(layer).min().unwrap_or(0);
             let high = highs(layer).max().unwrap_or(0);
             let lookup = layer.lookup_bits().map_or_else(|| "-".into(), |bits| bits.to_string());
@@ -118,8 +126,7 @@ impl PyCertificate {
     }
 
     fn __reduce__<'py>(&self, py: Python<'py>) -> PyResult<(Bound<'py, PyAny>, ())> {
-        let graph = Bound::new(py, PyIntegerGraph(self.0.graph().clone()))?;
-        Ok((graph.getattr("prove")?, ()))
+        Ok((self.graph.bind(py).getattr("prove")?, ()))
     }
 }
 

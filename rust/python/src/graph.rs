@@ -2,8 +2,8 @@
 
 use std::hash::{Hash, Hasher};
 
-use cipherfit_core::input::Real;
-use cipherfit_core::simulate::{Noise, Options};
+use cipherfit_core::graph::input::Real;
+use cipherfit_core::simulate::{Noise, Options, Simulator};
 use cipherfit_core::{IntegerGraph, Linear};
 use numpy::PyArray2;
 use pyo3::prelude::*;
@@ -26,17 +26,17 @@ use crate::{layers, options};
 /// ``code = table[(acc - low + half) >> lsbs]`` with ``half = 2**lsbs >> 1`` and a table of its own
 /// for each neuron; at the end ``value = acc * scale + offset``.
 #[pyclass(name = "IntegerGraph", module = "cipherfit._core", frozen, eq, hash)]
-pub struct PyIntegerGraph(pub IntegerGraph);
+pub struct PyIntegerGraph(Simulator);
 
 impl PartialEq for PyIntegerGraph {
     fn eq(&self, other: &Self) -> bool {
-        self.0 == other.0
+        self.graph() == other.graph()
     }
 }
 
 impl Hash for PyIntegerGraph {
     fn hash<H: Hasher>(&self, state: &mut H) {
-        self.0.digest().hash(state);
+        self.graph().digest().hash(state);
     }
 }
 
@@ -88,7 +88,7 @@ impl PyIntegerGraph {
             .map(|(position, part)| layers::layer(position, &part?))
             .collect::<PyResult<_>>()?;
         let output = layers::output(output)?;
-        IntegerGraph::from_layers(input, specs, output).map(Self).map_err(to_python)
+        IntegerGraph::from_layers(input, specs, output).map(Self::new).map_err(to_python)
     }
 
     /// Read a graph that :meth:`to_bytes` wrote, and validate it anew.
@@ -108,7 +108,7 @@ impl PyIntegerGraph {
     ///     If the bytes are no stored graph, are damaged, or hold a graph that is not valid.
     #[staticmethod]
     fn from_bytes(data: &[u8]) -> PyResult<Self> {
-        IntegerGraph::from_bytes(data).map(Self).map_err(to_python)
+        IntegerGraph::from_bytes(data).map(Self::new).map_err(to_python)
     }
 
     /// Return the graph as bytes; equal graphs give equal bytes.
@@ -117,7 +117,7 @@ impl PyIntegerGraph {
     /// -------
     /// bytes
     fn to_bytes<'py>(&self, py: Python<'py>) -> Bound<'py, PyBytes> {
-        PyBytes::new(py, &self.0.to_bytes())
+        PyBytes::new(py, &self.graph().to_bytes())
     }
 
     /// Return the graph's parts as numpy arrays, as :meth:`from_layers` takes them.
@@ -127,7 +127,7 @@ impl PyIntegerGraph {
     /// dict
     ///     With ``input``, ``layers`` and ``output``.
     fn to_dict<'py>(&self, py: Python<'py>) -> PyResult<Bound<'py, PyDict>> {
-        layers::to_dict(py, &self.0)
+        layers::to_dict(py, self.graph())
     }
 
     /// Turn real features into codes: the client's quantizer.
@@ -178,7 +178,7 @@ impl PyIntegerGraph {
     ///     Threads to use, at least 1; None takes as many as there are cores and enough rows for.
     /// path : str or None, default=None
     ///     How to compute; every way gives the same. None takes the fastest; ``"rows"``, ``"lanes"``,
-    ///     ``"portable"``, ``"sse2"``, ``"avx2"``, ``"avx512"`` and ``"avx512vbmi"`` are for tests and
+    ///     ``"portable"``, ``"avx2"``, ``"avx512"`` and ``"avx512vbmi"`` are for tests and
     ///     measurements. One that the machine lacks, or that can't hold the graph's integers, gives
     ///     way to one that can.
     ///
@@ -210,12 +210,12 @@ impl PyIntegerGraph {
         let array = arrays::as_array("codes", codes)?;
         if arrays::is_type::<u16>(&array) {
             let codes = arrays::as_type::<u16>(&array)?;
-            let rows = rows_of("codes", codes.shape(), self.0.n_features())?;
+            let rows = rows_of("codes", codes.shape(), self.graph().n_features())?;
             return self.simulate_rows(py, codes.as_slice()?, rows, options);
         }
         let codes = as_integers("codes", &array)?;
-        let rows = rows_of("codes", codes.shape(), self.0.n_features())?;
-        let codes = self.0.input().codes_from(codes.as_slice()?).map_err(to_python)?;
+        let rows = rows_of("codes", codes.shape(), self.graph().n_features())?;
+        let codes = self.graph().input().codes_from(codes.as_slice()?).map_err(to_python)?;
         self.simulate_rows(py, &codes, rows, options)
     }
 
@@ -241,9 +241,9 @@ impl PyIntegerGraph {
         accumulators: &Bound<'py, PyAny>,
     ) -> PyResult<Bound<'py, PyArray2<f64>>> {
         let accumulators = as_integers("accumulators", accumulators)?;
-        let rows = rows_of("accumulators", accumulators.shape(), self.0.n_outputs())?;
+        let rows = rows_of("accumulators", accumulators.shape(), self.graph().n_outputs())?;
         let accumulators = accumulators.as_slice()?;
-        fill(py, rows, self.0.n_outputs(), |out| self.0.dequantize_into(accumulators, out))
+        fill(py, rows, self.graph().n_outputs(), |out| self.0.dequantize_into(accumulators, out))
     }
 
     /// Quantize, simulate exactly and dequantize in one go, without storing codes.
@@ -256,7 +256,7 @@ impl PyIntegerGraph {
     ///     Threads to use, at least 1; None takes as many as there are cores and enough rows for.
     /// path : str or None, default=None
     ///     How to compute; every way gives the same. None takes the fastest; ``"rows"``, ``"lanes"``,
-    ///     ``"portable"``, ``"sse2"``, ``"avx2"``, ``"avx512"`` and ``"avx512vbmi"`` are for tests and
+    ///     ``"portable"``, ``"avx2"``, ``"avx512"`` and ``"avx512vbmi"`` are for tests and
     ///     measurements. One that the machine lacks, or that can't hold the graph's integers, gives
     ///     way to one that can.
     ///
@@ -309,43 +309,44 @@ impl PyIntegerGraph {
     /// InvalidParameterError
     ///     If ``max_bits`` is out of range.
     #[pyo3(signature = (max_bits = None))]
-    fn prove(&self, max_bits: Option<&Bound<'_, PyAny>>) -> PyResult<PyCertificate> {
+    fn prove(slf: Bound<'_, Self>, max_bits: Option<&Bound<'_, PyAny>>) -> PyResult<PyCertificate> {
         let max_bits = max_bits.map(|bits| options::integer("max_bits", bits)).transpose()?;
-        self.0.prove(max_bits).map(PyCertificate).map_err(to_python)
+        let certificate = slf.get().graph().prove(max_bits).map_err(to_python)?;
+        Ok(PyCertificate::new(certificate, slf.into_any().unbind()))
     }
 
     /// SHA-256 of the graph's bytes, in hexadecimal.
     #[getter]
     fn digest(&self) -> &str {
-        self.0.digest()
+        self.graph().digest()
     }
 
     /// Number of input features.
     #[getter]
     fn n_features(&self) -> usize {
-        self.0.n_features()
+        self.graph().n_features()
     }
 
     /// Number of outputs.
     #[getter]
     fn n_outputs(&self) -> usize {
-        self.0.n_outputs()
+        self.graph().n_outputs()
     }
 
     /// Bits of an input code.
     #[getter]
     fn n_bits(&self) -> u8 {
-        self.0.input().n_bits().get()
+        self.graph().input().n_bits().get()
     }
 
     /// Table lookups, so programmable bootstrappings, per row.
     #[getter]
     fn n_lookups(&self) -> usize {
-        self.0.n_lookups()
+        self.graph().n_lookups()
     }
 
     fn __repr__(&self) -> PyResult<String> {
-        let graph = &self.0;
+        let graph = self.graph();
         let sizes = graph.linears().map(Linear::n_outputs);
         let sizes: Vec<_> = [graph.n_features()].into_iter().chain(sizes).collect();
         let sizes: Vec<_> = sizes.iter().map(usize::to_string).collect();
@@ -376,14 +377,22 @@ impl PyIntegerGraph {
 }
 
 impl PyIntegerGraph {
+    fn new(graph: IntegerGraph) -> Self {
+        Self(Simulator::new(graph))
+    }
+
+    fn graph(&self) -> &IntegerGraph {
+        self.0.graph()
+    }
+
     fn quantize_rows<'py, T: Real + numpy::Element>(
         &self,
         py: Python<'py>,
         x: &arrays::Borrowed<'py, T>,
     ) -> PyResult<Bound<'py, PyArray2<u16>>> {
-        let rows = rows_of("X", x.shape(), self.0.n_features())?;
+        let rows = rows_of("X", x.shape(), self.graph().n_features())?;
         let x = x.as_slice()?;
-        fill(py, rows, self.0.n_features(), |out| self.0.quantize_into(x, out, None))
+        fill(py, rows, self.graph().n_features(), |out| self.0.quantize_into(x, out, None))
     }
 
     fn simulate_rows<'py>(
@@ -393,7 +402,7 @@ impl PyIntegerGraph {
         rows: usize,
         options: Options,
     ) -> PyResult<Bound<'py, PyArray2<i64>>> {
-        fill(py, rows, self.0.n_outputs(), |out| self.0.simulate_into(codes, out, options))
+        fill(py, rows, self.graph().n_outputs(), |out| self.0.simulate_into(codes, out, options))
     }
 
     fn run_rows<'py, T: Real + numpy::Element>(
@@ -402,8 +411,8 @@ impl PyIntegerGraph {
         x: &arrays::Borrowed<'py, T>,
         options: Options,
     ) -> PyResult<Bound<'py, PyArray2<f64>>> {
-        let rows = rows_of("X", x.shape(), self.0.n_features())?;
+        let rows = rows_of("X", x.shape(), self.graph().n_features())?;
         let x = x.as_slice()?;
-        fill(py, rows, self.0.n_outputs(), |out| self.0.run_into(x, out, options))
+        fill(py, rows, self.graph().n_outputs(), |out| self.0.run_into(x, out, options))
     }
 }

@@ -1,7 +1,7 @@
 //! A graph's parts as Python dictionaries, in both directions.
 
 use cipherfit_core::error::Part;
-use cipherfit_core::graph::Hidden;
+use cipherfit_core::graph::layer::Hidden;
 use cipherfit_core::{Input, IntegerGraph, LayerSpec, Linear, LookupSpec, Output};
 use numpy::{PyArray1, PyArrayMethods};
 use pyo3::prelude::*;
@@ -175,7 +175,7 @@ fn linear_dict<'py>(py: Python<'py>, linear: &Linear) -> PyResult<Bound<'py, PyD
 
 fn lookup_dict<'py>(
     py: Python<'py>,
-    lookup: &cipherfit_core::ops::Lookup,
+    lookup: &cipherfit_core::graph::lookup::Lookup,
 ) -> PyResult<Bound<'py, PyDict>> {
     let part = PyDict::new(py);
     let table = |neuron| {

@@ -12,7 +12,7 @@ mod graph;
 mod layers;
 mod mask;
 mod options;
-mod qat;
+mod quantize;
 
 /// Integer graphs: what cipherfit computes, proves and simulates, in Rust.
 #[pyo3::pymodule]
@@ -23,6 +23,9 @@ mod _core {
     use super::graph::PyIntegerGraph;
     #[pymodule_export]
     use super::mask::accumulator_mask;
+    /// Bits of the widest lookup index, and of the widest code.
     #[pymodule_export]
-    use super::qat::{PyWeightQuantizer, activation_codes, activation_gradients};
+    const MAX_LOOKUP_BITS: u8 = cipherfit_core::BitWidth::LOOKUP.get();
+    #[pymodule_export]
+    use super::quantize::{PyWeightQuantizer, activation_codes, activation_gradients};
 }

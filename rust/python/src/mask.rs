@@ -1,6 +1,6 @@
 //! `accumulator_mask` in Python.
 
-use cipherfit_core::prune::{self, MaskRequest};
+use cipherfit_core::training::mask::{self, MaskRequest};
 use numpy::PyArray2;
 use pyo3::prelude::*;
 
@@ -69,7 +69,7 @@ pub fn accumulator_mask<'py>(
         importance: importance.as_ref().map(|values| values.as_slice()).transpose()?,
         reserve: reserve.map_or(Ok(0), |reserve| integer("reserve", reserve))?,
     };
-    fill(py, rows, columns, |mask| prune::accumulator_mask(&request, mask))
+    fill(py, rows, columns, |mask| mask::accumulator_mask(&request, mask))
 }
 
 /// One end of the code intervals: an array, or one integer for all columns.

@@ -1,7 +1,7 @@
 //! What becomes of the output accumulators: they are kept, or made real values.
 
-use super::program::OutputGroup;
-use crate::output::Output;
+use super::outputs::OutputGroup;
+use crate::graph::output::Output;
 
 /// Makes results of accumulators.
 pub(super) trait Finish: Copy + Sync {

@@ -1,20 +1,24 @@
-//! A block of rows, evaluated layer by layer.
+//! Blocks of rows, evaluated layer by layer in lanes of 16, 32 or 64 bits.
 //!
 //! Codes are stored feature by feature, so that one weight meets the codes of all rows of the block
 //! in one loop over contiguous memory, which the compiler vectorizes. Compared with rows one by one,
 //! each weight and column index is read once per block, and pruned weights cost nothing.
+//!
+//! Sums wrap, and are exact all the same: a sum modulo `2^BITS` whose true value is proven to lie in
+//! `[0, 2^BITS)` is that value, whatever its partial sums did on the way. An accumulator counted from
+//! its proven minimum is never negative, so the narrowest lane that holds its width will do.
 
-use super::evaluate::Job;
+use super::block::BLOCK;
 use super::finish::Finish;
-use super::kernel::BLOCK;
-use super::lane::{Lane, LaneBits, Plan};
+use super::job::Job;
 use super::noise::{Errors, block_of};
 use super::rows::sum;
 use super::source::Source;
-use crate::bounds::Interval;
 use crate::error::InputError;
-use crate::graph::{Hidden, IntegerGraph};
-use crate::ops::Linear;
+use crate::graph::IntegerGraph;
+use crate::graph::interval::Interval;
+use crate::graph::layer::{Hidden, Stage};
+use crate::graph::linear::Linear;
 
 /// Rows are padded to a multiple of this, a vector's worth, so that small batches cost little.
 const PADDING: usize = 16;
@@ -96,7 +100,7 @@ impl Scratch {
             }
             if let Some((errors, block)) = noise {
                 let sum = |row: usize, neuron| {
-                    sum(layer, neuron, |column: usize| codes[column * BLOCK + row])
+                    sum::<false>(layer, neuron, |column: usize| codes[column * BLOCK + row])
                 };
                 errors.misread((block, index, rows), &layer.lookup, sum, |row, neuron, code| {
                     next[neuron * BLOCK + row] = code;
@@ -189,3 +193,95 @@ fn accumulate<L: Lane>(linear: &Linear, neuron: usize, low: i64, codes: &[u16], 
         }
     }
 }
+
+/// The lanes of each Linear of a graph, in order.
+struct Plan(Vec<LaneBits>);
+
+/// A choice of lane.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum LaneBits {
+    /// [`u16`]
+    Bits16,
+    /// [`u32`]
+    Bits32,
+    /// [`u64`]
+    Bits64,
+}
+
+impl Plan {
+    fn new(graph: &IntegerGraph) -> Self {
+        Self(graph.stages().map(LaneBits::of).collect())
+    }
+
+    /// The lanes of the Linear with this index.
+    fn lanes(&self, linear: usize) -> LaneBits {
+        self.0[linear]
+    }
+}
+
+impl LaneBits {
+    /// The narrowest lane that holds every width, what a lookup adds to it before shifting, and a shift
+    /// by that many bits.
+    fn of(stage: Stage<'_>) -> Self {
+        let widest = stage.intervals.iter().map(|interval| interval.width()).max().unwrap_or(0);
+        let (half, lsbs) = stage.lookup.map_or((0, 0), |lookup| (lookup.half(), lookup.lsbs()));
+        match (u64::BITS - (widest + half).leading_zeros()).max(u32::from(lsbs) + 1) {
+            0..=16 => Self::Bits16,
+            17..=32 => Self::Bits32,
+            _ => Self::Bits64,
+        }
+    }
+}
+
+/// An unsigned integer with wrapping arithmetic.
+trait Lane: Copy {
+    /// `value` modulo `2^BITS`.
+    fn wrap(value: i64) -> Self;
+
+    /// `self + weight * code`, modulo `2^BITS`.
+    fn add_product(self, weight: Self, code: u16) -> Self;
+
+    /// `(self + half) >> lsbs`, which the proof holds to 16 bits.
+    fn index(self, half: Self, lsbs: u8) -> u16;
+
+    /// The lane's value as a distance from the accumulator's minimum.
+    fn distance(self) -> i64;
+}
+
+macro_rules! lane {
+    ($type:ty) => {
+        #[expect(
+            clippy::allow_attributes,
+            reason = "which casts lose something depends on the type"
+        )]
+        #[allow(
+            clippy::cast_possible_truncation,
+            clippy::cast_possible_wrap,
+            clippy::cast_sign_loss,
+            clippy::cast_lossless,
+            trivial_numeric_casts,
+            reason = "modulo 2^BITS, or proven to fit"
+        )]
+        impl Lane for $type {
+            fn wrap(value: i64) -> Self {
+                value as Self
+            }
+
+            fn add_product(self, weight: Self, code: u16) -> Self {
+                self.wrapping_add(weight.wrapping_mul(code as Self))
+            }
+
+            fn index(self, half: Self, lsbs: u8) -> u16 {
+                (self.wrapping_add(half) >> lsbs) as u16
+            }
+
+            fn distance(self) -> i64 {
+                self as i64
+            }
+        }
+    };
+}
+
+lane!(u16);
+lane!(u32);
+lane!(u64);

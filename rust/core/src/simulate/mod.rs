@@ -1,45 +1,47 @@
 //! Evaluation of a graph on batches: exact, or with TFHE's own errors.
 //!
-//! `evaluate` shares rows out among threads and chooses a kernel. Most graphs are prepared once
-//! (`program`) for the packed kernels, which keep two sums in a 16-bit lane because the proof says
-//! that they fit: `packed` takes blocks of rows through a `kernel`, `portable` or for the processor's
-//! vector instructions (`x86`). Wider graphs go through `lanes`, a few rows through `rows`.
+//! A [`Simulator`] holds a graph with what is prepared of it. `dispatch` shares the rows of a `job` out
+//! among threads and chooses a way for them. Most graphs go through the `packed` kernels, wider ones
+//! through `lanes`, a few rows through `rows`.
 
+#![cfg_attr(
+    not(target_arch = "x86_64"),
+    allow(dead_code, unused_variables, reason = "some is for vector instructions alone")
+)]
 #![allow(
     clippy::inline_always,
     reason = "what a kernel calls is compiled for its instructions only where it is inlined"
 )]
 
-mod bracket;
-mod evaluate;
+mod block;
+mod dispatch;
 mod finish;
-mod kernel;
-mod lane;
+#[cfg(target_arch = "x86_64")]
+mod instructions;
+mod job;
 mod lanes;
 mod noise;
+mod outputs;
 mod packed;
 mod path;
-mod portable;
-mod program;
+mod prefetch;
 mod rows;
 mod source;
-mod table;
-#[cfg(target_arch = "x86_64")]
-#[allow(unsafe_code, reason = "vector instructions; every use says why it is sound")]
-mod x86;
 
 use std::num::NonZeroUsize;
+use std::sync::{Arc, OnceLock};
 
-use evaluate::{CHUNK, Job};
+use dispatch::CHUNK;
 use finish::{Accumulators, Values};
+use job::Job;
 pub use noise::Noise;
+use packed::Program;
 pub use path::Path;
-pub(crate) use program::Program;
 use source::{Codes, Reals};
 
 use crate::error::InputError;
 use crate::graph::IntegerGraph;
-use crate::input::Real;
+use crate::graph::input::Real;
 use crate::parallel::{for_each_chunk, threads_for};
 
 /// How to simulate.
@@ -54,8 +56,28 @@ pub struct Options {
     pub path: Option<Path>,
 }
 
-impl IntegerGraph {
-    /// Codes of the rows of `x`, row by row: [`crate::input`] has the formula.
+/// A graph with what kernels need of it, prepared when it is first used. A clone shares both.
+#[derive(Debug, Clone)]
+pub struct Simulator {
+    graph: IntegerGraph,
+    /// None if the packed kernels can't evaluate the graph.
+    program: Arc<OnceLock<Option<Program>>>,
+}
+
+impl Simulator {
+    /// A simulator of `graph`; prepares nothing yet.
+    #[must_use]
+    pub fn new(graph: IntegerGraph) -> Self {
+        Self { graph, program: Arc::default() }
+    }
+
+    /// The graph.
+    #[must_use]
+    pub const fn graph(&self) -> &IntegerGraph {
+        &self.graph
+    }
+
+    /// Codes of the rows of `x`, row by row: [`crate::graph::input`] has the formula.
     ///
     /// # Errors
     /// If a length is not that of whole rows, or a value is NaN or infinite.
@@ -65,7 +87,7 @@ impl IntegerGraph {
         codes: &mut [u16],
         n_threads: Option<NonZeroUsize>,
     ) -> Result<(), InputError> {
-        let width = self.n_features();
+        let width = self.graph.n_features();
         let rows = rows_of("X", x.len(), width)?;
         check_out(codes.len(), rows, width)?;
         let threads = threads_for(n_threads, x.len());
@@ -79,7 +101,7 @@ impl IntegerGraph {
                 for (row, (values, codes)) in
                     (chunk * CHUNK..).zip(rows.zip(codes.chunks_exact_mut(width)))
                 {
-                    self.input().quantize_row(row, values, codes)?;
+                    self.graph.input().quantize_row(row, values, codes)?;
                 }
                 Ok(())
             },
@@ -96,12 +118,13 @@ impl IntegerGraph {
         out: &mut [i64],
         options: Options,
     ) -> Result<(), InputError> {
-        let rows = rows_of("codes", codes.len(), self.n_features())?;
-        check_out(out.len(), rows, self.n_outputs())?;
-        let errors = options.noise.and_then(|noise| noise.errors(self));
-        let source = Codes { graph: self, codes };
-        let job = Job { graph: self, source, errors: errors.as_ref(), finish: Accumulators };
-        job.run(rows, out, options.path, options.n_threads)
+        let rows = rows_of("codes", codes.len(), self.graph.n_features())?;
+        check_out(out.len(), rows, self.graph.n_outputs())?;
+        let graph = &self.graph;
+        let errors = options.noise.and_then(|noise| noise.errors(graph));
+        let source = Codes { graph, codes };
+        let job = Job { graph, source, errors: errors.as_ref(), finish: Accumulators };
+        job.run(|| self.program(), rows, out, options.path, options.n_threads)
     }
 
     /// Real values of output accumulators, row by row.
@@ -109,13 +132,13 @@ impl IntegerGraph {
     /// # Errors
     /// If a length is not that of whole rows.
     pub fn dequantize_into(&self, accumulators: &[i64], out: &mut [f64]) -> Result<(), InputError> {
-        let width = self.n_outputs();
+        let width = self.graph.n_outputs();
         let rows = rows_of("accumulators", accumulators.len(), width)?;
         check_out(out.len(), rows, width)?;
         let rows = accumulators.chunks_exact(width);
         for (values, accumulators) in out.chunks_exact_mut(width).zip(rows) {
             for (output, (value, &accumulator)) in values.iter_mut().zip(accumulators).enumerate() {
-                *value = self.output().dequantize(output, accumulator);
+                *value = self.graph.output().dequantize(output, accumulator);
             }
         }
         Ok(())
@@ -131,12 +154,17 @@ impl IntegerGraph {
         out: &mut [f64],
         options: Options,
     ) -> Result<(), InputError> {
-        let rows = rows_of("X", x.len(), self.n_features())?;
-        check_out(out.len(), rows, self.n_outputs())?;
-        let errors = options.noise.and_then(|noise| noise.errors(self));
-        let (source, finish) = (Reals { graph: self, x }, Values(self.output()));
-        let job = Job { graph: self, source, errors: errors.as_ref(), finish };
-        job.run(rows, out, options.path, options.n_threads)
+        let rows = rows_of("X", x.len(), self.graph.n_features())?;
+        check_out(out.len(), rows, self.graph.n_outputs())?;
+        let graph = &self.graph;
+        let errors = options.noise.and_then(|noise| noise.errors(graph));
+        let (source, finish) = (Reals { graph, x }, Values(self.graph.output()));
+        let job = Job { graph, source, errors: errors.as_ref(), finish };
+        job.run(|| self.program(), rows, out, options.path, options.n_threads)
+    }
+
+    fn program(&self) -> Option<&Program> {
+        self.program.get_or_init(|| Program::new(&self.graph)).as_ref()
     }
 }
 

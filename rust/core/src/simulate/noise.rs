@@ -21,10 +21,10 @@
 //! "Scrambled linear pseudorandom number generators" (TOMS 2021), goes on. An error is thus a function
 //! of where it is, not of when it was computed: threads and kernels don't change a result.
 
-use super::kernel::{BLOCK, Shift};
+use super::block::{BLOCK, Shift};
 use crate::error::ParameterError;
 use crate::graph::IntegerGraph;
-use crate::ops::Lookup;
+use crate::graph::lookup::Lookup;
 
 /// Gaps up to this are found by one search; longer ones by more, since gaps have no memory.
 const LONGEST: usize = 256;

@@ -1,5 +1,8 @@
 //! The ways to evaluate a graph. All give the same integers.
 
+#[cfg(target_arch = "x86_64")]
+use super::instructions::{Avx2, Avx512, Avx512Vbmi};
+
 /// How a batch is evaluated. By default the fastest way for the graph, the machine and the rows.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
 #[non_exhaustive]
@@ -10,8 +13,6 @@ pub enum Path {
     Lanes,
     /// Blocks of rows, two sums to a 16-bit lane, in plain loops.
     Portable,
-    /// The same with SSE2, which every x86-64 has.
-    Sse2,
     /// The same with AVX2 and FMA.
     Avx2,
     /// The same with AVX-512 F, BW, DQ and VL.
@@ -22,15 +23,8 @@ pub enum Path {
 
 impl Path {
     /// Every path, the fastest for many rows last.
-    pub const ALL: [Self; 7] = [
-        Self::Rows,
-        Self::Lanes,
-        Self::Portable,
-        Self::Sse2,
-        Self::Avx2,
-        Self::Avx512,
-        Self::Avx512Vbmi,
-    ];
+    pub const ALL: [Self; 6] =
+        [Self::Rows, Self::Lanes, Self::Portable, Self::Avx2, Self::Avx512, Self::Avx512Vbmi];
 
     /// Whether this machine's processor has what the path needs.
     #[must_use]
@@ -38,21 +32,11 @@ impl Path {
         match self {
             Self::Rows | Self::Lanes | Self::Portable => true,
             #[cfg(target_arch = "x86_64")]
-            Self::Sse2 => true,
+            Self::Avx2 => Avx2::detect().is_some(),
             #[cfg(target_arch = "x86_64")]
-            Self::Avx2 => is_x86_feature_detected!("avx2") && is_x86_feature_detected!("fma"),
+            Self::Avx512 => Avx512::detect().is_some(),
             #[cfg(target_arch = "x86_64")]
-            Self::Avx512 => {
-                Self::Avx2.is_available()
-                    && is_x86_feature_detected!("avx512f")
-                    && is_x86_feature_detected!("avx512bw")
-                    && is_x86_feature_detected!("avx512dq")
-                    && is_x86_feature_detected!("avx512vl")
-            }
-            #[cfg(target_arch = "x86_64")]
-            Self::Avx512Vbmi => {
-                Self::Avx512.is_available() && is_x86_feature_detected!("avx512vbmi")
-            }
+            Self::Avx512Vbmi => Avx512Vbmi::detect().is_some(),
             #[cfg(not(target_arch = "x86_64"))]
             _ => false,
         }

@@ -1,9 +1,9 @@
 //! Where the codes of rows come from.
 
-use super::kernel::Ahead;
+use super::prefetch::Ahead;
 use crate::error::InputError;
 use crate::graph::IntegerGraph;
-use crate::input::Real;
+use crate::graph::input::Real;
 
 /// Rows that codes are taken or made from.
 pub(super) trait Source: Copy + Sync {

@@ -1,0 +1,335 @@
+"""What skorch's training loop asks of an estimator: batches, losses, and checks on the way."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from sklearn.base import is_classifier
+from skorch.classifier import NeuralNetBinaryClassifier
+from skorch.dataset import Dataset
+from torch import nn
+
+from cipherfit.estimators.calibration import relevance_of
+from cipherfit.estimators.datasets import TrainingDataset, is_part_of, unpacked
+from cipherfit.estimators.heavy_tails import warn_of_heavy_tails
+from cipherfit.estimators.old_names import check_fit_options, check_options
+from cipherfit.estimators.reproducibility import check_device, choose_threads, own_threads, seeded
+from cipherfit.estimators.sample_weight import (
+    class_weights,
+    features_of,
+    unreduced,
+    weigh_rows,
+    weighted_mean,
+    weights_of,
+)
+from cipherfit.estimators.training_data import check_features, check_labels, check_targets
+from cipherfit.exceptions import DivergenceError, InvalidInputError, InvalidParameterError
+from cipherfit.parameters import integer, real
+from cipherfit.predictor.targets import ClassTargets, RealTargets, Targets
+from cipherfit.training.network import QuantNetwork, SparseQuantNeuralNetImpl
+from cipherfit.training.surroundings import own_settings
+from cipherfit.training.tracing import check_supported
+
+
+class TrainingMixin:
+    """The half of an estimator that trains: hooks of skorch's loop, and what goes through it.
+
+    Attributes
+    ----------
+    targets_ : ClassTargets or RealTargets
+        What the outputs stand for.
+    training_now_ : bool
+        Whether training is going on, in which callbacks may ask for predictions.
+    """
+
+    module_: Any  # skorch builds it, and sets these from its parameters
+    criterion_: Any
+    optimizer_: Any
+    callbacks_: list[tuple[str, Any]]
+    history: Any
+    classes: Any
+    device: Any
+    train_split: Any
+    batch_size: Any
+    max_epochs: Any
+    lr: Any
+    n_features_in_: int
+    targets_: Targets
+    training_now_: bool
+    rows_now_: torch.Tensor
+    predictor_: Any
+    rebuild_predictor: Callable[..., None]
+
+    def check_data(self, X: Any, y: Any) -> None:
+        """Skip skorch's check: it would take the encoded labels for the classes."""
+
+    def on_train_begin(self, net: Any, X: Any = None, y: Any = None, **kwargs: Any) -> None:
+        """Skorch callback: choose the input quantizer from the data before the first step."""
+        self._check_monitors()
+        weights, X = weights_of(X), features_of(X)
+        super().on_train_begin(net, X=X, y=y, **kwargs)  # type: ignore[misc]
+        module = self.module_
+        choose_threads(module)
+        if isinstance(module, SparseQuantNeuralNetImpl):
+            module.enable_pruning()
+            if not bool(module.input_quantizer.calibrated):
+                scale_by = None if is_classifier(self) or y is None else torch.as_tensor(y)
+                by = relevance_of(self, y, weights)
+                module.calibrate(torch.as_tensor(X), scale_by, by=by)
+        elif not isinstance(module, QuantNetwork):
+            check_supported(module, self.n_features_in_)
+
+    def on_train_end(self, net: Any, X: Any = None, y: Any = None, **kwargs: Any) -> None:
+        """Skorch callback: tell the module that training has ended.
+
+        Parameters
+        ----------
+        net : NeuralNet
+            Estimator for which training has ended (equal to self).
+        X : array-like
+            Data.
+        y : array-like
+            Targets.
+        **kwargs : dict
+            Other arguments.
+        """
+        super().on_train_end(net, X=X, y=y, **kwargs)  # type: ignore[misc]
+        if hasattr(self.module_, "on_train_end"):
+            self.module_.on_train_end()
+
+    def infer(self, x: torch.Tensor, **fit_params: Any) -> torch.Tensor:
+        """Perform a single inference step of the torch module on a batch of data.
+
+        Parameters
+        ----------
+        x : torch.Tensor
+            A batch of the input data, produced by a Dataset.
+        **fit_params : dict
+            Additional parameters passed to the `forward` method of the module.
+
+        Returns
+        -------
+        torch.Tensor
+            The module's outputs for each row.
+        """
+        fit_params.pop("groups", None)  # of rows, for whoever splits them
+        outputs: torch.Tensor = super().infer(features_of(x), **fit_params)  # type: ignore[misc]
+        return outputs
+
+    def get_loss(
+        self, y_pred: torch.Tensor, y_true: Any, X: Any = None, *args: Any, **kwargs: Any
+    ) -> torch.Tensor:
+        """Return the loss of a batch, the mean over its rows, weighted where they have weights."""
+        if isinstance(self.criterion_, nn.NLLLoss) and isinstance(self.module_, QuantNetwork):
+            y_pred = y_pred.softmax(dim=-1)
+        elif isinstance(self.criterion_, nn.NLLLoss) and not bool((y_pred > 0).any()):
+            y_pred = y_pred.exp()  # skorch takes the logarithm, of probabilities
+        if isinstance(self.targets_, RealTargets) and y_pred.numel() == y_true.numel():
+            y_true = y_true.reshape(y_pred.shape)  # of modules that end with `squeeze`
+        loss = super().get_loss  # type: ignore[misc]
+        if not isinstance(X, dict):
+            mean: torch.Tensor = loss(y_pred, y_true, X, *args, **kwargs)
+            return mean
+        with unreduced(self.criterion_):
+            return weighted_mean(loss(y_pred, y_true, X, *args, **kwargs), X)
+
+    def on_batch_end(self, net: Any, batch: Any = None, training: bool = False, **kw: Any) -> None:
+        """Skorch callback: end a training that has left the numbers."""
+        super().on_batch_end(net, batch=batch, training=training, **kw)  # type: ignore[misc]
+        loss = kw.get("loss")
+        if training and loss is not None and not bool(torch.isfinite(loss).all()):
+            raise self._diverged(f"the loss is {float(loss.detach().mean())}")
+
+    def get_params_for(self, prefix: str) -> dict[str, Any]:
+        """Return the parameters of a component: weights as tensors, counts as Python's integers.
+
+        Parameters
+        ----------
+        prefix : str
+            Name of the component, such as "criterion".
+
+        Returns
+        -------
+        params : dict
+            Parameter names, without prefix, mapped to their values.
+        """
+        params: dict[str, Any] = super().get_params_for(prefix)  # type: ignore[misc]
+        if prefix == "criterion":
+            for name in ("weight", "pos_weight"):
+                if params.get(name) is not None:
+                    params[name] = self._class_weights(f"criterion__{name}", params[name])
+        if prefix.startswith("iterator_"):
+            size = params.get("batch_size", self.batch_size)
+            params["batch_size"] = integer("batch_size", size, -1, why="-1 takes all rows")
+        return params
+
+    def _validate_params(self) -> None:
+        """Check the names of parameters, as skorch does, with errors of our own."""
+        try:
+            super()._validate_params()  # type: ignore[misc]
+        except (TypeError, ValueError) as error:
+            raise InvalidParameterError(str(error)) from error
+
+    def get_dataset(self, X: Any, y: Any = None) -> Any:
+        """Return skorch's data set of rows; in training, one that also knows the user's labels."""
+        dataset = super().get_dataset(X, y)  # type: ignore[misc]
+        labels = vars(self).get("labels_now_")
+        if type(dataset) is Dataset and labels is not None and len(labels) == len(dataset):
+            return TrainingDataset(dataset.X, dataset.y, labels)
+        return dataset
+
+    def get_split_datasets(self, X: Any, y: Any = None, **fit_params: Any) -> tuple[Any, Any]:
+        """Return the rows to train on and those held out, encoded alike wherever they are from."""
+        train, valid = super().get_split_datasets(X, y, **fit_params)  # type: ignore[misc]
+        if valid is None or is_part_of(valid, train):
+            return train, valid
+        features, labels = unpacked(valid, None)
+        held_out = check_features(self, features, reset=False)
+        return train, TrainingDataset(held_out, self._encoded(labels, len(held_out)), labels)
+
+    @own_settings()
+    def _train(
+        self,
+        train: Callable[..., Any],
+        X: Any,
+        y: Any,
+        anew: bool,
+        classes: Any,
+        sample_weight: Any,
+        fit_params: dict[str, Any],
+    ) -> Any:
+        """Run skorch's training, then lower what it left, whatever its callbacks restored."""
+        self._check_options(fit_params)
+        X, y = unpacked(X, y)
+        features = check_features(self, X, reset=anew)
+        if anew:
+            self.targets_ = self._learn_targets(y, len(features), classes)
+        codes = self._encoded(y, len(features))
+        batches: Any = features
+        by_class = vars(self).get("class_weight")
+        if by_class is not None:
+            sample_weight = class_weights(by_class, y, self.targets_, sample_weight)
+        labels = np.asarray(y)
+        if sample_weight is not None:
+            batches, codes, stay = weigh_rows(features, codes, sample_weight)
+            labels = labels[stay]
+        for name in ("predictor_", "unfitted_because_"):
+            vars(self).pop(name, None)
+        self.training_now_, self.rows_now_ = True, torch.from_numpy(features)
+        self.labels_now_ = None if np.array_equal(labels, codes) else labels
+        try:
+            with own_threads(), seeded(vars(self).get("random_state")):
+                train(batches, codes, **fit_params)
+        except Exception as error:
+            if self._has_diverged() and not isinstance(error, DivergenceError):
+                raise self._diverged("the network's parameters are not finite") from error
+            raise
+        finally:
+            self.training_now_ = False
+            del self.rows_now_, self.labels_now_
+        if self._has_diverged():
+            raise self._diverged("the network's parameters are not finite")
+        rows = torch.from_numpy(features_of(batches))
+        self.rebuild_predictor(rows, relevance_of(self, codes, weights_of(batches)))
+        if anew:
+            graph = self.predictor_.graph
+            names = getattr(self, "feature_names_in_", None)
+            warn_of_heavy_tails(features, graph.quantize(features), graph.n_bits, names)
+        return self
+
+    def _check_options(self, fit_params: dict[str, Any]) -> None:
+        check_device(self.device)
+        check_options(vars(self))
+        check_fit_options(fit_params)
+        for name in ("criterion", "optimizer"):
+            given = getattr(self, name)
+            if not callable(given):
+                raise InvalidParameterError(
+                    f"{name}={given!r} must be a class of torch's, such as torch.nn.MSELoss or "
+                    "torch.optim.Adam, or one like it"
+                )
+        integer("max_epochs", self.max_epochs, 0)
+        if self.batch_size != -1:
+            integer("batch_size", self.batch_size, 1, why="or -1 for all rows")
+        real("lr", self.lr, above_low=True)
+
+    def _has_diverged(self) -> bool:
+        module = vars(self).get("module_")
+        if not isinstance(module, nn.Module):
+            return False
+        return not all(bool(torch.isfinite(each).all()) for each in module.parameters())
+
+    def _diverged(self, what: str) -> DivergenceError:
+        epoch = len(self.history)
+        return DivergenceError(
+            f"training diverged in epoch {epoch}: {what}, with {type(self.criterion_).__name__} "
+            f"at lr={self.lr!r}. A smaller lr helps, or scaled targets, or a criterion that takes "
+            "the network's outputs as they are (CrossEntropyLoss takes logits)"
+        )
+
+    def _check_monitors(self) -> None:
+        """Refuse callbacks that watch held-out rows where none are held out."""
+        for _, callback in self.callbacks_:
+            monitor = getattr(callback, "monitor", None)
+            if self.train_split is None and str(monitor).startswith("valid_"):
+                raise InvalidParameterError(
+                    f"{type(callback).__name__} monitors {monitor!r}, but no rows are held out; "
+                    "give train_split=skorch.dataset.ValidSplit(5), say, or another monitor"
+                )
+
+    def _learn_targets(self, y: Any, n_samples: int, classes: Any) -> Targets:
+        if not is_classifier(self):
+            matrix, flat = check_targets(y, n_samples)
+            return RealTargets(matrix.shape[1], flat)
+        known = vars(self).get("classes") if classes is None else classes
+        seen = np.unique(check_labels(y, n_samples)) if known is None else np.asarray(known)
+        targets = ClassTargets(seen)
+        if self._has_one_output() and targets.n_outputs != 2:
+            raise InvalidInputError(
+                f"{type(self).__name__} tells two classes apart, and y has {targets.n_outputs}: "
+                f"{targets.classes.tolist()!r}"
+            )
+        self.classes_inferred_ = targets.classes
+        return targets
+
+    def _has_one_output(self) -> bool:
+        """Tell whether one logit stands for two classes, as skorch's binary classifier has it."""
+        return isinstance(self, NeuralNetBinaryClassifier)
+
+    def _class_weights(self, name: str, given: Any) -> torch.Tensor:
+        weights = _weights(name, given)
+        targets = vars(self).get("targets_")
+        if name == "criterion__weight" and isinstance(targets, ClassTargets):
+            n_classes = targets.n_outputs
+            if weights.numel() != n_classes and not self._has_one_output():
+                raise InvalidParameterError(
+                    f"{name} has {weights.numel()} weights, but there are {n_classes} classes: "
+                    f"{targets.classes.tolist()!r}"
+                )
+        return weights
+
+    def _encoded(self, y: Any, n_samples: int) -> NDArray[Any]:
+        """Return `y` as skorch trains on it."""
+        if isinstance(self.targets_, ClassTargets):
+            codes = self.targets_.encode(check_labels(y, n_samples))
+            return codes.astype(np.float32) if self._has_one_output() else codes
+        return check_targets(y, n_samples)[0]
+
+
+def _weights(name: str, given: Any) -> torch.Tensor:
+    """Return weights of classes as a float32 tensor."""
+    try:
+        weights = torch.as_tensor(given).to(torch.float32)
+    except (TypeError, ValueError, RuntimeError) as error:
+        raise InvalidParameterError(
+            f"{name}={given!r} must be numbers, one per class, in an array or list"
+        ) from error
+    if weights.ndim > 1 or not bool((torch.isfinite(weights) & (weights >= 0)).all()):
+        raise InvalidParameterError(
+            f"{name}={given!r} must be finite numbers of at least 0, one per class"
+        )
+    return weights

@@ -1,0 +1,271 @@
+"""From a float module to linear layers with elementwise tails: what can be quantized afterwards.
+
+The module's forward is recorded, then cut at its linear layers. What lies between two of them must
+be elementwise as a whole, whatever it consists of: then it becomes one lookup table per neuron.
+What comes before them may scale and shift features, and what follows them runs on the client. All
+of this is found by meaning, on probes, before the first epoch of training.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable
+from dataclasses import dataclass
+
+import torch
+from torch import Tensor, nn
+
+from cipherfit.exceptions import UnsupportedModuleError
+from cipherfit.training.calls import INPUT, Call, Ref, Steps
+from cipherfit.training.columns import (
+    OTHER_COLUMNS,
+    RowFunction,
+    affine_of,
+    close,
+    flaw_of_columns,
+    flaw_of_rows,
+    probes,
+)
+from cipherfit.training.recording import Recording, record
+
+#: Functions that may be linear layers: they are where all but the rows is constant.
+_LINEAR = frozenset(
+    ["torch.nn.functional.linear", "torch.functional.einsum", "torch.linalg.matmul"]
+    + [
+        f"torch.{where}{name}"
+        for where in ("", "Tensor.")
+        for name in ("matmul", "mm", "mv", "addmm")
+    ]
+)
+
+
+@dataclass
+class Affine:
+    """What scales and shifts the features, column by column, such as batch normalization."""
+
+    scale: Tensor
+    shift: Tensor
+
+
+@dataclass
+class FloatLayer:
+    """A linear layer, in double precision, and the elementwise function behind it."""
+
+    name: str
+    weight: Tensor
+    bias: Tensor
+    tail: Steps
+
+
+@dataclass
+class Chain:
+    """A module as a chain of layers; `epilogue` is what follows the last, in separate steps."""
+
+    before: Affine
+    layers: list[FloatLayer]
+    epilogue: nn.Sequential
+
+
+def check_supported(module: nn.Module, n_features: int) -> None:
+    """Check that a module can be quantized once it is trained.
+
+    Parameters
+    ----------
+    module : nn.Module
+        A float module; it stays as it is.
+    n_features : int
+        Number of columns that it takes.
+
+    Raises
+    ------
+    UnsupportedModuleError
+        Naming the layer that can't be lowered.
+    """
+    trace(module, n_features)
+
+
+@torch.no_grad()
+def trace(module: nn.Module, n_features: int) -> Chain:
+    """Return what a module computes in evaluation, as a chain of layers in double precision.
+
+    Parameters
+    ----------
+    module : nn.Module
+        A float module; it stays as it is.
+    n_features : int
+        Number of columns that it takes.
+
+    Returns
+    -------
+    Chain
+
+    Raises
+    ------
+    UnsupportedModuleError
+        Naming the layer that can't be lowered.
+    """
+    with torch.random.fork_rng(devices=[]):
+        return _Cut(record(module, n_features), n_features).chain()
+
+
+class _Cut:
+    """A recording, cut into stages: what depends on the input, on the first linear layer, ..."""
+
+    def __init__(self, recording: Recording, n_features: int) -> None:
+        self.output = recording.output
+        self.calls = _living(recording)
+        #: The other calls of each stage, what it starts from, and the name of that.
+        self.stages: list[dict[int, Call]] = [{}]
+        self.starts = [INPUT]
+        self.names = ["the input"]
+        #: The linear layer that each stage but the last leads to.
+        self.linear: list[Call] = []
+        self._cut()
+        #: Shape of a row of each stage's start, known as far as the stages before are checked.
+        self.shapes: list[tuple[int, ...]] = [(n_features,)]
+
+    def _cut(self) -> None:
+        stage_of = {INPUT.call: 0}
+        for place, call in self.calls.items():
+            stage, *others = sorted({stage_of[ref.call] for ref in call.refs()})
+            if others:
+                raise UnsupportedModuleError(
+                    f"layer {call.name} joins {self.names[stage]} and {self.names[others[-1]]}, so "
+                    "that one is used by several layers: only chains can be lowered"
+                )
+            stage_of[place] = stage
+            if call.target not in _LINEAR or len(call.refs()) > 1:
+                self.stages[stage][place] = call
+                continue
+            if stage < len(self.linear):
+                raise UnsupportedModuleError(
+                    f"{self.names[stage]} is used by several layers, "
+                    f"{self.linear[stage].name} and {call.name}: only chains can be lowered"
+                )
+            stage_of[place] = len(self.starts)
+            self.linear.append(call)
+            self.stages.append({})
+            self.starts.append(Ref(place))
+            self.names.append(f"the output of layer {call.name}")
+
+    def chain(self) -> Chain:
+        """Return the layers, or say which one is none."""
+        before = self._before()
+        layers = []
+        for stage, call in enumerate(self.linear):
+            weight, bias = self._weights(stage)
+            layers.append(FloatLayer(call.name, weight, bias, self._tail(stage + 1)))
+        return Chain(before, layers, nn.Sequential(*_links(layers[-1].tail)))
+
+    def _before(self) -> Affine:
+        """Return what comes before the first linear layer."""
+        (n_features,) = self.shapes[0]
+        found = affine_of(self._steps(0).unflattened, n_features)
+        if found is None:
+            name, flaw = self._culprit(0, _flaw_of_affine)
+            raise UnsupportedModuleError(f"layer {name} {flaw}")
+        if not self.linear:
+            raise UnsupportedModuleError("the module has no linear layer, so nothing to run in FHE")
+        return Affine(*found)
+
+    def _tail(self, stage: int) -> Steps:
+        """Return what follows a linear layer, up to the next one or the output."""
+        steps, is_last = self._steps(stage), stage == len(self.linear)
+        flaw_of = flaw_of_rows if is_last else flaw_of_columns
+        if flaw_of(steps.unflattened, math.prod(steps.shape)) is not None:
+            name, flaw = self._culprit(stage, flaw_of)
+            if not is_last:
+                flaw += ", and linear layers follow it: only after the last one can it run"
+                flaw += " on the client"
+            raise UnsupportedModuleError(f"layer {name} {flaw}")
+        return steps
+
+    def _weights(self, stage: int) -> tuple[Tensor, Tensor]:
+        """Return weights and biases of the linear layer that a stage leads to."""
+        call, start = self.linear[stage], self.starts[stage + 1]
+        before = self._steps(stage)
+        shape = before.unflattened(probes(math.prod(before.shape))).shape[1:]
+        layer = Steps({start.call: call}, self._end(stage), start, shape)
+        rows = probes(math.prod(shape))
+        weight, bias = _linear_parts(call, layer, rows.shape[1])
+        outputs = layer.unflattened(rows)
+        is_linear = weight.shape[1] == rows.shape[1] and len(outputs) == len(rows)
+        if not is_linear or not close(outputs.flatten(1), rows @ weight.T + bias):
+            raise UnsupportedModuleError(
+                f"layer {call.name} makes shape {tuple(outputs.shape)} of "
+                f"{(len(rows), *shape)}, but not as a linear layer does, from whole rows"
+            )
+        self.shapes.append(tuple(outputs.shape[1:]))
+        return weight, bias
+
+    def _culprit(self, stage: int, flaw_of: Callable[..., str | None]) -> tuple[str, str]:
+        """Return the first call of a flawed stage that has a flaw itself, and which."""
+        calls: dict[int, Call] = {}
+        taken = {ref for call in self.calls.values() for ref in call.refs()} | {self.output}
+        for place, call in self.stages[stage].items():
+            calls[place] = call
+            # Of several values none is the step's result.
+            if Ref(place) in taken:
+                steps = Steps(calls, self.starts[stage], Ref(place), self.shapes[stage])
+                flaw = flaw_of(steps.unflattened, math.prod(steps.shape))
+                if flaw is not None:
+                    return call.name, flaw
+        return call.name, OTHER_COLUMNS
+
+    def _steps(self, stage: int) -> Steps:
+        return Steps(self.stages[stage], self.starts[stage], self._end(stage), self.shapes[stage])
+
+    def _end(self, stage: int) -> Ref:
+        """Return the value that a stage leads to."""
+        return next(iter(self.linear[stage].refs())) if stage < len(self.linear) else self.output
+
+
+def _living(recording: Recording) -> dict[int, Call]:
+    """Return the calls that the output depends on, in their order."""
+    needed = {recording.output.call}
+    for place in reversed(recording.calls):
+        if place in needed:
+            needed |= {ref.call for ref in recording.calls[place].refs()}
+    return {place: call for place, call in recording.calls.items() if place in needed}
+
+
+def _linear_parts(call: Call, layer: Steps, n_in: int) -> tuple[Tensor, Tensor]:
+    """Return weights and biases as they are stored, or else as they show on unit vectors."""
+    if call.target == "torch.nn.functional.linear":
+        given = {**dict(zip(("input", "weight", "bias"), call.args, strict=False)), **call.kwargs}
+        weight, bias = given["weight"], given.get("bias")
+        if isinstance(weight, Tensor) and weight.dim() == 2:
+            return weight, weight.new_zeros(len(weight)) if bias is None else bias
+    bias = layer.unflattened(torch.zeros(2, n_in, dtype=torch.float64)).flatten(1)[0]
+    return (layer(torch.eye(n_in, dtype=torch.float64)) - bias).T, bias
+
+
+def _flaw_of_affine(function: RowFunction, n_columns: int) -> str | None:
+    if affine_of(function, n_columns) is not None:
+        return None
+    return flaw_of_rows(function, n_columns) or (
+        "comes before the first linear layer; only what scales and shifts each feature can, such "
+        "as BatchNorm1d, so put it into a preprocessing step"
+    )
+
+
+def _links(steps: Steps) -> list[Steps]:
+    """Cut steps wherever a single value passes from one to the next."""
+    links: list[Steps] = []
+    calls: dict[int, Call] = {}
+    start, shape = steps.start, steps.shape
+    rows = probes(math.prod(shape))
+    last_use = {ref.call: place for place, call in steps.calls.items() for ref in call.refs()}
+    last_use[steps.end.call] = max(steps.calls, default=-1) + 1
+    for place, call in steps.calls.items():
+        calls[place] = call
+        waiting = [made for made in (start.call, *calls) if last_use.get(made, -1) > place]
+        end = steps.end if place == steps.end.call else Ref(place)
+        if waiting == [place] and end.item is None:
+            links.append(Steps(calls, start, end, shape))
+            shape = tuple(links[-1].unflattened(rows).shape[1:])
+            rows = probes(math.prod(shape))
+            calls, start = {}, end
+    if calls:
+        links.append(Steps(calls, start, steps.end, shape))
+    return links
