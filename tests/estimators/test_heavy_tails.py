@@ -75,6 +75,7 @@ def test_features_that_need_no_more_codes_raise_no_alarm(n_in_bits):
         np.where(rng.random(n) < 0.8, 0, counts),
         np.where(rng.random(n) < 0.7, 0.0, np.exp(2 * rng.normal(size=n))),
         rng.geometric(0.5, n),
+        np.where(rng.random(n) < 0.03, 500, rng.integers(0, 30, n)),
         rng.normal(size=n),
         rng.uniform(size=n),
         rng.exponential(size=n),

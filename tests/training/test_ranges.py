@@ -79,7 +79,13 @@ def test_rare_values_that_tell_nothing_stay_clamped():
     np.testing.assert_array_equal(ranges(x, Relevance()), ranges(x))
     one = np.arange(len(x)) == x.argmax()
     assert rare[one].all()
-    for by in (Relevance.of_classes(one), Relevance.of_targets(1e6 * one)):
+    four = one | np.isin(np.arange(len(x)), [1000, 1001, 1002])  # and one of them in the tail
+    assert not rare[1000:1003].any()
+    for by in (
+        Relevance.of_classes(one),
+        Relevance.of_classes(four),
+        Relevance.of_targets(1e6 * one),
+    ):
         np.testing.assert_array_equal(ranges(x, by), ranges(x))
 
 
