@@ -31,7 +31,7 @@ def to_float32(values: NDArray[Any]) -> Float32:
     """
     check_finite(values, "X")
     # Training shares the memory with torch, which warns where it can't be written to.
-    with np.errstate(over="ignore"):
+    with np.errstate(over="ignore", under="ignore"):
         features = np.require(values, dtype=np.float32, requirements=["C", "W"])
     _check_lossless(values, features)
     return features

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from contextlib import nullcontext
 from copy import deepcopy
 from typing import Any
 
@@ -15,6 +16,8 @@ from cipherfit.estimators.inference import InferenceMixin
 from cipherfit.estimators.neuron_pruning import prune_neurons
 from cipherfit.estimators.old_names import check_options
 from cipherfit.estimators.postprocessing import probabilities, steps_of_module, steps_of_option
+from cipherfit.estimators.precision import OwnPrecisionMixin
+from cipherfit.estimators.reproducibility import kept_draws
 from cipherfit.estimators.training_loop import TrainingMixin
 from cipherfit.exceptions import InvalidParameterError, NotFittedError
 from cipherfit.predictor.postprocessing import Function
@@ -22,13 +25,15 @@ from cipherfit.predictor.predictor import Predictor
 from cipherfit.predictor.targets import ClassTargets, RealTargets
 from cipherfit.training.float_twin import float_copy
 from cipherfit.training.integer_graph import integer_graph
-from cipherfit.training.network import QuantNetwork
+from cipherfit.training.network import QuantNetwork, SparseQuantNeuralNetImpl
+from cipherfit.training.ranges import Relevance
+from cipherfit.training.surroundings import own_settings
 
 #: Bits to which a custom float module is quantized where it names none (as `n_a_bits`).
 DEFAULT_N_BITS = 4
 
 
-class QuantizedSkorchEstimatorMixin(InferenceMixin, TrainingMixin):
+class QuantizedSkorchEstimatorMixin(InferenceMixin, TrainingMixin, OwnPrecisionMixin):
     """Mixin class that adds quantization, proof and encrypted runs to skorch estimators.
 
     After `fit`, `predictor_` answers: every prediction, in clear, simulated or encrypted, is that
@@ -155,6 +160,7 @@ class QuantizedSkorchEstimatorMixin(InferenceMixin, TrainingMixin):
         anew = "targets_" not in vars(self)
         return self._train(train, X, y, anew, classes, sample_weight, fit_params)
 
+    @own_settings()
     def prune(
         self,
         X: Any,
@@ -197,9 +203,11 @@ class QuantizedSkorchEstimatorMixin(InferenceMixin, TrainingMixin):
             If a target is out of range, none or several are given, or there is no hidden layer.
         """
         self._fitted("prune")
-        return prune_neurons(
-            self, X, y, fraction, n_lookups=n_lookups, tolerance=tolerance, **fit_params
-        )
+        unseeded = vars(self).get("random_state") is None
+        with nullcontext() if unseeded else kept_draws():
+            return prune_neurons(
+                self, X, y, fraction, n_lookups=n_lookups, tolerance=tolerance, **fit_params
+            )
 
     def get_params_for_benchmark(self) -> dict[str, Any]:
         """Return the parameters of an equivalent estimator around an instantiated float module.
@@ -217,6 +225,7 @@ class QuantizedSkorchEstimatorMixin(InferenceMixin, TrainingMixin):
             and not name.startswith("module__")
         }
 
+    @own_settings()
     def fit_benchmark(self, X: Any, y: Any, **fit_params: Any) -> tuple[Any, Any]:
         """Fit, and return a float32 twin that computes with the same trained weights.
 
@@ -240,9 +249,10 @@ class QuantizedSkorchEstimatorMixin(InferenceMixin, TrainingMixin):
         """
         self.fit(X, y, **fit_params)
         module = self.module_
-        copied = float_copy(module) if isinstance(module, QuantNetwork) else deepcopy(module)
-        net = self.base_estimator_type(copied.eval(), **self.get_params_for_benchmark())
-        return self, net.initialize()
+        with kept_draws():
+            copied = float_copy(module) if isinstance(module, QuantNetwork) else deepcopy(module)
+            net = self.base_estimator_type(copied.eval(), **self.get_params_for_benchmark())
+            return self, net.initialize()
 
     def set_params(self, **params: Any) -> Any:
         """Set parameters of this estimator; those of the module make a trained one untrained.
@@ -266,6 +276,7 @@ class QuantizedSkorchEstimatorMixin(InferenceMixin, TrainingMixin):
             self.predictor_.post_processing = tuple(self._post_processing())
         return self
 
+    @own_settings()
     def load_params(self, *args: Any, **kwargs: Any) -> None:
         """Load trained parameters into the module, as skorch does, and prove its graph again.
 
@@ -276,6 +287,8 @@ class QuantizedSkorchEstimatorMixin(InferenceMixin, TrainingMixin):
         """
         super().load_params(*args, **kwargs)  # type: ignore[misc]
         if vars(self).get("training_now_"):
+            if isinstance(self.module_, SparseQuantNeuralNetImpl):
+                self.module_.enable_pruning()  # a finished network's is permanent
             return
         vars(self).pop("predictor_", None)
         if not isinstance(self.module_, QuantNetwork):
@@ -301,15 +314,21 @@ class QuantizedSkorchEstimatorMixin(InferenceMixin, TrainingMixin):
                 "whole estimator (skorch's Checkpoint does with f_pickle)"
             )
 
-    def rebuild_predictor(self, features: torch.Tensor | None = None) -> None:
+    @own_settings()
+    def rebuild_predictor(
+        self, features: torch.Tensor | None = None, by: Relevance | None = None
+    ) -> None:
         """Lower and prove the module as it is now, such as after its weights were set by hand.
 
         Parameters
         ----------
         features : torch.Tensor of shape (n_samples, n_features), optional
             Rows to quantize a float module by; cipherfit's own networks need none.
+        by : Relevance, optional
+            Their targets and weights.
         """
-        graph, epilogue = integer_graph(self.module_, features, self.n_bits_quant)
+        with kept_draws():
+            graph, epilogue = integer_graph(self.module_, features, self.n_bits_quant, by)
         self.epilogue_ = steps_of_module(epilogue, graph.n_outputs)
         self.predictor_ = Predictor(
             graph,

@@ -25,12 +25,15 @@ def own_threads() -> Iterator[None]:
     try:
         yield
     finally:
-        torch.set_num_threads(n_threads)
+        # Setting it sets it for threads that begin later, too: so only where it has changed.
+        if torch.get_num_threads() != n_threads:
+            torch.set_num_threads(n_threads)
 
 
 def choose_threads(module: nn.Module) -> None:
     """Let torch use one thread where the network is small."""
-    if sum(parameter.numel() for parameter in module.parameters()) <= _SMALL_NETWORK:
+    n_parameters = sum(parameter.numel() for parameter in module.parameters())
+    if n_parameters <= _SMALL_NETWORK and torch.get_num_threads() > 1:
         torch.set_num_threads(1)
 
 
@@ -47,8 +50,16 @@ def seeded(random_state: Any) -> Iterator[None]:
         yield
         return
     seed = int(check_random_state(random_state).randint(np.iinfo(np.int32).max))
-    with torch.random.fork_rng():
+    with kept_draws():
         torch.manual_seed(seed)
+        yield
+
+
+@contextmanager
+def kept_draws() -> Iterator[None]:
+    """Restore the state of torch's random numbers after a block that draws some for nothing."""
+    # Naming the devices spares a warning where there are several.
+    with torch.random.fork_rng(devices=range(torch.cuda.device_count())):
         yield
 
 

@@ -111,6 +111,11 @@ def features_of(batch: Any) -> Any:
     return batch[FEATURES] if isinstance(batch, dict) else batch
 
 
+def weights_of(batch: Any) -> Any:
+    """Return the weights of the rows of a batch, or of a whole data set; None: they have none."""
+    return batch[WEIGHTS] if isinstance(batch, dict) else None
+
+
 def weighted_mean(losses: Tensor, batch: dict[str, Any]) -> Tensor:
     """Return the mean loss of a batch whose rows are weighted."""
     weights = torch.as_tensor(batch[WEIGHTS]).to(losses)

@@ -97,7 +97,7 @@ def check_targets(y: Any, n_samples: int) -> tuple[Float32, bool]:
         raise InvalidInputError(f"y has shape {checked.shape}; expected (n_samples,) or 2-D")
     check_finite(matrix, "y")
     check_rows(len(matrix), n_samples)
-    with np.errstate(over="ignore"):
+    with np.errstate(over="ignore", under="ignore"):
         targets = matrix.astype(np.float32)
     check_finite(targets, "y")
     _check_variation(matrix, targets, "y")

@@ -14,7 +14,9 @@ from skorch.dataset import Dataset
 from torch import nn
 from torch.nn.parameter import is_lazy
 
+from cipherfit.estimators.calibration import relevance_of
 from cipherfit.estimators.datasets import TrainingDataset, is_part_of, unpacked
+from cipherfit.estimators.heavy_tails import warn_of_heavy_tails
 from cipherfit.estimators.old_names import check_fit_options, check_options
 from cipherfit.estimators.reproducibility import check_device, choose_threads, own_threads, seeded
 from cipherfit.estimators.sample_weight import (
@@ -23,6 +25,7 @@ from cipherfit.estimators.sample_weight import (
     unreduced,
     weigh_rows,
     weighted_mean,
+    weights_of,
 )
 from cipherfit.estimators.training_data import check_features, check_labels, check_targets
 from cipherfit.exceptions import (
@@ -35,6 +38,7 @@ from cipherfit.exceptions import (
 from cipherfit.parameters import integer, real
 from cipherfit.predictor.targets import ClassTargets, RealTargets, Targets
 from cipherfit.training.network import QuantNetwork, SparseQuantNeuralNetImpl
+from cipherfit.training.surroundings import own_settings
 from cipherfit.training.tracing import check_supported
 
 
@@ -64,7 +68,8 @@ class TrainingMixin:
     targets_: Targets
     training_now_: bool
     rows_now_: torch.Tensor
-    rebuild_predictor: Callable[[torch.Tensor], None]
+    predictor_: Any
+    rebuild_predictor: Callable[..., None]
 
     def check_data(self, X: Any, y: Any) -> None:
         """Skip skorch's check: it would take the encoded labels for the classes."""
@@ -72,7 +77,7 @@ class TrainingMixin:
     def on_train_begin(self, net: Any, X: Any = None, y: Any = None, **kwargs: Any) -> None:
         """Skorch callback: choose the input quantizer from the data before the first step."""
         self._check_monitors()
-        X = features_of(X)
+        weights, X = weights_of(X), features_of(X)
         super().on_train_begin(net, X=X, y=y, **kwargs)  # type: ignore[misc]
         module = self.module_
         choose_threads(module)
@@ -80,7 +85,8 @@ class TrainingMixin:
             module.enable_pruning()
             if not bool(module.input_quantizer.calibrated):
                 scale_by = None if is_classifier(self) or y is None else torch.as_tensor(y)
-                module.calibrate(torch.as_tensor(X), scale_by)
+                by = relevance_of(self, y, weights)
+                module.calibrate(torch.as_tensor(X), scale_by, by=by)
         elif not isinstance(module, QuantNetwork):
             check_supported(module, self.n_features_in_)
 
@@ -202,6 +208,7 @@ class TrainingMixin:
         held_out = check_features(self, features, reset=False)
         return train, TrainingDataset(held_out, self._encoded(labels, len(held_out)), labels)
 
+    @own_settings()
     def _train(
         self,
         train: Callable[..., Any],
@@ -243,7 +250,12 @@ class TrainingMixin:
             del self.rows_now_, self.labels_now_
         if self._has_diverged():
             raise self._diverged("the network's parameters are not finite")
-        self.rebuild_predictor(torch.from_numpy(features))
+        rows = torch.from_numpy(features_of(batches))
+        self.rebuild_predictor(rows, relevance_of(self, codes, weights_of(batches)))
+        if anew:
+            graph = self.predictor_.graph
+            names = getattr(self, "feature_names_in_", None)
+            warn_of_heavy_tails(features, graph.quantize(features), graph.n_bits, names)
         return self
 
     def _check_options(self, fit_params: dict[str, Any]) -> None:

@@ -109,6 +109,8 @@ def post_process(outputs: Any, steps: Iterable[Function]) -> Float64:
     ndarray of shape (n_samples, n), float64
     """
     values = np.asarray(outputs, dtype=np.float64)
-    for step in steps:
-        values = step(values)
+    # The tails of exponentials are 0, or infinite, by intent.
+    with np.errstate(over="ignore", under="ignore"):
+        for step in steps:
+            values = step(values)
     return values

@@ -10,10 +10,11 @@ from cipherfit.limits import MAX_LOOKUP_BITS
 from cipherfit.training.lowering import lower
 from cipherfit.training.network import QuantNetwork, SparseQuantNeuralNetImpl
 from cipherfit.training.post_training import quantize_module
+from cipherfit.training.ranges import Relevance
 
 
 def integer_graph(
-    module: nn.Module, features: Tensor | None, n_bits: int
+    module: nn.Module, features: Tensor | None, n_bits: int, by: Relevance | None = None
 ) -> tuple[IntegerGraph, nn.Sequential]:
     """Return a trained module's graph, and what follows it on the client.
 
@@ -26,6 +27,8 @@ def integer_graph(
     n_bits : int
         Bits of its inputs, weights and activations. An attribute `n_accum_bits` of the module says
         how many its accumulators may have.
+    by : Relevance, optional
+        Targets and weights of the rows.
 
     Returns
     -------
@@ -52,5 +55,7 @@ def integer_graph(
     # The widest that compiles: pruning after training costs more accuracy than it saves.
     widest = max(MAX_LOOKUP_BITS, 2 * n_bits + 8)
     n_accum_bits = int(getattr(module, "n_accum_bits", widest))
-    network, epilogue = quantize_module(module, features, n_bits=n_bits, n_accum_bits=n_accum_bits)
+    network, epilogue = quantize_module(
+        module, features, n_bits=n_bits, n_accum_bits=n_accum_bits, by=by
+    )
     return lower(network), epilogue

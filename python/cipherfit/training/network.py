@@ -15,6 +15,8 @@ from cipherfit.training.activations import build_activation
 from cipherfit.training.autograd import OutputUnitsFunction
 from cipherfit.training.linear import QuantLinear
 from cipherfit.training.quantizers import ActivationQuantizer, InputQuantizer
+from cipherfit.training.ranges import Relevance
+from cipherfit.training.surroundings import own_settings
 from cipherfit.training.widths import (
     check_accumulator,
     default_in_bits,
@@ -174,6 +176,7 @@ class SparseQuantNeuralNetImpl(QuantNetwork):
 
     n_accum_bits: int
 
+    @own_settings()
     def __init__(
         self,
         input_dim: int,
@@ -268,7 +271,7 @@ class SparseQuantNeuralNetImpl(QuantNetwork):
         """Make the pruning permanent when training has ended."""
         self.make_pruning_permanent()
 
-    def calibrate(self, x: Tensor, y: Tensor | None = None) -> None:
+    def calibrate(self, x: Tensor, y: Tensor | None = None, *, by: Relevance | None = None) -> None:
         """Choose the input quantizer, and the outputs' unit, from data.
 
         Parameters
@@ -278,8 +281,10 @@ class SparseQuantNeuralNetImpl(QuantNetwork):
         y : torch.Tensor of shape (n_samples, n_outputs), optional
             Regression targets: their mean and standard deviation become the origin and the unit
             of the outputs.
+        by : Relevance, optional
+            Targets of any kind, and weights of rows, which tell what rare inputs are worth a code.
         """
-        self.input_quantizer.calibrate(x)
+        self.input_quantizer.calibrate(x, by=by)
         if y is not None:
             y = y.detach().to(torch.float64)
             spread = y.std(dim=0, unbiased=False)

@@ -15,6 +15,7 @@ from cipherfit.limits import MAX_LOOKUP_BITS
 from cipherfit.training.linear import QuantLinear
 from cipherfit.training.network import QuantNetwork
 from cipherfit.training.quantizers import ActivationQuantizer, InputQuantizer
+from cipherfit.training.ranges import Relevance
 from cipherfit.training.tracing import trace
 from cipherfit.training.widths import default_lookup_bits
 
@@ -23,7 +24,12 @@ _SCALE_FRACTIONS = torch.logspace(-1.5, 0.0, 46, dtype=torch.float64)
 
 
 def quantize_module(
-    module: nn.Module, x: Tensor, *, n_bits: int, n_accum_bits: int
+    module: nn.Module,
+    x: Tensor,
+    *,
+    n_bits: int,
+    n_accum_bits: int,
+    by: Relevance | None = None,
 ) -> tuple[QuantNetwork, nn.Sequential]:
     """Quantize a trained float module made of linear layers and elementwise functions.
 
@@ -37,6 +43,8 @@ def quantize_module(
         Bits of inputs, weights and activations, in [1, 16].
     n_accum_bits : int
         Bits that every accumulator must fit; the least weights are pruned where needed.
+    by : Relevance, optional
+        Targets and weights of the rows, which tell what rare values are worth a code.
 
     Returns
     -------
@@ -54,7 +62,7 @@ def quantize_module(
     gain, layers = traced.before, traced.layers
     x = x.detach().cpu().double()
     quantizer = InputQuantizer(x.shape[1], n_bits)
-    quantizer.calibrate(x)
+    quantizer.calibrate(x, by=by)
     chain: list[nn.Module] = [quantizer]
     # Real value of one code step, per input of the layer; the zero points go into the biases.
     codes, real = quantizer(x), x * gain.scale + gain.shift
@@ -74,7 +82,7 @@ def quantize_module(
                 raise UnsupportedModuleError(
                     f"what follows layer {layer.name} gives NaN or infinity on the training data"
                 )
-            activation = _quantize_activation(real, n_bits)
+            activation = _quantize_activation(real, n_bits, by)
             step = activation.log_step.detach().exp() * _varies(real)
             codes = activation(layer.tail(quantized(codes)))
             chain += [layer.tail, activation]
@@ -151,10 +159,10 @@ def _choose_scales(quantized: QuantLinear, inputs: Tensor) -> None:
     quantized.log_scale.copy_(best.log())
 
 
-def _quantize_activation(real: Tensor, n_bits: int) -> ActivationQuantizer:
+def _quantize_activation(real: Tensor, n_bits: int, by: Relevance | None) -> ActivationQuantizer:
     quantizer = ActivationQuantizer(real.shape[1], n_bits, nn.Identity()).double()
     ranges = InputQuantizer(real.shape[1], n_bits)
-    ranges.calibrate(real)
+    ranges.calibrate(real, by=by)
     with torch.no_grad():
         quantizer.log_step.copy_(ranges.scale.log())
         quantizer.offset.copy_(ranges.zero_point)

@@ -14,6 +14,7 @@ from torch import Tensor, nn
 
 from cipherfit.exceptions import InvalidInputError
 from cipherfit.training.autograd import ActivationCodesFunction
+from cipherfit.training.ranges import Relevance, value_ranges
 
 #: Steps are so much wider than the data ask for: else ties between two codes would often be round
 #: numbers, held by many rows, whose code would hang on the last bit of a division.
@@ -70,12 +71,15 @@ class InputQuantizer(nn.Module):
         return int(2**self.n_bits - 1)
 
     @torch.no_grad()
-    def calibrate(self, x: Tensor, tail: float | None = None) -> None:
+    def calibrate(
+        self, x: Tensor, tail: float | None = None, *, by: Relevance | None = None
+    ) -> None:
         """Choose scales and zero points from data.
 
         Each feature's codes span its values between the quantiles ``tail`` and ``1 - tail``
-        (whatever lies beyond is clamped); where those coincide, its minimum and maximum. The
-        interval is widened to the quantizer's grid, which contains 0, and a little more
+        (whatever lies beyond is clamped); where those coincide, its minimum and maximum. With
+        targets, it reaches as far as rare values tell them apart; see `value_ranges`. The interval
+        is widened to the quantizer's grid, which contains 0, and a little more
         (`OFF_TIES`); see `with_single_reciprocal` too.
 
         Parameters
@@ -84,17 +88,14 @@ class InputQuantizer(nn.Module):
             Representative inputs, finite.
         tail : float in [0, 0.5), optional
             Fraction of the values at each end that may be clamped. Default: see `input_tail`.
+        by : Relevance, optional
+            Targets and weights of the rows.
         """
         tail = input_tail(self.n_bits) if tail is None else tail
         x = x.detach().to(torch.float64)
         if not torch.isfinite(x).all():
             raise InvalidInputError("calibration data hold NaN or infinity; impute them first")
-        low, high = x.amin(dim=0), x.amax(dim=0)
-        ordered = x.sort(dim=0).values
-        cut = int(tail * (len(x) - 1))
-        inner_low, inner_high = ordered[cut], ordered[len(x) - 1 - cut]
-        use_inner = inner_high > inner_low
-        low, high = torch.where(use_inner, inner_low, low), torch.where(use_inner, inner_high, high)
+        low, high = value_ranges(x, self.max_code, tail, by or Relevance())
         span = high - low
         constant = span <= torch.finfo(torch.float32).eps * torch.maximum(low.abs(), high.abs())
         # A feature that never varies says nothing: its code is 0 and stays near 0.
