@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from typing import Any
 
 import numpy as np
@@ -138,11 +139,12 @@ class TrainingMixin:
         if isinstance(self.targets_, RealTargets) and y_pred.numel() == y_true.numel():
             y_true = y_true.reshape(y_pred.shape)  # of modules that end with `squeeze`
         loss = super().get_loss  # type: ignore[misc]
-        if not isinstance(X, dict):
-            mean: torch.Tensor = loss(y_pred, y_true, X, *args, **kwargs)
-            return mean
-        with unreduced(self.criterion_):
-            return weighted_mean(loss(y_pred, y_true, X, *args, **kwargs), X)
+        with _comparing(self.criterion_, y_pred, y_true):
+            if not isinstance(X, dict):
+                mean: torch.Tensor = loss(y_pred, y_true, X, *args, **kwargs)
+                return mean
+            with unreduced(self.criterion_):
+                return weighted_mean(loss(y_pred, y_true, X, *args, **kwargs), X)
 
     def on_batch_end(self, net: Any, batch: Any = None, training: bool = False, **kw: Any) -> None:
         """Skorch callback: end a training that has left the numbers."""
@@ -336,6 +338,21 @@ class TrainingMixin:
             codes = self.targets_.encode(check_labels(y, n_samples))
             return codes.astype(np.float32) if self._has_one_output() else codes
         return check_targets(y, n_samples)[0]
+
+
+@contextmanager
+def _comparing(criterion: Any, y_pred: torch.Tensor, y_true: Any) -> Iterator[None]:
+    """Say of a criterion that can't compare outputs with targets what it was given."""
+    try:
+        yield
+    except CipherfitError:
+        raise
+    except (IndexError, RuntimeError, TypeError, ValueError) as error:
+        shapes = f"outputs of shape {tuple(y_pred.shape)} with targets {tuple(y_true.shape)}"
+        raise InvalidParameterError(
+            f"criterion {type(criterion).__name__} can't compare {shapes}: {error}. Classes are "
+            "learned with CrossEntropyLoss, real targets with MSELoss, and losses like them"
+        ) from error
 
 
 def _weights(name: str, given: Any) -> torch.Tensor:
