@@ -37,9 +37,11 @@ def test_a_class_that_one_tail_alone_shows_is_recalled(n_features, shift):
 def test_a_rare_class_beside_frequent_ones_is_recalled():
     X, rare = with_rare()
     y = np.where(rare, "rare", np.where(X[:, 1] > 0, "up", "down"))
-    predicted = estimator().fit(X, y).predict(X)
-    assert (predicted == y)[rare == 1].mean() >= 0.8
-    assert (predicted == y).mean() >= 0.95
+    # Two networks, as 24 rows depend on the draw.
+    networks = [estimator(max_epochs=40, random_state=seed).fit(X, y) for seed in (0, 1)]
+    right = np.mean([network.predict(X) == y for network in networks], axis=0)
+    assert right[rare == 1].mean() >= 0.85
+    assert right.mean() >= 0.95
 
 
 def test_heavy_rows_in_a_tail_are_told_apart():

@@ -313,9 +313,10 @@ def test_concrete_imported_before_us_is_tamed_too(tmp_path):
 def test_numpy_2_is_refused_at_compilation_by_name_and_serves_for_all_else(tmp_path):
     status, out, errors = ended(
         """
+        made = graph()
+        print(made.simulate(CODES).tolist() == EXPECTED)
         np.__version__ = "2.4.1"
-        print(graph().simulate(CODES).tolist() == EXPECTED)
-        compile_graph(graph())
+        compile_graph(made)
         """,
         tmp_path,
         PREAMBLE.replace(", compile_graph, run_encrypted", "").replace(
