@@ -111,11 +111,11 @@ class FixedTypeSkorchNeuralNet:
         targets = vars(self).get("targets_")
         n_outputs = None if targets is None else targets.n_outputs
         self._fill_in(options, "n_outputs", n_outputs, "classes or targets in y")
-        unknown = options.keys() - inspect.signature(SparseQuantNeuralNetImpl).parameters.keys()
+        known = inspect.signature(SparseQuantNeuralNetImpl).parameters
+        unknown = options.keys() - known.keys()
         if unknown:
             raise InvalidParameterError(
-                f"module__{min(unknown)} is no parameter of the network; it has "
-                f"{', '.join(inspect.signature(SparseQuantNeuralNetImpl).parameters)}"
+                f"module__{min(unknown)} is no parameter of the network; it has {', '.join(known)}"
             )
         module: Any = self.initialized_instance(  # type: ignore[attr-defined]
             SparseQuantNeuralNetImpl, options

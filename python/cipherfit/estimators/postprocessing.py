@@ -115,7 +115,9 @@ def probabilities(steps: list[Function]) -> list[Function]:
     steps : list of callable
         What follows the outputs so far. Functions of torch's own are taken to know what they do.
     """
-    last = steps[-1] if steps else Step("affine", {"scale": 1.0, "shift": 0.0})
+    if not steps:
+        return [Step("softmax")]
+    last = steps[-1]
     if not isinstance(last, Step) or last.name in _PROBABILITIES:
         return steps
     return [*steps, Step("exp" if last.name == "log_softmax" else "softmax")]

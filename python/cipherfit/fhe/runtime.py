@@ -166,10 +166,14 @@ def _remove_directory(path: str) -> None:
     shutil.rmtree(path, ignore_errors=True)
 
 
+#: What removes each directory that no circuit was found for yet, by its path.
+_removals: dict[str, Finalize] = {}
+
+
 def _make_directory(*arguments: Any, **options: Any) -> str:
     """Make a temporary directory that goes, at the latest, when this process ends."""
     path: str = tempfile.mkdtemp(*arguments, **options)
-    Finalize(None, _remove_directory, (path,), exitpriority=0)
+    _removals[path] = Finalize(None, _remove_directory, (path,), exitpriority=0)
     return path
 
 
@@ -196,7 +200,7 @@ def remove_with(circuit: Any) -> Any:
         The same.
     """
     server = circuit.server
-    Finalize(server, _remove_directory, (server._library.get_output_dir_path(),))
+    Finalize(server, _removals.pop(server._library.get_output_dir_path()))
     return circuit
 
 

@@ -17,6 +17,7 @@ from cipherfit.predictor.predictor import Predictor
 from cipherfit.stages import Lookup, stages_of
 from cipherfit.training.lowering import lower
 from cipherfit.training.network import SparseQuantNeuralNetImpl
+from cipherfit.twin import prove
 
 Int64 = NDArray[np.int64]
 
@@ -173,18 +174,12 @@ def rounded(graph: IntegerGraph, setting: Setting) -> IntegerGraph:
         If a lookup's index needs more than 16 bits.
     """
     parts = graph.to_dict()
-    least, most = (
-        np.zeros(graph.n_features, np.int64),
-        np.full(graph.n_features, 2**graph.n_bits - 1),
-    )
     layers: list[dict[str, Any]] = []
     for number, stage in enumerate(stages_of(graph)):
         layers.append({"kind": "linear", "weights": stage.weights, "offset": stage.offset})
         if stage.lookup is None:
             break
-        up, down = np.maximum(stage.weights, 0), np.minimum(stage.weights, 0)
-        low = up @ least + down @ most + stage.offset
-        high = up @ most + down @ least + stage.offset
+        low, high = prove({**parts, "layers": layers})[-1]
         lsbs = max(0, setting.widths[number] - setting.bits[number])
         ends = zip(low.tolist(), high.tolist(), strict=True)
         tables = [_read(stage.lookup, neuron, *end, lsbs) for neuron, end in enumerate(ends)]
@@ -192,8 +187,6 @@ def rounded(graph: IntegerGraph, setting: Setting) -> IntegerGraph:
         layers.append(
             {"kind": "lookup", "low": low, "lsbs": lsbs, "exact": exact, "tables": tables}
         )
-        least = np.array([table.min() for table in tables])
-        most = np.array([table.max() for table in tables])
     return IntegerGraph.from_layers(parts["input"], layers, parts["output"])
 
 
