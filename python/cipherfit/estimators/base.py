@@ -306,7 +306,6 @@ class QuantizedSkorchEstimatorMixin(InferenceMixin, TrainingMixin, OwnPrecisionM
             self.targets_ = RealTargets(n_outputs, flat=n_outputs == 1)
         elif self.classes is not None:
             self.targets_ = ClassTargets(np.asarray(self.classes))
-            self.classes_inferred_ = self.targets_.classes
         else:
             self.unfitted_because_ = (
                 "load_params restored the network, but not the labels that its outputs stand for: "

@@ -313,7 +313,6 @@ class TrainingMixin:
                 f"{type(self).__name__} tells two classes apart, and y has {targets.n_outputs}: "
                 f"{targets.classes.tolist()!r}"
             )
-        self.classes_inferred_ = targets.classes
         return targets
 
     def _has_one_output(self) -> bool:
