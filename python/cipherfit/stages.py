@@ -1,7 +1,7 @@
 """How the layers of an integer graph follow each other: the one place that says so.
 
 A graph is a chain of stages. Each has a linear layer; all but the last have a lookup that reads its
-accumulators, and whose codes the next stage takes.
+accumulators, and whose codes the next stage takes. Where a graph ends in codes the last has one, too.
 """
 
 from __future__ import annotations
@@ -59,7 +59,7 @@ class Stage:
     proof : LayerCertificate
         Proven intervals of the accumulators.
     lookup : Lookup or None
-        None in the last stage, whose accumulators are the outputs.
+        None in a last stage whose accumulators are the outputs.
     """
 
     weights: Int64
@@ -77,10 +77,11 @@ def stages_of(graph: IntegerGraph) -> list[Stage]:
     """Return the stages of a graph, first to last."""
     layers = graph.to_dict()["layers"]
     lookups = [_lookup(layer) for layer in layers[1::2]]
+    last = [] if graph.ends_in_codes else [None]
     return [
         Stage(linear["weights"], linear["offset"], proof, lookup)
         for linear, proof, lookup in zip(
-            layers[::2], graph.prove().layers, [*lookups, None], strict=True
+            layers[::2], graph.prove().layers, [*lookups, *last], strict=True
         )
     ]
 
