@@ -1,7 +1,8 @@
 """How the layers of an integer graph follow each other: the one place that says so.
 
 A graph is a chain of stages. Each has a linear layer; all but the last have a lookup that reads its
-accumulators, and whose codes the next stage takes. Where a graph ends in codes the last has one, too.
+accumulators, and whose codes the next stage takes. In a graph that ends in codes the last has one,
+too.
 """
 
 from __future__ import annotations
@@ -13,6 +14,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from cipherfit._core import IntegerGraph, LayerCertificate
+from cipherfit.exceptions import CompilationError
 
 Int64 = NDArray[np.int64]
 
@@ -71,6 +73,24 @@ class Stage:
     def n_neurons(self) -> int:
         """Number of accumulators."""
         return len(self.weights)
+
+
+def encrypted_part(graph: IntegerGraph) -> IntegerGraph:
+    """Return what of a graph is encrypted: all that follows its client layers.
+
+    Raises
+    ------
+    CompilationError
+        If nothing follows.
+    """
+    if not graph.n_client_layers:
+        return graph
+    if graph.ends_in_codes and graph.n_client_layers == len(graph.prove().layers):
+        raise CompilationError(
+            "nothing of this graph is encrypted: it ends with the client's layers. Compile what "
+            "follows them, the other half of `split`, or the whole graph"
+        )
+    return graph.split()[1]
 
 
 def stages_of(graph: IntegerGraph) -> list[Stage]:

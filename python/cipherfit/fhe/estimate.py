@@ -18,7 +18,7 @@ import numpy as np
 from cipherfit._core import IntegerGraph
 from cipherfit.fhe.circuit import compile_graph
 from cipherfit.fhe.runtime import fhe
-from cipherfit.stages import stages_of
+from cipherfit.stages import encrypted_part, stages_of
 
 #: Seconds per row; per unit of complexity; per byte of the bootstrap keys.
 _FIXED, _PER_COMPLEXITY, _PER_KEY_BYTE = 7.8e-3, 5.18e-11, 2.78e-10
@@ -212,6 +212,6 @@ def _layers(graph: IntegerGraph) -> tuple[LayerCost, ...]:
             lookup_bits=max(1, stage.proof.bits - stage.lookup.lsbs),
             rounding=stage.lookup.rounding,
         )
-        for stage in stages_of(graph)
+        for stage in stages_of(encrypted_part(graph))
         if stage.lookup is not None
     )

@@ -129,7 +129,9 @@ pub enum Part {
 #[derive(Debug, Clone, PartialEq, Error)]
 pub enum GraphDefect {
     /// Layers must alternate, beginning with a Linear.
-    #[error("expected a {expected} layer here, since layers alternate, beginning with a linear one")]
+    #[error(
+        "expected a {expected} layer here, since layers alternate, beginning with a linear one"
+    )]
     Order {
         /// The kind of layer that belongs here.
         expected: &'static str,

@@ -2,9 +2,9 @@
 
 use std::hash::{Hash, Hasher};
 
+use cipherfit_core::IntegerGraph;
 use cipherfit_core::graph::input::Real;
 use cipherfit_core::simulate::{Noise, Options, Simulator};
-use cipherfit_core::IntegerGraph;
 use numpy::PyArray2;
 use pyo3::prelude::*;
 use pyo3::types::{PyBytes, PyDict};

@@ -22,11 +22,13 @@ impl IntegerGraph {
         }
         self.check_layers("n", n, 1)?;
         let (first, second) = self.hidden().split_at(n);
-        let Some(last) = first.last().filter(|_| !(second.is_empty() && self.ends_in_codes())) else {
+        let Some(last) = first.last().filter(|_| !(second.is_empty() && self.ends_in_codes()))
+        else {
             return Err(GraphDefect::NoLayers.of(Part::Layers).into());
         };
         let codes = last.lookup.images();
-        let client = Self::from_layers(self.input().clone(), specs(first), codes_as_reals(codes.len())?)?;
+        let client =
+            Self::from_layers(self.input().clone(), specs(first), codes_as_reals(codes.len())?)?;
         let mut layers = specs(second);
         if !self.ends_in_codes() {
             layers.push(LayerSpec::Linear(self.head().clone()));

@@ -152,11 +152,7 @@ proptest! {
 
 #[test]
 fn a_cut_that_leaves_nothing_is_refused() {
-    let naive = NaiveGraph {
-        n_bits: 1,
-        n_features: 1,
-        layers: crate::common::two_layers(),
-    };
+    let naive = NaiveGraph { n_bits: 1, n_features: 1, layers: crate::common::two_layers() };
     let graph = naive.build();
     let cut = |graph: &IntegerGraph, n| graph.split(n).unwrap_err().to_string();
     assert_eq!(cut(&graph, 0), "layers: n must be in [1, 1], got 0");
