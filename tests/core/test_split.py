@@ -109,7 +109,7 @@ def test_a_graph_that_has_no_client_layer_wants_to_know_where_to_be_cut():
 def test_the_halves_hold_nothing_of_each_other():
     """Weights and tables are searched for as they would be stored."""
     parts = random_parts(4, (40, 12, 5), n_bits=6, weight=900, lsbs=4)
-    graph, client, server = halves(parts)[0]
+    _, client, server = halves(parts)[0]
     first, lookup, last = parts["layers"]
     secret, public = last["weights"][last["weights"] != 0], first["weights"][first["weights"] != 0]
     assert stored(secret) in server.to_bytes()
