@@ -1,8 +1,9 @@
 """Measure encrypted rows of trained networks: accuracy, time, bytes, against simulation.
 
-Run with `make bench-fhe`, or `python benches/fhe.py`. `--mnist FILE` adds MNIST, of an npz file with
-X_train, y_train, X_test and y_test. `--concrete-ml PYTHON` also measures Concrete ML's own logistic
-regression and networks, in the environment of that interpreter, on the same data in the same run.
+Run with `make bench-fhe`, or `python benches/fhe.py`. `--mnist FILE` adds MNIST, of an npz file
+with X_train, y_train, X_test and y_test. `--concrete-ml PYTHON` also measures Concrete ML's own
+logistic regression and networks, in the environment of that interpreter, on the same data in the
+same run.
 Results of a run are kept in benches/README.md.
 """
 
@@ -15,6 +16,7 @@ import tempfile
 import time
 from collections.abc import Iterator
 from dataclasses import dataclass, field, replace
+from itertools import pairwise
 from pathlib import Path
 from typing import Any
 
@@ -161,7 +163,7 @@ class Rows:
         sums = self.circuit.decrypt(answer)
         self.graph.dequantize(np.asarray(sums)[None])
         times.append(time.perf_counter())
-        self.seconds.append([later - time for time, later in zip(times, times[1:], strict=False)])
+        self.seconds.append([end - start for start, end in pairwise(times)])
         return sums
 
     def milliseconds(self) -> dict[str, float]:
