@@ -16,6 +16,7 @@ from cipherfit.estimators.old_names import check_options
 from cipherfit.estimators.schedule import OneCycle
 from cipherfit.exceptions import InvalidParameterError, NotFittedError
 from cipherfit.training.network import SparseQuantNeuralNetImpl
+from cipherfit.training.widths import linear_widths
 
 #: Options of loss and optimizer that help few bits, where they are of the kind named and the user
 #: leaves them out: found by the experiments in docs/training.md.
@@ -99,6 +100,8 @@ class FixedTypeSkorchNeuralNet:
         kind, options = _TRAINING_OPTIONS.get(prefix, (None, {}))
         if vars(self).get(prefix) is not kind:
             return params
+        if prefix == "criterion" and vars(self).get("module__n_layers") == 1:
+            return params  # solved to the optimum, with a penalty of its own
         if kind is Adam and not _NOT_FUSED & params.keys() and str(self.device) == "cpu":
             options = {**options, **_fused_on_cpu()}
         return {**options, **params}
@@ -117,6 +120,8 @@ class FixedTypeSkorchNeuralNet:
             raise InvalidParameterError(
                 f"module__{min(unknown)} is no parameter of the network; it has {', '.join(known)}"
             )
+        if options["n_layers"] == 1:
+            options = linear_widths(options)
         module: Any = self.initialized_instance(  # type: ignore[attr-defined]
             SparseQuantNeuralNetImpl, options
         )
