@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from dataclasses import dataclass
 from typing import Any
 
 from cipherfit.exceptions import InvalidParameterError
-from cipherfit.limits import MAX_LOOKUP_BITS
+from cipherfit.limits import MAX_ACCUM_BITS, MAX_CODE_BITS, MAX_LOOKUP_BITS
 from cipherfit.parameters import integer
 from cipherfit.training.linear import AMPLE_WEIGHT
 
@@ -14,8 +15,43 @@ from cipherfit.training.linear import AMPLE_WEIGHT
 MAX_EXACT_LOOKUP_BITS = 6
 #: What an approximately rounded lookup reads where the activations need no more.
 ROUNDED_LOOKUP_BITS = 6
+#: What client layers get by default: they are computed in clear, where width costs next to nothing.
+#: Codes are what the encrypted part takes in, whose sums they widen.
+CLIENT_W_BITS, CLIENT_A_BITS, CLIENT_ACCUM_BITS, CLIENT_LOOKUP_BITS = 5, 4, 16, 10
+#: Neurons of a learned client layer by default.
+CLIENT_NEURONS = 128
+#: Bits of an input that random neurons read: fine, and yet its range clamps rare values.
+RANDOM_IN_BITS = 7
 #: Inputs get no more bits than this without being asked, and are made no coarser than that.
 MAX_CHOSEN_IN_BITS, MIN_CHOSEN_IN_BITS = 8, 2
+
+
+@dataclass(frozen=True)
+class LayerWidths:
+    """Bits of a linear layer, and of the codes behind it; the last layer has no lookup."""
+
+    n_w_bits: int
+    n_accum_bits: int
+    n_lookup_bits: int | None
+    n_a_bits: int
+
+
+def client_widths(
+    n_w_bits: int | None, n_a_bits: int | None, n_accum_bits: int | None
+) -> LayerWidths:
+    """Return the widths of client layers, as given or by default."""
+    phrase = "quantization bitwidth"
+    w_bits = CLIENT_W_BITS if n_w_bits is None else n_w_bits
+    a_bits = CLIENT_A_BITS if n_a_bits is None else n_a_bits
+    accum_bits = CLIENT_ACCUM_BITS if n_accum_bits is None else n_accum_bits
+    w_bits = integer("n_client_w_bits", w_bits, 1, MAX_CODE_BITS, what=phrase)
+    a_bits = integer("n_client_a_bits", a_bits, 1, MAX_CODE_BITS, what=phrase)
+    accum_bits = integer(
+        "n_client_accum_bits", accum_bits, 1, MAX_ACCUM_BITS, what="accumulator bitwidth"
+    )
+    check_accumulator(accum_bits, w_bits, a_bits, "activation", "n_client_accum_bits")
+    lookup_bits = min(accum_bits, MAX_LOOKUP_BITS, max(CLIENT_LOOKUP_BITS, a_bits + 1))
+    return LayerWidths(w_bits, accum_bits, lookup_bits, a_bits)
 
 
 def max_active_neurons(n_accum_bits: int, n_w_bits: int, n_a_bits: int) -> int:
@@ -24,11 +60,13 @@ def max_active_neurons(n_accum_bits: int, n_w_bits: int, n_a_bits: int) -> int:
     return int((2**n_accum_bits - 1) // worst)
 
 
-def check_accumulator(n_accum_bits: int, n_w_bits: int, n_code_bits: int, what: str) -> None:
+def check_accumulator(
+    n_accum_bits: int, n_w_bits: int, n_code_bits: int, what: str, name: str = "n_accum_bits"
+) -> None:
     """Refuse accumulators that can't hold the product of one weight and one code."""
     if max_active_neurons(n_accum_bits, n_w_bits, n_code_bits) == 0:
         raise InvalidParameterError(
-            f"Invalid accumulator bitwidth: n_accum_bits={n_accum_bits} can't hold the product "
+            f"Invalid accumulator bitwidth: {name}={n_accum_bits} can't hold the product "
             f"of one {n_w_bits}-bit weight and one {n_code_bits}-bit {what}; at least "
             f"{n_w_bits + n_code_bits} bits are needed"
         )
@@ -53,16 +91,19 @@ def hidden_widths_of(n_hidden_neurons: int | Sequence[int], n_layers: int) -> li
     ]
 
 
-def per_layer(name: str, given: Any, n_hidden: int) -> list[Any]:
-    """Return one value per hidden layer, of a sequence or of one value for all."""
+def per_layer(name: str, given: Any, n_hidden: int, of: str = "hidden") -> list[Any]:
+    """Return one value per hidden layer, of a sequence or of one value for all.
+
+    `of` says which hidden layers these are.
+    """
     if hasattr(given, "tolist"):  # an array, or a number of NumPy's
         given = given.tolist()
     if isinstance(given, str) or not isinstance(given, Sequence):
         return [given] * n_hidden
     if len(given) != n_hidden:
         raise InvalidParameterError(
-            f"Invalid {name}: {given!r} has {len(given)} values, but n_layers={n_hidden + 1} has "
-            f"{n_hidden} hidden layers"
+            f"Invalid {name}: {given!r} has {len(given)} values, but there are {n_hidden} {of} "
+            "layers"
         )
     return list(given)
 
