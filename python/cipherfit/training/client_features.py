@@ -15,39 +15,39 @@ from cipherfit.parameters import integer
 Int64 = NDArray[np.int64]
 
 #: What `client_features` may be.
-CLIENT_FEATURES = ("auto", "subsets", "patches")
+CLIENT_FEATURES = ("auto", "pairs", "patches")
 #: Least side of a square of features that is taken for an image without being told.
 _LEAST_SIDE = 8
 
 
 class FeatureKind(Protocol):
-    """A way to draw what a neuron reads.
+    """A way to draw what neurons read."""
 
-    Attributes
-    ----------
-    rates : tuple of float
-        Radians of a neuron's cosine per unit of its projection, on inputs that span [-1, 1].
-    """
-
-    rates: tuple[float, ...]
-
-    def draw(self, n_inputs: int, rng: np.random.Generator) -> Int64:
-        """Return which of the inputs a neuron reads."""
+    def draw(self, n_inputs: int, n_neurons: int, rng: np.random.Generator) -> list[Int64]:
+        """Return which of the inputs each neuron reads."""
 
     def default_width(self, n_inputs: int) -> int:
         """Return how many neurons a layer has by default."""
 
 
-class Subsets:
-    """One to three features each, any of them."""
+class Pairs:
+    """Two features each, or (every fourth neuron) one: all of them as evenly as it goes."""
 
-    rates = (1.0, 2.0, 3.0)
-    _most = 3
-
-    def draw(self, n_inputs: int, rng: np.random.Generator) -> Int64:
-        """Return which of the inputs a neuron reads."""
-        size = min(int(rng.integers(1, self._most + 1)), n_inputs)
-        return rng.choice(n_inputs, size, replace=False)
+    def draw(self, n_inputs: int, n_neurons: int, rng: np.random.Generator) -> list[Int64]:
+        """Return which of the inputs each neuron reads."""
+        circle = rng.permutation(n_inputs)
+        # As in a tournament: in each round, all features meet those at one distance on the circle.
+        distances = rng.permutation(np.arange(1, max(2, n_inputs // 2 + 1)))
+        drawn = []
+        for neuron in range(n_neurons):
+            n_single, is_pair = divmod(neuron, 4)
+            if not is_pair:
+                drawn.append(circle[[n_single % n_inputs]])
+                continue
+            turn, place = divmod(neuron - n_single - 1, n_inputs)
+            other = (place + distances[turn % len(distances)]) % n_inputs
+            drawn.append(np.unique(circle[[place, other]]))
+        return drawn
 
     def default_width(self, n_inputs: int) -> int:
         """Return how many neurons a layer has by default."""
@@ -61,15 +61,17 @@ class Patches:
     height: int
     width: int
     n_channels: int
-    rates = (1.0, 1.5, 2.0)
     #: Least and largest side, as fractions of the image's.
     _sides = (0.15, 0.5)
 
-    def draw(self, n_inputs: int, rng: np.random.Generator) -> Int64:
-        """Return which of the inputs a neuron reads."""
-        rows, columns = (self._part(side, rng) for side in (self.height, self.width))
+    def draw(self, n_inputs: int, n_neurons: int, rng: np.random.Generator) -> list[Int64]:
+        """Return which of the inputs each neuron reads."""
         pixels = np.arange(n_inputs).reshape(self.height, self.width, self.n_channels)
-        return pixels[rows, columns].ravel()
+        drawn = []
+        for _ in range(n_neurons):
+            rows, columns = (self._part(side, rng) for side in (self.height, self.width))
+            drawn.append(pixels[rows, columns].ravel())
+        return drawn
 
     def default_width(self, n_inputs: int) -> int:
         """Return how many neurons a layer has by default."""
@@ -87,7 +89,7 @@ def feature_kind(client_features: str, n_inputs: int, image_shape: Any) -> Featu
 
     Parameters
     ----------
-    client_features : {"auto", "subsets", "patches"}
+    client_features : {"auto", "pairs", "patches"}
         As the user gave it. "auto" takes patches where the features are those of an image: where
         its shape is given, or their number is a square of at least 8 x 8.
     n_inputs : int
@@ -105,10 +107,10 @@ def feature_kind(client_features: str, n_inputs: int, image_shape: Any) -> Featu
             f"Invalid client_features: {client_features!r} is none of {', '.join(CLIENT_FEATURES)}"
         )
     if image_shape is not None:
-        if client_features == "subsets":
+        if client_features == "pairs":
             raise InvalidParameterError(
                 f"image_shape={image_shape!r} says where patches are, but client_features="
-                "'subsets' reads none: leave one of them out"
+                "'pairs' reads none: leave one of them out"
             )
         return Patches(*_checked_shape(image_shape, n_inputs))
     side = math.isqrt(n_inputs)
@@ -122,7 +124,7 @@ def feature_kind(client_features: str, n_inputs: int, image_shape: Any) -> Featu
         client_features == "auto" and is_square and side >= _LEAST_SIDE
     ):
         return Patches(side, side, 1)
-    return Subsets()
+    return Pairs()
 
 
 def _checked_shape(given: Any, n_inputs: int) -> tuple[int, int, int]:

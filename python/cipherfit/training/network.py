@@ -172,7 +172,7 @@ class SparseQuantNeuralNetImpl(QuantNetwork):
         Elementwise torch activation class, built without arguments.
     n_hidden_neurons : int or sequence of int, optional
         Neurons of every hidden layer, or of each. Default: what the multiplier gives; in client
-        layers 128 learned neurons, 1024 random ones that read subsets, or 16 per feature and at
+        layers 128 learned neurons, 1024 random ones that read pairs, or 16 per feature and at
         most 2048 that read patches.
     n_lookup_bits : int or sequence of int, optional
         Top bits of a hidden accumulator that its lookup reads, in [1, 16], in every encrypted
@@ -196,10 +196,10 @@ class SparseQuantNeuralNetImpl(QuantNetwork):
         they say nothing of the training data or of the layers behind, whose weights all stay
         secret. "learned": trained with the rest, which is the most accurate. Their weights are then
         **public**: every client holds them.
-    client_features : {"auto", "subsets", "patches"}, default="auto"
-        What the neurons of a random layer read: one to three features each, or a rectangle of an
+    client_features : {"auto", "pairs", "patches"}, default="auto"
+        What the neurons of a random layer read: one or two features each, or a rectangle of an
         image each. "auto": patches where `image_shape` is given or the number of features is a
-        square of at least 8 x 8, else subsets.
+        square of at least 8 x 8, else pairs.
     image_shape : (height, width) or (height, width, channels), optional
         Shape of the image whose pixels are the features, row by row. Default for patches: a square.
     n_client_w_bits, n_client_a_bits, n_client_accum_bits : int, optional

@@ -18,13 +18,15 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor, nn
 
-from cipherfit.training.client_features import FeatureKind, Subsets
+from cipherfit.training.client_features import FeatureKind, Pairs
 
 Int64 = NDArray[np.int64]
 
 #: Euclidean norm of a neuron's integer weights, before they are rounded, unless it reads so many
 #: inputs that they would be less than 2 in the mean.
 _LEAST_NORM = 32.0
+#: Radians of a neuron's cosine per unit of its projection, on inputs that span [-1, 1].
+_RATES = (1.0, 1.5, 2.0)
 #: Top bits of an accumulator that a table is indexed by.
 _LOOKUP_BITS = 10
 
@@ -38,9 +40,6 @@ class RandomLayer(nn.Module):
         Which inputs each neuron reads.
     low, high : ndarray of shape (n_inputs,), int64
         Interval of each input's codes.
-    rates : sequence of float
-        Radians of the cosine per unit of a projection, on inputs that span [-1, 1]: one of them is
-        drawn for each neuron.
     n_bits : int
         Bits of the codes that come out, in [1, 16].
     rng : numpy.random.Generator
@@ -70,7 +69,6 @@ class RandomLayer(nn.Module):
         subsets: Sequence[Int64],
         low: Int64,
         high: Int64,
-        rates: Sequence[float],
         n_bits: int,
         rng: np.random.Generator,
     ) -> None:
@@ -89,7 +87,7 @@ class RandomLayer(nn.Module):
         # In units in which inputs span [-1, 1].
         unit = 2 / (np.linalg.norm(weights, axis=1) * max(1, int((high - low).max())))
         projected = (reached - width[:, None] / 2) * unit[:, None]
-        rate = rng.choice(rates, size=(len(weights), 1))
+        rate = rng.choice(_RATES, size=(len(weights), 1))
         phase = rng.uniform(0, 2 * math.pi, size=(len(weights), 1))
         waves = (np.cos(rate * projected + phase) + 1) / 2
         self.register_buffer("weight", torch.from_numpy(weights).float())
@@ -134,7 +132,7 @@ def random_layers(
     Parameters
     ----------
     kind : FeatureKind
-        What the first layer's neurons read; those of the next read subsets.
+        What the first layer's neurons read; those of the next read pairs.
     widths : sequence of int
         Neurons of each layer.
     n_inputs : int
@@ -147,10 +145,10 @@ def random_layers(
     high = np.full_like(low, 2**n_in_bits - 1)
     layers = []
     for width in widths:
-        subsets = [kind.draw(len(low), rng) for _ in range(width)]
-        layers.append(RandomLayer(subsets, low, high, kind.rates, n_a_bits, rng))
+        subsets = kind.draw(len(low), width, rng)
+        layers.append(RandomLayer(subsets, low, high, n_a_bits, rng))
         _, tables = layers[-1].integers()
         low = np.array([table.min() for table in tables])
         high = np.array([table.max() for table in tables])
-        kind = Subsets()
+        kind = Pairs()
     return layers

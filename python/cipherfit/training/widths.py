@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+import math
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from numbers import Integral
 from typing import Any
 
 from cipherfit.exceptions import InvalidParameterError
@@ -15,9 +17,15 @@ from cipherfit.training.linear import AMPLE_WEIGHT
 MAX_EXACT_LOOKUP_BITS = 6
 #: What an approximately rounded lookup reads where the activations need no more.
 ROUNDED_LOOKUP_BITS = 6
+#: Weights and inputs of networks without lookups, where nothing narrows them: see benches/README.md.
+LINEAR_W_BITS, LINEAR_IN_BITS = 7, 8
+#: Accumulators that leave them less than this ask for the widths of other networks.
+MIN_LINEAR_BITS = 4
 #: What client layers get by default: they are computed in clear, where width costs next to nothing.
 #: Codes are what the encrypted part takes in, whose sums they widen.
 CLIENT_W_BITS, CLIENT_A_BITS, CLIENT_ACCUM_BITS, CLIENT_LOOKUP_BITS = 5, 4, 16, 10
+#: Weights of the last layer where all hidden ones are the client's.
+HEAD_W_BITS = 8
 #: Neurons of a learned client layer by default.
 CLIENT_NEURONS = 128
 #: Bits of an input that random neurons read: fine, and yet its range clamps rare values.
@@ -133,3 +141,52 @@ def default_in_bits(input_dim: int, n_w_bits: int, n_a_bits: int, n_accum_bits: 
     while n_bits > MIN_CHOSEN_IN_BITS and most < AMPLE_WEIGHT * input_dim * (2**n_bits - 1):
         n_bits -= 1
     return n_bits
+
+
+def linear_widths(options: Mapping[str, Any]) -> dict[str, Any]:
+    """Return the widths of a network without hidden layers where none are named: wide ones.
+
+    Its sums are read by no lookup, so that they may be wide. Weights get 7 bits, inputs 8 (or what
+    `default_in_bits` makes of `n_a_bits`, where that is named), and accumulators what holds every
+    sum. Named accumulators narrow weights and inputs alike, until they hold weight codes of 0.3 of
+    the largest in the mean; below 4 bits, all widths are those of other networks.
+
+    Parameters
+    ----------
+    options : mapping
+        Parameters of the network, with `input_dim`.
+
+    Returns
+    -------
+    dict
+        The same, completed.
+    """
+    completed = dict(options)
+    named = [options.get(name) for name in ("n_accum_bits", "n_w_bits", "n_a_bits", "n_in_bits")]
+    if not all(each is None or isinstance(each, Integral) for each in [*named, options["input_dim"]]):
+        return completed  # the network says what is wrong with them
+    n_accum_bits, narrowest = named[0], MAX_CODE_BITS
+    if n_accum_bits is not None:
+        full = max(1.0, AMPLE_WEIGHT * options["input_dim"])
+        narrowest = int((n_accum_bits + 1 - math.log2(full)) // 2)
+        if narrowest < MIN_LINEAR_BITS:
+            return completed
+    completed.setdefault("n_w_bits", min(LINEAR_W_BITS, narrowest))
+    if "n_a_bits" not in options:
+        completed.setdefault("n_in_bits", min(LINEAR_IN_BITS, narrowest))
+        completed["n_a_bits"] = completed["n_in_bits"]
+    if n_accum_bits is None:
+        n_in_bits = max(completed["n_a_bits"], completed.get("n_in_bits") or MAX_CHOSEN_IN_BITS)
+        largest = 2 ** max(1, completed["n_w_bits"] - 1) * 2**n_in_bits
+        needed = int(options["input_dim"] * largest).bit_length()
+        completed["n_accum_bits"] = min(MAX_ACCUM_BITS, max(needed, completed["n_w_bits"] + n_in_bits))
+    return completed
+
+
+def head_widths(options: Mapping[str, Any]) -> dict[str, Any]:
+    """Return the widths of a network whose hidden layers are all the client's: wide ones.
+
+    As in `linear_widths`, no lookup reads its sums: weights get 8 bits, and accumulators what holds
+    any sum.
+    """
+    return {"n_w_bits": HEAD_W_BITS, "n_accum_bits": MAX_ACCUM_BITS, **options}
