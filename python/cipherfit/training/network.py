@@ -339,6 +339,13 @@ class SparseQuantNeuralNetImpl(QuantNetwork):
         """
         return max_active_neurons(self.n_accum_bits, self.n_w_bits, self.n_a_bits)
 
+    def extra_repr(self) -> str:
+        """Say which layers are the client's, and what that discloses."""
+        if not self.n_client_layers:
+            return ""
+        said = "drawn from a seed" if self.random_layers else "learned: their weights are public"
+        return f"{self.n_client_layers} client layer(s), {said}"
+
     @property
     def pruned_layers(self) -> set[QuantLinear]:
         """Layers whose pruning is not permanent yet."""

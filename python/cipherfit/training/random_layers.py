@@ -12,6 +12,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Sequence
+from typing import Any
 
 import numpy as np
 import torch
@@ -49,7 +50,7 @@ class RandomLayer(nn.Module):
     ----------
     weight : torch.Tensor of shape (n_neurons, n_inputs)
         Integers.
-    lsbs : int
+    shift : torch.Tensor of shape (), int64
         Low bits of an accumulator that are rounded away, half up, before its table is read.
     least : torch.Tensor of shape (n_neurons,)
         Least value of each accumulator, at which its table starts.
@@ -60,6 +61,7 @@ class RandomLayer(nn.Module):
     """
 
     weight: Tensor
+    shift: Tensor
     least: Tensor
     tables: Tensor
     lengths: Tensor
@@ -81,9 +83,10 @@ class RandomLayer(nn.Module):
             row[inputs] = np.rint(norm * drawn / np.linalg.norm(drawn))
         least = weights.clip(min=0) @ low + weights.clip(max=0) @ high
         width = np.abs(weights) @ (high - low)
-        self.lsbs = max(0, int(width.max()).bit_length() - _LOOKUP_BITS)
-        lengths = (width.astype(np.int64) + self.rounding_half >> self.lsbs) + 1
-        reached = np.arange(lengths.max()) << self.lsbs
+        lsbs = max(0, int(width.max()).bit_length() - _LOOKUP_BITS)
+        self.register_buffer("shift", torch.tensor(lsbs))
+        lengths = (width.astype(np.int64) + self.rounding_half >> lsbs) + 1
+        reached = np.arange(lengths.max()) << lsbs
         # In units in which inputs span [-1, 1].
         unit = 2 / (np.linalg.norm(weights, axis=1) * max(1, int((high - low).max())))
         projected = (reached - width[:, None] / 2) * unit[:, None]
@@ -94,6 +97,11 @@ class RandomLayer(nn.Module):
         self.register_buffer("least", torch.from_numpy(least).float())
         self.register_buffer("tables", torch.from_numpy(np.rint(waves * (2**n_bits - 1))).float())
         self.register_buffer("lengths", torch.from_numpy(lengths))
+
+    @property
+    def lsbs(self) -> int:
+        """Low bits of an accumulator that are rounded away."""
+        return int(self.shift)
 
     @property
     def rounding_half(self) -> int:
@@ -117,6 +125,15 @@ class RandomLayer(nn.Module):
         index = raised.add_(self.rounding_half).div_(1 << self.lsbs).floor_().to(torch.int64)
         codes = self.tables.gather(1, index.T.clamp_(0, self.tables.shape[1] - 1)).T
         return codes.to(x.dtype)
+
+    def _load_from_state_dict(
+        self, state_dict: dict[str, Any], prefix: str, *args: Any, **kwargs: Any
+    ) -> None:
+        """Take the state of a layer that another seed drew: its tables may be longer."""
+        given = state_dict.get(prefix + "tables")
+        if given is not None:
+            self.tables = torch.empty_like(given, device=self.tables.device)
+        super()._load_from_state_dict(state_dict, prefix, *args, **kwargs)
 
     def extra_repr(self) -> str:
         """Describe the layer in one line."""
