@@ -118,6 +118,14 @@ def _fashion_mnist(folder: Path) -> tuple[Any, Any, Any, Any]:
     return X, X_test, y, y_test
 
 
+def mnist(path: Path) -> Table:
+    """Return MNIST of an npz file with X_train, y_train, X_test and y_test (uint8)."""
+    with np.load(path) as file:
+        X, X_test = (file[n].reshape(-1, 784).astype(np.float32) for n in ("X_train", "X_test"))
+        y, y_test = (file[n].astype(np.int64) for n in ("y_train", "y_test"))
+    return Table("mnist", True, (X, X_test, y, y_test))
+
+
 def _idx(path: Path, header: int) -> Any:
     with gzip.open(path) as file:
         return np.frombuffer(file.read(), dtype=np.uint8, offset=header)

@@ -101,9 +101,9 @@ def search_rounding(
 ) -> RoundingSearch:
     """Choose the lookup width and the rounding of every hidden layer for the least latency.
 
-    Layer by layer, every width and rounding is simulated; those within the allowed drop are
-    compiled, and the fastest stays. With `fine_tune_on`, faster ones that cost too much accuracy
-    are trained on with their rounding, and taken where that brings it back.
+    Layer by layer that is encrypted, every width and rounding is simulated; those within the
+    allowed drop are compiled, and the fastest stays. With `fine_tune_on`, faster ones that cost too
+    much accuracy are trained on with their rounding, and taken where that brings it back.
 
     Parameters
     ----------
@@ -185,14 +185,15 @@ class _Search:
     def start(self, graph: IntegerGraph) -> RoundingTrial:
         """Judge the model as it rounds now."""
         self.setting = self.first = self.rounder.setting()
+        self.n_client_layers = graph.n_client_layers
         trial = self.judge.trial(graph, self.p_error)
         self.chosen = _tried(self.setting, trial, self._seconds(graph))
         self.borne.append(self.chosen)
         return self.chosen
 
     def descend(self) -> None:
-        """Take, layer by layer, the fastest setting that the score bears."""
-        for layer in range(len(self.setting.bits)):
+        """Take, layer by layer that is encrypted, the fastest setting that the score bears."""
+        for layer in range(self.n_client_layers, len(self.setting.bits)):
             for candidate in self.setting.variants(layer):
                 with suppress(ProofError, CompilationError):
                     self._try(candidate)

@@ -187,7 +187,9 @@ def rounded(graph: IntegerGraph, setting: Setting) -> IntegerGraph:
         layers.append(
             {"kind": "lookup", "low": low, "lsbs": lsbs, "exact": exact, "tables": tables}
         )
-    return IntegerGraph.from_layers(parts["input"], layers, parts["output"])
+    return IntegerGraph.from_layers(
+        parts["input"], layers, parts["output"], n_client_layers=graph.n_client_layers
+    )
 
 
 def _read(lookup: Lookup, neuron: int, low: int, high: int, lsbs: int) -> Int64:
