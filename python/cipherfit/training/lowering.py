@@ -80,7 +80,12 @@ def lower(network: QuantNetwork) -> IntegerGraph:
     layers = _assemble(stack, quantizer.max_code)
     # The graph's accumulator is the network's, less the constants folded away and its minimum.
     origin = stack[-1].folded - layers[-1]["offset"]
-    return IntegerGraph.from_layers(input_spec, layers, _output(network, origin))
+    return IntegerGraph.from_layers(
+        input_spec,
+        layers,
+        _output(network, origin),
+        n_client_layers=network.n_client_layers,
+    )
 
 
 @dataclass
