@@ -93,7 +93,7 @@ class NetworkRounder:
 
     def setting(self) -> Setting:
         """Return how the network rounds now."""
-        hidden = self.network.linear_layers[:-1]
+        hidden = self.network.encrypted_layers[:-1]
         most = self.network.n_accum_bits
         reads = [int(layer.n_lookup_bits or MAX_LOOKUP_BITS) for layer in hidden]
         widths = tuple(
@@ -106,7 +106,7 @@ class NetworkRounder:
         """Return the graph of the network that rounds otherwise."""
         changed = deepcopy(self.network)
         changed.roundings = list(setting.roundings)
-        for layer, bits in zip(changed.linear_layers[:-1], setting.bits, strict=True):
+        for layer, bits in zip(changed.encrypted_layers[:-1], setting.bits, strict=True):
             layer.n_lookup_bits = bits
         return lower(changed)
 

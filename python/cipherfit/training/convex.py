@@ -110,13 +110,20 @@ def multinomial(
     n_rows = len(codes)
     targets = targets * (n_rows / targets.sum())
     mean, spread = _moments(codes, targets.sum(axis=1))
-    problem = _Logistic(_standardized(codes, mean, spread), targets)
+    standard = _standardized(codes, mean, spread)
+    basis = None
+    if n_rows < codes.shape[1]:
+        # The solution is a sum of rows, so it has no more coordinates than there are rows.
+        basis, triangle = np.linalg.qr(standard.T)
+        standard = np.ascontiguousarray(triangle.T)
+    problem = _Logistic(standard, targets)
     is_large = codes.size * targets.shape[1] > _LARGE
     grid = _LOGISTIC_COARSE if is_large else _LOGISTIC
     losses = [_held_out_losses(problem, rows, grid) for rows in _folds(classes, is_large, seed)]
     penalty = float(grid[_strongest_within_an_error(np.hstack(losses))])
     solution = problem.solve(penalty)
-    return LinearModel(solution[:-1].T / spread, mean, solution[-1], penalty)
+    weights = solution[:-1] if basis is None else basis @ solution[:-1]
+    return LinearModel(weights.T / spread, mean, solution[-1], penalty)
 
 
 class _Logistic:
@@ -133,7 +140,9 @@ class _Logistic:
         """Return the solution (n_codes + 1, n_classes) for a penalty."""
         n_codes, n_classes = self.standard.shape[1], self.targets.shape[1]
         bound = self.covariance / (2 * n_classes)
-        factor = cholesky(bound + penalty * np.eye(n_codes), lower=True)
+        # What rounding may take from the least eigenvalue goes to all.
+        rounding = 10 * np.finfo(self.standard.dtype).eps * np.trace(bound)
+        factor = cholesky(bound + (penalty + rounding) * np.eye(n_codes), lower=True)
         ones = self.targets.sum(axis=1)
         n_rows = len(self.standard)
 
@@ -280,6 +289,7 @@ def _generalized_validation(spectrum: _Spectrum, targets: Float64) -> Float64:
     for penalty in _RIDGES * n_rows:
         left = penalty / (spectrum.squares + penalty)
         residual = outside.clip(min=0) + left**2 @ spectrum.parts**2
-        freedom = n_rows - 1 - (1 - left).sum()
-        errors.append(residual / max(freedom, 1e-6 * n_rows) ** 2)
+        # Summed so, it stays exact where there are more codes than rows, and it is next to none.
+        freedom = n_rows - 1 - len(left) + left.sum()
+        errors.append(residual / max(freedom, np.finfo(np.float64).tiny ** 0.5) ** 2)
     return _RIDGES[np.argmin(errors, axis=0)]

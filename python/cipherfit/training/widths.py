@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
 from numbers import Integral
 from typing import Any
 
@@ -20,8 +21,45 @@ ROUNDED_LOOKUP_BITS = 6
 LINEAR_W_BITS, LINEAR_IN_BITS = 7, 8
 #: Accumulators that leave them less than this ask for the widths of other networks.
 MIN_LINEAR_BITS = 4
+#: What client layers get by default: they are computed in clear, where width costs next to nothing.
+#: Codes are what the encrypted part takes in, whose sums they widen.
+CLIENT_W_BITS, CLIENT_A_BITS, CLIENT_ACCUM_BITS, CLIENT_LOOKUP_BITS = 5, 4, 16, 10
+#: Weights of the last layer where all hidden ones are the client's.
+HEAD_W_BITS = 8
+#: Neurons of a learned client layer by default.
+CLIENT_NEURONS = 128
+#: Bits of an input that random neurons read: fine, and yet its range clamps rare values.
+RANDOM_IN_BITS = 7
 #: Inputs get no more bits than this without being asked, and are made no coarser than that.
 MAX_CHOSEN_IN_BITS, MIN_CHOSEN_IN_BITS = 8, 2
+
+
+@dataclass(frozen=True)
+class LayerWidths:
+    """Bits of a linear layer, and of the codes behind it; the last layer has no lookup."""
+
+    n_w_bits: int
+    n_accum_bits: int
+    n_lookup_bits: int | None
+    n_a_bits: int
+
+
+def client_widths(
+    n_w_bits: int | None, n_a_bits: int | None, n_accum_bits: int | None
+) -> LayerWidths:
+    """Return the widths of client layers, as given or by default."""
+    phrase = "quantization bitwidth"
+    w_bits = CLIENT_W_BITS if n_w_bits is None else n_w_bits
+    a_bits = CLIENT_A_BITS if n_a_bits is None else n_a_bits
+    accum_bits = CLIENT_ACCUM_BITS if n_accum_bits is None else n_accum_bits
+    w_bits = integer("n_client_w_bits", w_bits, 1, MAX_CODE_BITS, what=phrase)
+    a_bits = integer("n_client_a_bits", a_bits, 1, MAX_CODE_BITS, what=phrase)
+    accum_bits = integer(
+        "n_client_accum_bits", accum_bits, 1, MAX_ACCUM_BITS, what="accumulator bitwidth"
+    )
+    check_accumulator(accum_bits, w_bits, a_bits, "activation", "n_client_accum_bits")
+    lookup_bits = min(accum_bits, MAX_LOOKUP_BITS, max(CLIENT_LOOKUP_BITS, a_bits + 1))
+    return LayerWidths(w_bits, accum_bits, lookup_bits, a_bits)
 
 
 def max_active_neurons(n_accum_bits: int, n_w_bits: int, n_a_bits: int) -> int:
@@ -30,11 +68,13 @@ def max_active_neurons(n_accum_bits: int, n_w_bits: int, n_a_bits: int) -> int:
     return int((2**n_accum_bits - 1) // worst)
 
 
-def check_accumulator(n_accum_bits: int, n_w_bits: int, n_code_bits: int, what: str) -> None:
+def check_accumulator(
+    n_accum_bits: int, n_w_bits: int, n_code_bits: int, what: str, name: str = "n_accum_bits"
+) -> None:
     """Refuse accumulators that can't hold the product of one weight and one code."""
     if max_active_neurons(n_accum_bits, n_w_bits, n_code_bits) == 0:
         raise InvalidParameterError(
-            f"Invalid accumulator bitwidth: n_accum_bits={n_accum_bits} can't hold the product "
+            f"Invalid accumulator bitwidth: {name}={n_accum_bits} can't hold the product "
             f"of one {n_w_bits}-bit weight and one {n_code_bits}-bit {what}; at least "
             f"{n_w_bits + n_code_bits} bits are needed"
         )
@@ -59,16 +99,19 @@ def hidden_widths_of(n_hidden_neurons: int | Sequence[int], n_layers: int) -> li
     ]
 
 
-def per_layer(name: str, given: Any, n_hidden: int) -> list[Any]:
-    """Return one value per hidden layer, of a sequence or of one value for all."""
+def per_layer(name: str, given: Any, n_hidden: int, of: str = "hidden") -> list[Any]:
+    """Return one value per hidden layer, of a sequence or of one value for all.
+
+    `of` says which hidden layers these are.
+    """
     if hasattr(given, "tolist"):  # an array, or a number of NumPy's
         given = given.tolist()
     if isinstance(given, str) or not isinstance(given, Sequence):
         return [given] * n_hidden
     if len(given) != n_hidden:
         raise InvalidParameterError(
-            f"Invalid {name}: {given!r} has {len(given)} values, but n_layers={n_hidden + 1} has "
-            f"{n_hidden} hidden layers"
+            f"Invalid {name}: {given!r} has {len(given)} values, but there are {n_hidden} {of} "
+            "layers"
         )
     return list(given)
 
@@ -138,3 +181,12 @@ def linear_widths(options: Mapping[str, Any]) -> dict[str, Any]:
         needed = int(options["input_dim"] * largest).bit_length()
         completed["n_accum_bits"] = min(MAX_ACCUM_BITS, max(needed, completed["n_w_bits"] + n_in_bits))
     return completed
+
+
+def head_widths(options: Mapping[str, Any]) -> dict[str, Any]:
+    """Return the widths of a network whose hidden layers are all the client's: wide ones.
+
+    As in `linear_widths`, no lookup reads its sums: weights get 8 bits, and accumulators what holds
+    any sum.
+    """
+    return {"n_w_bits": HEAD_W_BITS, "n_accum_bits": MAX_ACCUM_BITS, **options}
