@@ -49,21 +49,11 @@ impl Server {
     ///
     /// # Errors
     /// If the graph has lookups, no parameters fit, or `flooding_bits` is above 64.
-    pub fn new(graph: &IntegerGraph, flooding_bits: Option<u32>) -> Result<Self, Error> {
+    pub fn new(graph: &IntegerGraph, flooding_bits: Option<i64>) -> Result<Self, Error> {
         let head = Head::new(graph)?;
-        let needed = match flooding_bits {
-            Some(bits) if bits > MAX_FLOODING_BITS => {
-                let (low, high) = (0, MAX_FLOODING_BITS.into());
-                return Err(Error::OutOfRange {
-                    name: "flooding_bits",
-                    value: bits.into(),
-                    low,
-                    high,
-                });
-            }
-            Some(bits) => bits,
-            None => LEAST_BITS.max((2 * head.n_features() + 1).ilog2() + 1),
-        };
+        let asked_bits = flooding_bits.map(check_bits).transpose()?;
+        let by_answers = (2 * head.n_features() + 1).ilog2() + 1;
+        let needed = asked_bits.unwrap_or(LEAST_BITS.max(by_answers));
         let mut available = 0;
         for degree in Parameters::degrees() {
             let Some(parameters) = Parameters::new(degree, head.sum_bits())? else { continue };
@@ -74,7 +64,7 @@ impl Server {
                 let sizes = (head.n_features(), head.n_outputs());
                 let specs = Specs::new(&parameters, sizes, head.code_bits(), reached, layouts)?;
                 let weights = specs.grids().iter().map(|_| OnceLock::new()).collect();
-                return Ok(Self { head, specs, asked_bits: flooding_bits, weights });
+                return Ok(Self { head, specs, asked_bits, weights });
             }
             available = bits(1).unwrap_or(0);
         }
@@ -290,6 +280,16 @@ impl<'a> Run<'a> {
         }
         Ok(Product { body, mask })
     }
+}
+
+fn check_bits(value: i64) -> Result<u32, Error> {
+    let out_of_range = || Error::OutOfRange {
+        name: "flooding_bits",
+        value,
+        low: 0,
+        high: MAX_FLOODING_BITS.into(),
+    };
+    u32::try_from(value).ok().filter(|&bits| bits <= MAX_FLOODING_BITS).ok_or_else(out_of_range)
 }
 
 fn statistical_bits(head: &Head, parameters: &Parameters, outputs: usize) -> Option<u32> {

@@ -105,6 +105,22 @@ impl Specs {
         u16::MAX >> (16 - self.stored.code_bits)
     }
 
+    /// Integers as codes.
+    ///
+    /// # Errors
+    /// If one is no code.
+    pub fn codes_from(&self, values: &[i64]) -> Result<Vec<u16>, Error> {
+        let max = self.max_code();
+        let code = |(at, &value): (usize, &i64)| match u16::try_from(value) {
+            Ok(code) if code <= max => Ok(code),
+            _ => {
+                let (row, column) = (at / self.n_features(), at % self.n_features());
+                Err(Error::CodeOutOfRange { row, column, value, max })
+            }
+        };
+        values.iter().enumerate().map(code).collect()
+    }
+
     /// Statistical bits with which a row's answer hides the weights; see the crate's documentation.
     #[must_use]
     pub const fn flooding_bits(&self) -> u8 {

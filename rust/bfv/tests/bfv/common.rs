@@ -95,7 +95,7 @@ pub struct Pair {
 }
 
 impl Pair {
-    pub fn new(graph: &IntegerGraph, flooding_bits: Option<u32>) -> Result<Self, Error> {
+    pub fn new(graph: &IntegerGraph, flooding_bits: Option<i64>) -> Result<Self, Error> {
         let server = Server::new(graph, flooding_bits)?;
         let specs = server.specs().clone();
         let client = Client::new(specs.clone(), SecretKey::generate(&specs)?);

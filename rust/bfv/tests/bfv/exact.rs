@@ -2,7 +2,7 @@
 
 use crate::common::{Layer, Pair};
 
-fn holds(layer: &Layer, flooding_bits: Option<u32>, rows: usize) {
+fn holds(layer: &Layer, flooding_bits: Option<i64>, rows: usize) {
     let pair = Pair::new(&layer.graph(), flooding_bits).unwrap();
     let mut codes = layer.random_rows(1, rows);
     codes.extend(layer.witnesses().iter().take(40 * layer.n_features));
