@@ -2,9 +2,10 @@
 
 use zeroize::Zeroizing;
 
+use crate::envelope::Envelope;
 use crate::error::Error;
 use crate::guard::guarded;
-use crate::keys::{KeyName, SecretKey, write_polynomial};
+use crate::keys::{SecretKey, write_polynomial};
 use crate::layout::Grid;
 use crate::ring::Secret;
 use crate::sampling::{Stream, fresh_seed};
@@ -13,6 +14,15 @@ use crate::wire::{Kind, Reader, Writer};
 
 /// Expands the uniform polynomials of a request.
 pub(crate) const REQUEST_MASK: &str = "cipherfit-bfv request mask";
+
+/// Decrypted sums.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Sums {
+    /// Row by row.
+    pub values: Vec<i64>,
+    /// Whether they are those of one row alone, not of a matrix of one row.
+    pub is_row: bool,
+}
 
 /// Encrypts rows and decrypts their sums.
 #[derive(Debug)]
@@ -46,24 +56,36 @@ impl Client {
     /// If the codes are no rows, one is too large, or the system has no random bytes.
     pub fn encrypt(&self, codes: &[u16]) -> Result<Vec<u8>, Error> {
         let rows = self.rows_of(codes)?;
-        guarded(|| self.encrypt_rows(codes, rows))
+        guarded(|| self.encrypt_rows(codes, rows, false))
     }
 
-    fn encrypt_rows(&self, codes: &[u16], rows: usize) -> Result<Vec<u8>, Error> {
+    /// Encrypts one row of codes, whose answer is one row.
+    ///
+    /// # Errors
+    /// If the codes are no row, one is too large, or the system has no random bytes.
+    pub fn encrypt_row(&self, codes: &[u16]) -> Result<Vec<u8>, Error> {
+        match self.rows_of(codes)? {
+            1 => guarded(|| self.encrypt_rows(codes, 1, true)),
+            _ => Err(Error::Shape { features: self.specs.n_features(), length: codes.len() }),
+        }
+    }
+
+    fn encrypt_rows(&self, codes: &[u16], rows: usize, is_row: bool) -> Result<Vec<u8>, Error> {
         let specs = &self.specs;
         let ring = specs.parameters().ring();
-        let layout = specs.layout_of(rows);
-        let grid = specs.grids()[layout];
+        let name = *self.key.name();
+        let envelope = Envelope { name, layout: specs.layout_of(rows), rows, is_row };
+        let grid = envelope.grid(specs);
         // Public: it gives the uniform halves, which the server expands itself.
         let seed = fresh_seed()?;
         let mut errors = Stream::fresh()?;
         let mut writer = Writer::of(Kind::Request, specs.digest(), specs.request_bytes(rows));
-        write_head(&mut writer, self.key.name(), layout, rows);
+        envelope.write(&mut writer);
         writer.bytes(seed.as_ref());
         let mut index = 0;
         for block in 0..grid.blocks(rows) {
             for chunk in 0..grid.chunks() {
-                let mut message = self.message(codes, &grid, grid.rows_of(block, rows), chunk);
+                let mut message = self.message(codes, grid, grid.rows_of(block, rows), chunk);
                 ring.add(&mut message, &ring.small(&errors.errors(ring.degree())));
                 let body = self.key.mask(ring, message, REQUEST_MASK, &seed, index);
                 write_polynomial(&mut writer, ring, &body);
@@ -110,35 +132,30 @@ impl Client {
         parameters.ring().scaled(&coefficients, 1 << parameters.scale_bits())
     }
 
-    /// Decrypts an answer: sums row by row.
+    /// Decrypts an answer.
     ///
     /// # Errors
     /// If the bytes are no answer for these specs and keys.
-    pub fn decrypt(&self, answer: &[u8]) -> Result<Vec<i64>, Error> {
+    pub fn decrypt(&self, answer: &[u8]) -> Result<Sums, Error> {
         let specs = &self.specs;
         let mut reader = Reader::of(Kind::Answer, specs.digest(), answer)?;
-        let (name, layout, rows) = read_head(&mut reader)?;
-        let (grid, rows) = specs.grid_of(layout, rows)?;
-        reader.expect(specs.answer_body_bytes(&grid, rows))?;
-        if name != *self.key.name() {
+        let envelope = Envelope::read(specs, &mut reader)?;
+        let (grid, rows) = (envelope.grid(specs), envelope.rows);
+        reader.expect(specs.answer_body_bytes(grid, rows))?;
+        if envelope.name != *self.key.name() {
             return Err(Error::OtherKeys { what: "answer", other: "client's secret key" });
         }
-        let mut sums = vec![0; rows * grid.n_outputs];
+        let mut values = vec![0; rows * grid.n_outputs];
         guarded(|| {
             for block in 0..grid.blocks(rows) {
+                let rows = grid.rows_of(block, rows);
                 for group in 0..grid.groups() {
-                    self.decrypt_part(
-                        &mut reader,
-                        &grid,
-                        grid.rows_of(block, rows),
-                        group,
-                        &mut sums,
-                    )?;
+                    self.decrypt_part(&mut reader, grid, rows.clone(), group, &mut values)?;
                 }
             }
             Ok(())
         })?;
-        Ok(sums)
+        Ok(Sums { values, is_row: envelope.is_row })
     }
 
     /// Reads one ciphertext of an answer, and sets its sums.
@@ -184,17 +201,4 @@ fn decode(phase: u128, modulus: u128, scale_bits: u32) -> i64 {
     #[expect(clippy::cast_possible_truncation, reason = "at most 64 bits")]
     let sum = sum as i64;
     sum
-}
-
-pub(crate) fn write_head(writer: &mut Writer, name: &KeyName, layout: usize, rows: usize) {
-    writer.bytes(name);
-    // Both are bounded: by the number of layouts of specs, and by the most rows of a request.
-    writer.bytes(&[u8::try_from(layout).unwrap_or(u8::MAX)]);
-    writer.bytes(&u32::try_from(rows).unwrap_or(u32::MAX).to_le_bytes());
-}
-
-pub(crate) fn read_head(reader: &mut Reader<'_>) -> Result<(KeyName, u8, u32), Error> {
-    let name = reader.array()?;
-    let [layout] = reader.array()?;
-    Ok((name, layout, u32::from_le_bytes(reader.array()?)))
 }

@@ -40,8 +40,8 @@ pub struct Grid {
 /// The most polynomials of weights that a layout may need, where another needs fewer.
 const MAX_FACTORS: usize = 512;
 /// What work costs, in products of two polynomials: measured at `N = 2048`.
-const ENCRYPTION: usize = 20;
-const ANSWER: usize = 45;
+const ENCRYPTION: usize = 15;
+const ANSWER: usize = 19;
 
 impl Grid {
     /// The grid of a layout that fits polynomials of degree `degree`.

@@ -1,6 +1,7 @@
 //! Encrypted linear heads.
 
 mod client;
+mod envelope;
 pub mod error;
 mod guard;
 mod head;
@@ -13,7 +14,7 @@ mod server;
 mod specs;
 mod wire;
 
-pub use client::Client;
+pub use client::{Client, Sums};
 pub use error::Error;
 pub use keys::{PublicKey, SecretKey};
 pub use server::{MAX_FLOODING_BITS, Server};

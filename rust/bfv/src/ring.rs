@@ -139,10 +139,9 @@ impl Ring {
         let quotients = factors.quotients.chunks_exact(self.degree);
         let others = polys.zip(values.zip(quotients));
         for ((prime, sums), (poly, (values, quotients))) in self.parts(sum).zip(others) {
-            let modulus = &prime.modulus;
             let factors = poly.iter().zip(values.iter().zip(quotients));
-            for (sum, (&left, (&right, &quotient))) in sums.iter_mut().zip(factors) {
-                *sum = modulus.add(*sum, modulus.mul_shoup(left, right, quotient));
+            for (sum, (&value, (&factor, &quotient))) in sums.iter_mut().zip(factors) {
+                *sum = multiply_add(*sum, value, factor, quotient, *prime.modulus);
             }
         }
     }
@@ -151,9 +150,8 @@ impl Ring {
     pub fn scale_add(&self, sum: &mut [u64], poly: &[u64], scalar: &Scalar) {
         let others = poly.chunks_exact(self.degree).zip(&scalar.0);
         for ((prime, sums), (poly, &(factor, quotient))) in self.parts(sum).zip(others) {
-            let modulus = &prime.modulus;
             for (sum, &value) in sums.iter_mut().zip(poly) {
-                *sum = modulus.add(*sum, modulus.mul_shoup(value, factor, quotient));
+                *sum = multiply_add(*sum, value, factor, quotient, *prime.modulus);
             }
         }
     }
@@ -236,6 +234,24 @@ impl Ring {
             part[index] = prime.modulus.reduce_u128(value);
         }
     }
+}
+
+/// `sum + value * factor` modulo a prime below `2^62`, by Shoup's quotient `floor(factor 2^64 / prime)`;
+/// without branches.
+#[inline]
+const fn multiply_add(sum: u64, value: u64, factor: u64, quotient: u64, prime: u64) -> u64 {
+    let quotient = ((value as u128 * quotient as u128) >> 64) as u64;
+    // Below twice the prime, so that the total is below four times.
+    let product = value.wrapping_mul(factor).wrapping_sub(quotient.wrapping_mul(prime));
+    reduce_once(reduce_once(sum + product, 2 * prime), prime)
+}
+
+/// `value` in `[0, 2 bound)` to `[0, bound)`: what wraps is larger than what doesn't.
+#[inline]
+const fn reduce_once(value: u64, bound: u64) -> u64 {
+    let reduced = value.wrapping_sub(bound);
+    let wrapped = reduced >> 63;
+    reduced.wrapping_add(wrapped.wrapping_neg() & bound)
 }
 
 fn residue(modulus: &Modulus, value: i128) -> u64 {

@@ -4,7 +4,8 @@ use std::sync::OnceLock;
 
 use cipherfit_core::IntegerGraph;
 
-use crate::client::{REQUEST_MASK, read_head, write_head};
+use crate::client::REQUEST_MASK;
+use crate::envelope::Envelope;
 use crate::error::{Error, MessageError};
 use crate::guard::guarded;
 use crate::head::Head;
@@ -14,7 +15,7 @@ use crate::parameters::{NoiseBudget, Parameters, round};
 use crate::ring::{Factors, Scalar};
 use crate::sampling::Stream;
 use crate::specs::Specs;
-use crate::wire::{DIGEST_BYTES, Kind, Reader, Writer};
+use crate::wire::{Kind, Reader, Writer};
 
 /// The most statistical bits that can be asked for.
 pub const MAX_FLOODING_BITS: u32 = 64;
@@ -122,21 +123,21 @@ impl Server {
             return Err(MessageError::OtherParameters { kind: "public key" }.into());
         }
         let mut reader = Reader::of(Kind::Request, digest, request)?;
-        let (name, layout, rows) = read_head(&mut reader)?;
+        let envelope = Envelope::read(&self.specs, &mut reader)?;
         let seed = reader.array()?;
-        let (grid, rows) = self.specs.grid_of(layout, rows)?;
-        reader.expect(self.specs.request_body_bytes(&grid, rows))?;
-        if name != *key.name() {
+        let (grid, rows) = (envelope.grid(&self.specs), envelope.rows);
+        reader.expect(self.specs.request_body_bytes(grid, rows))?;
+        if envelope.name != *key.name() {
             return Err(Error::OtherKeys { what: "request", other: "public key" });
         }
         guarded(|| {
-            let capacity = self.specs.answer_body_bytes(&grid, rows) + 2 * DIGEST_BYTES + 64;
-            let mut writer = Writer::of(Kind::Answer, digest, capacity);
-            write_head(&mut writer, key.name(), layout.into(), rows);
-            let run = Run::new(self, layout.into(), key)?;
+            let mut writer =
+                Writer::of(Kind::Answer, digest, self.specs.answer_bytes_in(grid, rows));
+            envelope.write(&mut writer);
+            let run = Run::new(self, envelope.layout, key)?;
             for block in 0..grid.blocks(rows) {
-                let sums = run.products(&mut reader, &seed, block)?;
-                run.answer(&mut writer, sums, grid.rows_of(block, rows).len())?;
+                let products = run.products(&mut reader, &seed, block)?;
+                run.answer(&mut writer, products, grid.rows_of(block, rows).len())?;
             }
             Ok(writer.finish())
         })

@@ -4,6 +4,7 @@ use serde::{Deserialize, Serialize};
 
 use cipherfit_core::graph::linear::MAX_WEIGHTS;
 
+use crate::envelope::ENVELOPE_BYTES;
 use crate::error::{Error, MessageError};
 use crate::layout::{Grid, Layout};
 use crate::parameters::{Parameters, SUM_BITS};
@@ -154,14 +155,17 @@ impl Specs {
     #[must_use]
     pub fn request_bytes(&self, rows: usize) -> usize {
         let grid = self.grids[self.layout_of(rows)];
-        head_bytes() + DIGEST_BYTES + 5 + SEED_BYTES + self.request_body_bytes(&grid, rows)
+        head_bytes() + ENVELOPE_BYTES + SEED_BYTES + self.request_body_bytes(&grid, rows)
     }
 
     /// Bytes of the answer to so many rows.
     #[must_use]
     pub fn answer_bytes(&self, rows: usize) -> usize {
-        let grid = self.grids[self.layout_of(rows)];
-        head_bytes() + DIGEST_BYTES + 5 + self.answer_body_bytes(&grid, rows)
+        self.answer_bytes_in(&self.grids[self.layout_of(rows)], rows)
+    }
+
+    pub(crate) fn answer_bytes_in(&self, grid: &Grid, rows: usize) -> usize {
+        head_bytes() + ENVELOPE_BYTES + self.answer_body_bytes(grid, rows)
     }
 
     pub(crate) fn request_body_bytes(&self, grid: &Grid, rows: usize) -> usize {
@@ -183,14 +187,6 @@ impl Specs {
     pub(crate) fn polynomial_bytes(&self) -> usize {
         let ring = self.parameters.ring();
         ring.primes().map(|prime| packed_bytes(bits_of(prime), ring.degree())).sum()
-    }
-
-    /// That a head names a layout and a number of rows that there are.
-    pub(crate) fn grid_of(&self, layout: u8, rows: u32) -> Result<(Grid, usize), MessageError> {
-        let last = self.grids.len() as u128 - 1;
-        check("layout", layout.into(), 0, last)?;
-        check("rows", rows.into(), 0, MAX_ROWS as u128)?;
-        Ok((self.grids[usize::from(layout)], rows as usize))
     }
 }
 

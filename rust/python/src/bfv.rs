@@ -1,14 +1,23 @@
 //! The encrypted linear layer in Python: messages are bytes, checked when they are read.
 
 use cipherfit_bfv::{Client, PublicKey, SecretKey, Server, Specs};
-use numpy::{PyArray1, PyArray2, PyArrayMethods};
+use numpy::{PyArray1, PyArrayDyn, PyArrayMethods, PyUntypedArrayMethods};
 use pyo3::prelude::*;
 use pyo3::types::PyBytes;
 
-use crate::arrays::{as_array, as_integers, as_type, is_type, rows_of};
+use crate::arrays::{as_array, as_integers, as_type, is_type, wrong_shape};
 use crate::error::bfv_to_python;
 use crate::graph::PyIntegerGraph;
 use crate::options;
+
+/// Whether codes of this shape are one row alone.
+fn shape_of(shape: &[usize], width: usize) -> PyResult<bool> {
+    match *shape {
+        [columns] if columns == width => Ok(true),
+        [_, columns] if columns == width => Ok(false),
+        _ => Err(wrong_shape("codes", &format!("(n, {width}) or ({width},)"), shape)),
+    }
+}
 
 fn checked<T>(result: Result<T, cipherfit_bfv::Error>) -> PyResult<T> {
     result.map_err(|error| bfv_to_python(&error))
@@ -134,6 +143,19 @@ impl PyBfvSpecs {
         self.0.layout_of(n_rows)
     }
 
+    /// Return what so many rows cost, client and server together, in products of two polynomials.
+    ///
+    /// Parameters
+    /// ----------
+    /// n_rows : int
+    ///
+    /// Returns
+    /// -------
+    /// int
+    fn cost(&self, n_rows: usize) -> usize {
+        self.0.grids()[self.0.layout_of(n_rows)].cost(n_rows)
+    }
+
     /// Return the bytes of the encryption of so many rows.
     ///
     /// Parameters
@@ -229,6 +251,7 @@ impl PyBfvClient {
     /// ----------
     /// codes : array-like of shape (n_samples, n_features), integers
     ///     In [0, max_code]. ``uint16`` in C order is read in place.
+    ///     One row of shape (n_features,) has an answer of one row.
     ///
     /// Returns
     /// -------
@@ -246,17 +269,19 @@ impl PyBfvClient {
         codes: &Bound<'py, PyAny>,
     ) -> PyResult<Bound<'py, PyBytes>> {
         let array = as_array("codes", codes)?;
-        let width = self.0.specs().n_features();
+        let is_row = shape_of(array.shape(), self.0.specs().n_features())?;
+        let client = &self.0;
+        let encrypt = |codes: &[u16]| {
+            if is_row { client.encrypt_row(codes) } else { client.encrypt(codes) }
+        };
         let request = if is_type::<u16>(&array) {
             let codes = as_type::<u16>(&array)?;
-            rows_of("codes", codes.shape(), width)?;
             let codes = codes.as_slice()?;
-            py.detach(|| self.0.encrypt(codes))
+            py.detach(|| encrypt(codes))
         } else {
             let codes = as_integers("codes", &array)?;
-            rows_of("codes", codes.shape(), width)?;
             let codes = checked(self.0.specs().codes_from(codes.as_slice()?))?;
-            py.detach(|| self.0.encrypt(&codes))
+            py.detach(|| encrypt(&codes))
         };
         Ok(PyBytes::new(py, &checked(request)?))
     }
@@ -269,7 +294,8 @@ impl PyBfvClient {
     ///
     /// Returns
     /// -------
-    /// ndarray of shape (n_samples, n_outputs), dtype int64
+    /// ndarray of shape (n_samples, n_outputs) or (n_outputs,), dtype int64
+    ///     As what was encrypted.
     ///
     /// Raises
     /// ------
@@ -277,11 +303,15 @@ impl PyBfvClient {
     ///     If the bytes are no answer for these specs.
     /// InvalidInputError
     ///     If the answer is to rows of other keys.
-    fn decrypt<'py>(&self, py: Python<'py>, answer: &[u8]) -> PyResult<Bound<'py, PyArray2<i64>>> {
+    fn decrypt<'py>(
+        &self,
+        py: Python<'py>,
+        answer: &[u8],
+    ) -> PyResult<Bound<'py, PyArrayDyn<i64>>> {
         let sums = checked(py.detach(|| self.0.decrypt(answer)))?;
         let width = self.0.specs().n_outputs();
-        let rows = sums.len() / width;
-        PyArray1::from_vec(py, sums).reshape([rows, width])
+        let shape = if sums.is_row { vec![width] } else { vec![sums.values.len() / width, width] };
+        PyArray1::from_vec(py, sums.values).reshape(shape)
     }
 }
 

@@ -109,6 +109,6 @@ impl Pair {
         assert_eq!(request.len(), self.client.specs().request_bytes(rows));
         let answer = self.server.run(&request, &self.public_key)?;
         assert_eq!(answer.len(), self.client.specs().answer_bytes(rows));
-        self.client.decrypt(&answer)
+        Ok(self.client.decrypt(&answer)?.values)
     }
 }
