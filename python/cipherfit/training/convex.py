@@ -20,6 +20,7 @@ from numpy.typing import NDArray
 from scipy.linalg import cholesky, solve_triangular
 from scipy.optimize import minimize
 from scipy.special import logsumexp
+from threadpoolctl import threadpool_limits
 
 Float64 = NDArray[np.float64]
 
@@ -108,7 +109,14 @@ def multinomial(
         Draws the folds.
     """
     n_rows = len(codes)
-    targets = targets * (n_rows / targets.sum())
+    with threadpool_limits(_threads(codes.size * targets.shape[1])):
+        return _multinomial(codes, targets * (n_rows / targets.sum()), classes, seed)
+
+
+def _multinomial(
+    codes: NDArray[Any], targets: Float64, classes: NDArray[Any], seed: int
+) -> LinearModel:
+    n_rows = len(codes)
     mean, spread = _moments(codes, targets.sum(axis=1))
     standard = _standardized(codes, mean, spread)
     basis = None
@@ -124,6 +132,11 @@ def multinomial(
     solution = problem.solve(penalty)
     weights = solution[:-1] if basis is None else basis @ solution[:-1]
     return LinearModel(weights.T / spread, mean, solution[-1], penalty)
+
+
+def _threads(size: int) -> int | None:
+    """Return threads for linear algebra: in small problems they wait for each other for longest."""
+    return 1 if size <= _LARGE else None
 
 
 class _Logistic:
