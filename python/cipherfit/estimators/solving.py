@@ -119,7 +119,8 @@ class SolvingMixin(TrainingMixin):
             is_solvable
             and self.optimizer is Adam
             and not any(name.startswith("optimizer__") for name in vars(self))
-            and loop == (NeuralNet.train_step_single, NeuralNet.run_single_epoch, NeuralNet.fit_loop)
+            and loop
+            == (NeuralNet.train_step_single, NeuralNet.run_single_epoch, NeuralNet.fit_loop)
             and (kind.get_loss, kind.infer) == (TrainingMixin.get_loss, TrainingMixin.infer)
             and isinstance(self.module_, QuantNetwork)
             and is_all_that_is_trained(self.module_)

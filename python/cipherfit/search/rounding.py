@@ -163,10 +163,10 @@ def _rounder_of(model: Estimator | Predictor) -> Rounder:
             return GraphRounder(model)
     else:
         network = model.module_
-        if isinstance(network, SparseQuantNeuralNetImpl) and network.n_layers > 1:
+        if isinstance(network, SparseQuantNeuralNetImpl) and len(network.encrypted_layers) > 1:
             return NetworkRounder(model, network)
     raise InvalidParameterError(
-        "search_rounding needs a cipherfit network with at least one hidden layer"
+        "search_rounding needs a cipherfit network with at least one encrypted hidden layer"
     )
 
 
@@ -185,15 +185,14 @@ class _Search:
     def start(self, graph: IntegerGraph) -> RoundingTrial:
         """Judge the model as it rounds now."""
         self.setting = self.first = self.rounder.setting()
-        self.n_client_layers = graph.n_client_layers
         trial = self.judge.trial(graph, self.p_error)
         self.chosen = _tried(self.setting, trial, self._seconds(graph))
         self.borne.append(self.chosen)
         return self.chosen
 
     def descend(self) -> None:
-        """Take, layer by layer that is encrypted, the fastest setting that the score bears."""
-        for layer in range(self.n_client_layers, len(self.setting.bits)):
+        """Take, layer by layer, the fastest setting that the score bears."""
+        for layer in range(len(self.setting.bits)):
             for candidate in self.setting.variants(layer):
                 with suppress(ProofError, CompilationError):
                     self._try(candidate)

@@ -27,7 +27,7 @@ _WIDEST_TRIED = 8
 
 @dataclass(frozen=True)
 class Setting:
-    """Lookup widths and rounding of all hidden layers; rounding counts where bits are dropped.
+    """Lookup widths and rounding of all encrypted hidden layers; rounding counts where bits are dropped.
 
     Parameters
     ----------
@@ -131,7 +131,9 @@ class GraphRounder:
 
     def setting(self) -> Setting:
         """Return how the graph rounds now."""
-        hidden = [(stage.proof.bits, stage.lookup) for stage in stages_of(self.predictor.graph)]
+        graph = self.predictor.graph
+        encrypted = stages_of(graph)[graph.n_client_layers :]
+        hidden = [(stage.proof.bits, stage.lookup) for stage in encrypted]
         bits, widths, roundings = [], [], []
         for width, lookup in hidden:
             if lookup is not None:
@@ -162,7 +164,7 @@ def rounded(graph: IntegerGraph, setting: Setting) -> IntegerGraph:
     graph : IntegerGraph
         The network.
     setting : Setting
-        How each hidden layer is to round.
+        How each encrypted hidden layer is to round; those of the client stay as they are.
 
     Returns
     -------
@@ -174,8 +176,9 @@ def rounded(graph: IntegerGraph, setting: Setting) -> IntegerGraph:
         If a lookup's index needs more than 16 bits.
     """
     parts = graph.to_dict()
-    layers: list[dict[str, Any]] = []
-    for number, stage in enumerate(stages_of(graph)):
+    n_client = graph.n_client_layers
+    layers: list[dict[str, Any]] = parts["layers"][: 2 * n_client]
+    for number, stage in enumerate(stages_of(graph)[n_client:]):
         layers.append({"kind": "linear", "weights": stage.weights, "offset": stage.offset})
         if stage.lookup is None:
             break
@@ -188,7 +191,7 @@ def rounded(graph: IntegerGraph, setting: Setting) -> IntegerGraph:
             {"kind": "lookup", "low": low, "lsbs": lsbs, "exact": exact, "tables": tables}
         )
     return IntegerGraph.from_layers(
-        parts["input"], layers, parts["output"], n_client_layers=graph.n_client_layers
+        parts["input"], layers, parts["output"], n_client_layers=n_client
     )
 
 

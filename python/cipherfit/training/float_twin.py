@@ -72,7 +72,8 @@ def float_copy(network: QuantNetwork) -> nn.Sequential:
     layers: list[nn.Module] = []
     if network.random_layers:
         layers += copy.deepcopy([quantizer, *network.random_layers])
-        step, offset = torch.ones_like(step[:1]), torch.zeros_like(step[:1])
+        n_codes = network.random_layers[-1].n_neurons
+        step, offset = step.new_ones(n_codes), step.new_zeros(n_codes)
     for module in list(network.features)[1 + len(network.random_layers) :]:
         if isinstance(module, QuantLinear):
             layers.append(_plain_linear(module, step, offset))

@@ -99,6 +99,11 @@ class RandomLayer(nn.Module):
         self.register_buffer("lengths", torch.from_numpy(lengths))
 
     @property
+    def n_neurons(self) -> int:
+        """Number of codes that come out."""
+        return len(self.weight)
+
+    @property
     def lsbs(self) -> int:
         """Low bits of an accumulator that are rounded away."""
         return int(self.shift)
@@ -137,8 +142,7 @@ class RandomLayer(nn.Module):
 
     def extra_repr(self) -> str:
         """Describe the layer in one line."""
-        n_neurons, n_inputs = self.weight.shape
-        return f"{n_inputs}, {n_neurons}, n_bits={self.n_bits}, lsbs={self.lsbs}"
+        return f"{self.weight.shape[1]}, {self.n_neurons}, n_bits={self.n_bits}, lsbs={self.lsbs}"
 
 
 def random_layers(

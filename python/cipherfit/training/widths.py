@@ -163,7 +163,9 @@ def linear_widths(options: Mapping[str, Any]) -> dict[str, Any]:
     """
     completed = dict(options)
     named = [options.get(name) for name in ("n_accum_bits", "n_w_bits", "n_a_bits", "n_in_bits")]
-    if not all(each is None or isinstance(each, Integral) for each in [*named, options["input_dim"]]):
+    if not all(
+        each is None or isinstance(each, Integral) for each in [*named, options["input_dim"]]
+    ):
         return completed  # the network says what is wrong with them
     n_accum_bits, narrowest = named[0], MAX_CODE_BITS
     if n_accum_bits is not None:
@@ -179,7 +181,9 @@ def linear_widths(options: Mapping[str, Any]) -> dict[str, Any]:
         n_in_bits = max(completed["n_a_bits"], completed.get("n_in_bits") or MAX_CHOSEN_IN_BITS)
         largest = 2 ** max(1, completed["n_w_bits"] - 1) * 2**n_in_bits
         needed = int(options["input_dim"] * largest).bit_length()
-        completed["n_accum_bits"] = min(MAX_ACCUM_BITS, max(needed, completed["n_w_bits"] + n_in_bits))
+        completed["n_accum_bits"] = min(
+            MAX_ACCUM_BITS, max(needed, completed["n_w_bits"] + n_in_bits)
+        )
     return completed
 
 
