@@ -29,9 +29,7 @@ def test_outputs_change_less_than_by_rounding_to_nearest(max_code, seed):
     scale = np.abs(weights).max(axis=1, keepdims=True) / max_code
     nearest = np.rint(weights / scale) * scale
     ours = rounded.codes * rounded.scale[:, None]
-    assert (
-        errors(ours - weights, covariance) <= errors(nearest - weights, covariance)
-    ).all()
+    assert (errors(ours - weights, covariance) <= errors(nearest - weights, covariance)).all()
     assert errors(ours - weights, covariance).sum() < (
         0.5 * errors(nearest - weights, covariance).sum()
     )

@@ -16,7 +16,8 @@ from cipherfit.training.linear import AMPLE_WEIGHT
 MAX_EXACT_LOOKUP_BITS = 6
 #: What an approximately rounded lookup reads where the activations need no more.
 ROUNDED_LOOKUP_BITS = 6
-#: Weights and inputs of networks without lookups, where nothing narrows them: see benches/README.md.
+#: Weights and inputs of networks without lookups, where nothing narrows them: no narrower ones are
+#: as accurate as real ones on every table of benches/README.md.
 LINEAR_W_BITS, LINEAR_IN_BITS = 7, 8
 #: Accumulators that leave them less than this ask for the widths of other networks.
 MIN_LINEAR_BITS = 4
@@ -120,7 +121,9 @@ def linear_widths(options: Mapping[str, Any]) -> dict[str, Any]:
     """
     completed = dict(options)
     named = [options.get(name) for name in ("n_accum_bits", "n_w_bits", "n_a_bits", "n_in_bits")]
-    if not all(each is None or isinstance(each, Integral) for each in [*named, options["input_dim"]]):
+    if not all(
+        each is None or isinstance(each, Integral) for each in [*named, options["input_dim"]]
+    ):
         return completed  # the network says what is wrong with them
     n_accum_bits, narrowest = named[0], MAX_CODE_BITS
     if n_accum_bits is not None:
@@ -136,5 +139,7 @@ def linear_widths(options: Mapping[str, Any]) -> dict[str, Any]:
         n_in_bits = max(completed["n_a_bits"], completed.get("n_in_bits") or MAX_CHOSEN_IN_BITS)
         largest = 2 ** max(1, completed["n_w_bits"] - 1) * 2**n_in_bits
         needed = int(options["input_dim"] * largest).bit_length()
-        completed["n_accum_bits"] = min(MAX_ACCUM_BITS, max(needed, completed["n_w_bits"] + n_in_bits))
+        completed["n_accum_bits"] = min(
+            MAX_ACCUM_BITS, max(needed, completed["n_w_bits"] + n_in_bits)
+        )
     return completed
