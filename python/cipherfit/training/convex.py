@@ -274,7 +274,7 @@ def _row_weights(weights: Any, n_rows: int) -> Float64:
     if weights is None:
         return np.ones(n_rows)
     rows = np.asarray(weights, dtype=np.float64)
-    return rows * (n_rows / rows.sum())
+    return np.asarray(rows * (n_rows / rows.sum()))
 
 
 def _moments(codes: NDArray[Any], rows: Float64) -> tuple[Float64, Float64]:
@@ -304,7 +304,7 @@ class _Spectrum:
         """Return the ridge solution (n_codes, n_targets) for each target's penalty."""
         shrunk = self.parts / (self.squares[:, None] + penalties)
         if self.matrix is None:
-            return self.vectors @ (shrunk * np.sqrt(self.squares)[:, None])
+            return np.asarray(self.vectors @ (shrunk * np.sqrt(self.squares)[:, None]))
         return np.asarray(self.matrix.T @ (self.vectors @ shrunk), dtype=np.float64)
 
 
@@ -333,4 +333,4 @@ def _generalized_validation(spectrum: _Spectrum, targets: Float64) -> Float64:
         # Summed so, it stays exact where there are more codes than rows, and it is next to none.
         freedom = n_rows - 1 - len(left) + left.sum()
         errors.append(residual / max(freedom, np.finfo(np.float64).tiny ** 0.5) ** 2)
-    return _RIDGES[np.argmin(errors, axis=0)]
+    return np.asarray(_RIDGES[np.argmin(errors, axis=0)])
