@@ -1,5 +1,6 @@
 //! Encrypted linear heads.
 
+mod answer;
 mod client;
 mod envelope;
 pub mod error;
@@ -12,6 +13,8 @@ mod ring;
 mod sampling;
 mod server;
 mod specs;
+#[cfg(test)]
+mod tests;
 mod wire;
 
 pub use client::{Client, Sums};
