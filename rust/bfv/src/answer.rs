@@ -78,8 +78,8 @@ impl<'a> Run<'a> {
                         ring.multiply_add(&mut product.mask, &mask, &factors[at]);
                     }
                     Weights::Scalars(scalars) => {
-                        ring.scale_add(&mut product.body, &body, &scalars[at]);
-                        ring.scale_add(&mut product.mask, &mask, &scalars[at]);
+                        ring.scale_add(&mut product.body, &body, scalars[at]);
+                        ring.scale_add(&mut product.mask, &mask, scalars[at]);
                     }
                 }
             }

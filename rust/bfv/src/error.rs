@@ -116,7 +116,7 @@ pub enum MessageError {
         got: &'static str,
     },
     /// A message for another circuit.
-    #[error("this {kind} belongs to a circuit with other parameters")]
+    #[error("{kind} for a circuit with other parameters")]
     OtherParameters {
         /// The kind of message.
         kind: &'static str,

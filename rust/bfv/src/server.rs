@@ -12,6 +12,7 @@ use crate::head::Head;
 use crate::keys::PublicKey;
 use crate::layout::{Grid, Layout, fastest};
 use crate::parameters::{NoiseBudget, Parameters};
+use crate::ring::Scalar;
 use crate::sampling::ERROR_BOUND;
 use crate::specs::Specs;
 use crate::wire::{Kind, Reader, Writer};
@@ -142,16 +143,28 @@ impl Server {
     pub(crate) fn weights(&self, layout: usize) -> &Weights {
         self.weights[layout].get_or_init(|| {
             let grid = &self.specs.grids()[layout];
-            let ring = self.specs.parameters().ring();
+            if grid.is_scalar() {
+                return Weights::Scalars(self.scalars());
+            }
             let parts = (0..grid.groups())
                 .flat_map(|group| (0..grid.chunks()).map(move |chunk| (group, chunk)));
-            if grid.is_scalar() {
-                let scalar = |(output, feature)| ring.scalar(self.head.weight(output, feature));
-                return Weights::Scalars(parts.map(scalar).collect());
-            }
+            let ring = self.specs.parameters().ring();
             let factors = |(group, chunk)| ring.factors(&self.coefficients(grid, group, chunk));
             Weights::Polynomials(parts.map(factors).collect())
         })
+    }
+
+    /// Weights row by row, zeros included.
+    fn scalars(&self) -> Vec<Scalar> {
+        let ring = self.specs.parameters().ring();
+        let (n_features, n_outputs) = (self.head.n_features(), self.head.n_outputs());
+        let mut scalars = vec![ring.scalar(0); n_features * n_outputs];
+        for output in 0..n_outputs {
+            for (feature, weight) in self.head.weights(output, 0..n_features) {
+                scalars[output * n_features + feature] = ring.scalar(weight);
+            }
+        }
+        scalars
     }
 
     /// Weights at their coefficients, features in reverse.
@@ -159,8 +172,8 @@ impl Server {
         let mut coefficients = vec![0; self.specs.parameters().degree()];
         for (position, output) in grid.outputs_of(group).enumerate() {
             let last = grid.sum_of(0, position);
-            for (index, feature) in grid.features_of(chunk).enumerate() {
-                coefficients[last - index] = self.head.weight(output, feature);
+            for (feature, weight) in self.head.weights(output, grid.features_of(chunk)) {
+                coefficients[last - feature] = weight;
             }
         }
         coefficients

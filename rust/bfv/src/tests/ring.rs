@@ -46,7 +46,7 @@ fn sums_of_products_by_integers_are_exact() {
         let mut sum = ring.zero();
         let scalars = [i64::MAX, i64::MIN, -1, 0, 1, 12_345];
         for scalar in scalars {
-            ring.scale_add(&mut sum, &poly, &ring.scalar(scalar));
+            ring.scale_add(&mut sum, &poly, ring.scalar(scalar));
         }
         let factor: i128 = scalars.into_iter().map(i128::from).sum();
         for at in 0..ring.degree() {

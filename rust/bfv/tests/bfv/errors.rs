@@ -57,10 +57,10 @@ fn messages_of_others_are_refused() {
     let other = Pair::new(&Layer::random(1, (20, 4), 4, 15).graph(), None).unwrap();
     says(
         other.server.run(&request, &other.public_key),
-        "belongs to a circuit with other parameters",
+        "encrypted rows for a circuit with other parameters",
     );
-    says(pair.server.run(&request, &other.public_key), "this public key belongs to a circuit");
-    says(other.client.decrypt(&answer), "this encrypted sums belongs to a circuit");
+    says(pair.server.run(&request, &other.public_key), "public key for a circuit with other");
+    says(other.client.decrypt(&answer), "encrypted sums for a circuit with other");
     says(pair.client.decrypt(&request), "expected encrypted sums, got encrypted rows");
 }
 
