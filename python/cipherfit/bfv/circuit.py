@@ -158,7 +158,7 @@ def compile_graph(graph: IntegerGraph, *, flooding_bits: int | None = None) -> B
     Raises
     ------
     CompilationError
-        If the graph has lookups, or no standard parameters fit.
+        If the graph has lookups, or no parameters fit.
     InvalidParameterError
         If ``flooding_bits`` is out of range.
     """

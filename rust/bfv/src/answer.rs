@@ -31,7 +31,7 @@ pub struct Run<'a> {
     pub flooding: u128,
 }
 
-/// The two halves of a ciphertext of an answer, as values.
+/// The two halves of a ciphertext of an answer.
 pub struct Product {
     /// What holds the sums.
     pub body: Vec<u64>,
@@ -52,7 +52,7 @@ impl<'a> Run<'a> {
         Ok(Self { server, grid, weights: server.weights(layout), key, flooding: noise.flooding })
     }
 
-    /// Codes times weights of one block: a product for every group of outputs.
+    /// Codes times weights of one block: a product, as values, for every group of outputs.
     ///
     /// # Errors
     /// If a polynomial of the request is damaged.
@@ -68,8 +68,12 @@ impl<'a> Run<'a> {
         let mut products: Vec<_> = std::iter::repeat_with(empty).take(groups).collect();
         for chunk in 0..chunks {
             let index = (block * chunks + chunk) as u64;
-            let mask = ring.uniform(REQUEST_MASK, seed, index);
-            let body = read_polynomial(reader, ring)?;
+            let mut mask = ring.uniform(REQUEST_MASK, seed, index);
+            let mut body = read_polynomial(reader, ring)?;
+            if let Weights::Polynomials(_) = self.weights {
+                ring.forward(&mut mask);
+                ring.forward(&mut body);
+            }
             for (group, product) in products.iter_mut().enumerate() {
                 let at = group * chunks + chunk;
                 match self.weights {
@@ -82,6 +86,12 @@ impl<'a> Run<'a> {
                         ring.scale_add(&mut product.mask, &mask, scalars[at]);
                     }
                 }
+            }
+        }
+        if let Weights::Scalars(_) = self.weights {
+            for product in &mut products {
+                ring.forward(&mut product.body);
+                ring.forward(&mut product.mask);
             }
         }
         Ok(products)

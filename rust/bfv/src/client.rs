@@ -87,7 +87,7 @@ impl Client {
             for chunk in 0..grid.chunks() {
                 let mut message = self.message(codes, grid, grid.rows_of(block, rows), chunk);
                 ring.add(&mut message, &ring.small(&errors.errors(ring.degree())));
-                let body = self.key.mask(ring, message, REQUEST_MASK, &seed, index);
+                let body = self.key.mask(ring, &message, REQUEST_MASK, &seed, index);
                 write_polynomial(&mut writer, ring, &body);
                 index += 1;
             }

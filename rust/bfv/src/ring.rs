@@ -211,7 +211,7 @@ impl Ring {
         scalar
     }
 
-    /// The uniform polynomial that stream `index` of a seed gives, as values.
+    /// The uniform polynomial that stream `index` of a seed gives, as coefficients.
     pub fn uniform(&self, label: &str, seed: &[u8; 32], index: u64) -> Vec<u64> {
         let mut poly = self.zero();
         let mut stream = Stream::expand(label, seed, index);

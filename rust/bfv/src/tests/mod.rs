@@ -58,7 +58,9 @@ impl Pair {
         let (_, seed, mut reader) = self.open(request);
         let error = |(index, message): (usize, &Vec<i64>)| {
             let mut phase = read_polynomial(&mut reader, ring).unwrap();
-            let mask = ring.uniform(REQUEST_MASK, &seed, index as u64);
+            let mut mask = ring.uniform(REQUEST_MASK, &seed, index as u64);
+            ring.forward(&mut phase);
+            ring.forward(&mut mask);
             self.add_key_times(&mut phase, mask);
             ring.backward(&mut phase);
             let scaled = |code: i64| i128::from(code) << parameters.scale_bits();

@@ -29,7 +29,7 @@ fn graphs_that_do_not_fit_say_why() {
     says(Server::new(&layer().graph(), Some(65)), "flooding_bits must be in [0, 64], got 65");
     says(Server::new(&layer().graph(), Some(-1)), "flooding_bits must be in [0, 64], got -1");
     let widest = Layer::random(1, (60, 1), 16, 1 << 38);
-    says(Server::new(&widest.graph(), Some(64)), "no standard parameters fit: sums of ");
+    says(Server::new(&widest.graph(), Some(64)), "no parameters fit: sums of ");
 }
 
 #[test]

@@ -15,7 +15,8 @@ fn mutated(bytes: &[u8], numbers: &mut Numbers) -> Vec<u8> {
     };
     for _ in 0..=numbers.next() % 3 {
         // Heads are hit as often as all the rest.
-        let window = if numbers.next().is_multiple_of(2) { bytes.len().min(80) } else { bytes.len() };
+        let window =
+            if numbers.next().is_multiple_of(2) { bytes.len().min(80) } else { bytes.len() };
         let at = below(numbers, window);
         match numbers.next() % 6 {
             0 => bytes.truncate(at),
