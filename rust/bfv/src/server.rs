@@ -168,7 +168,7 @@ impl Server {
     }
 
     /// Weights at their coefficients, features in reverse.
-    fn coefficients(&self, grid: &Grid, group: usize, chunk: usize) -> Vec<i64> {
+    pub(crate) fn coefficients(&self, grid: &Grid, group: usize, chunk: usize) -> Vec<i64> {
         let mut coefficients = vec![0; self.specs.parameters().degree()];
         for (position, output) in grid.outputs_of(group).enumerate() {
             let last = grid.sum_of(0, position);

@@ -32,6 +32,24 @@ fn measured_noise_is_below_the_proven_bound() {
     );
 }
 
+/// Worst errors meet every coefficient of the weights' polynomials with its sign: 21 times their sum.
+#[test]
+fn the_bound_counts_every_coefficient_that_errors_meet() {
+    let weights: Vec<i64> = (0..640).map(|at| (at * 7919) % 31 - 15).collect();
+    let pair = Pair::new(&graph(64, 4, &weights));
+    let specs = pair.server.specs();
+    for (grid, noise) in specs.grids().iter().zip(pair.server.noise()) {
+        let of_group = |group| -> u64 {
+            let chunks =
+                (0..grid.chunks()).map(|chunk| pair.server.coefficients(grid, group, chunk));
+            chunks.flatten().map(i64::unsigned_abs).sum()
+        };
+        let largest = (0..grid.groups()).map(of_group).max().unwrap();
+        let degree = specs.parameters().degree() as u128;
+        assert_eq!(noise.hidden, 21 * (u128::from(largest) + 2 * degree));
+    }
+}
+
 #[test]
 fn the_whole_budget_is_within_half_a_step() {
     let pair = Pair::new(&graph(128, 4, &[15; 1280]));
