@@ -9,6 +9,7 @@ are products of very long integers.
 from __future__ import annotations
 
 import hashlib
+from collections.abc import Iterator
 from dataclasses import dataclass
 
 import numpy as np
@@ -16,6 +17,7 @@ import numpy as np
 from cipherfit._core import BfvSpecs
 
 Poly = list[int]
+Places = dict[tuple[int, int], int]
 
 HEAD = len(b"cipherfit-bfv\n") + 2 + 1 + 16
 NAME, SEED = 16, 32
@@ -145,51 +147,63 @@ class Oracle:
         layout, rows, _ = reader.number(1), reader.number(4), reader.number(1)
         return reader, self.specs.layouts[layout], rows
 
-    def codes(self, request: bytes) -> tuple[np.ndarray, int]:
-        """Return the rows of a request, and its largest noise."""
+    def encrypted_codes(self, request: bytes) -> Iterator[tuple[Poly, Poly, Places]]:
+        """Yield the ciphertexts of a request, and which code is at which coefficient."""
         reader, (features, outputs, block_rows), rows = self.opened(request)
-        seed = reader.take(SEED)
-        codes = np.zeros((rows, self.specs.n_features), dtype=np.int64)
-        largest, index = 0, 0
+        seed, index = reader.take(SEED), 0
         for first in range(0, rows, block_rows):
             for chunk in range(0, self.specs.n_features, features):
                 mask = self.uniform("cipherfit-bfv request mask", seed, index)
-                read = [self.split(phase) for phase in self.phase(self.polynomial(reader), mask)]
-                largest = max(largest, *(abs(noise) for _, noise in read))
-                for row in range(first, min(rows, first + block_rows)):
-                    start = (row - first) * features * outputs
-                    columns = range(chunk, min(chunk + features, self.specs.n_features))
-                    for column in columns:
-                        codes[row, column] = read[start + column - chunk][0]
+                yield (
+                    self.polynomial(reader),
+                    mask,
+                    {
+                        (row, column): (row - first) * features * outputs + column - chunk
+                        for row in range(first, min(rows, first + block_rows))
+                        for column in range(chunk, min(chunk + features, self.specs.n_features))
+                    },
+                )
                 index += 1
         assert reader.at == len(request)
-        return codes, largest
 
-    def sums(self, answer: bytes) -> tuple[np.ndarray, int]:
-        """Return the rows of an answer, and its largest noise."""
+    def encrypted_sums(self, answer: bytes) -> Iterator[tuple[Poly, Poly, Places]]:
+        """Yield the ciphertexts of an answer, 0 where nothing was sent, and where sums are."""
         reader, (features, outputs, block_rows), rows = self.opened(answer)
         dropped = self.specs.dropped_bits
         width = ((self.q - 1 + (1 << dropped >> 1)) >> dropped).bit_length()
-        sums = np.zeros((rows, self.specs.n_outputs), dtype=np.int64)
-        largest = 0
+
+        def read(count: int) -> Poly:
+            return [(value << dropped) % self.q for value in reader.packed(width, count)]
+
         for first in range(0, rows, block_rows):
             for group in range(0, self.specs.n_outputs, outputs):
-                mask = [value << dropped for value in reader.packed(width, self.specs.degree)]
-                places = [
-                    (row, output)
+                mask, body = read(self.specs.degree), [0] * self.specs.degree
+                places = {
+                    (row, output): ((row - first) * outputs + output - group + 1) * features - 1
                     for row in range(first, min(rows, first + block_rows))
                     for output in range(group, min(group + outputs, self.specs.n_outputs))
-                ]
-                body = [0] * self.specs.degree
-                where = {
-                    place: ((place[0] - first) * outputs + place[1] - group + 1) * features - 1
-                    for place in places
                 }
-                for place, value in zip(places, reader.packed(width, len(places)), strict=True):
-                    body[where[place]] = value << dropped
-                phases = self.phase(body, [value % self.q for value in mask])
-                for place in places:
-                    sums[place], noise = self.split(phases[where[place]])
-                    largest = max(largest, abs(noise))
+                for place, value in zip(places.values(), read(len(places)), strict=True):
+                    body[place] = value
+                yield body, mask, places
         assert reader.at == len(answer)
-        return sums, largest
+
+    def codes(self, request: bytes) -> tuple[np.ndarray, int]:
+        """Return the rows of a request, and its largest noise."""
+        return self.decrypted(self.encrypted_codes(request), request, self.specs.n_features)
+
+    def sums(self, answer: bytes) -> tuple[np.ndarray, int]:
+        """Return the rows of an answer, and its largest noise."""
+        return self.decrypted(self.encrypted_sums(answer), answer, self.specs.n_outputs)
+
+    def decrypted(
+        self, ciphertexts: Iterator[tuple[Poly, Poly, Places]], message: bytes, width: int
+    ) -> tuple[np.ndarray, int]:
+        found = np.zeros((self.opened(message)[2], width), dtype=np.int64)
+        largest = 0
+        for body, mask, places in ciphertexts:
+            phases = self.phase(body, mask)
+            for place, at in places.items():
+                found[place], noise = self.split(phases[at])
+                largest = max(largest, abs(noise))
+        return found, largest
