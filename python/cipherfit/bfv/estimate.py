@@ -68,14 +68,16 @@ class BfvEstimate:
         return self.key_bytes + self.input_bytes + self.output_bytes
 
     def __str__(self) -> str:
-        kilo = 1e3
+        sum_bits = self.plaintext_modulus.bit_length() - 1
+        keys, row_in, row_out = (
+            f"{size / 1e3:.1f} kB" for size in (self.key_bytes, self.input_bytes, self.output_bytes)
+        )
         return "\n".join([
-            f"BFV: N={self.degree}, q of {self.modulus_bits:.0f} bits, "
-            f"t=2**{self.plaintext_modulus.bit_length() - 1}, {self.flooding_bits} bits of flooding",
+            f"BFV: N={self.degree}, q of {self.modulus_bits:.0f} bits, t=2**{sum_bits}, "
+            f"{self.flooding_bits} bits of flooding",
             "no lookups, results are exact",
             f"{self.seconds_per_row:.3g} s per encrypted row on this machine (modelled)",
-            f"public key {self.key_bytes / kilo:.1f} kB once, input {self.input_bytes / kilo:.1f} kB, "
-            f"output {self.output_bytes / kilo:.1f} kB per row",
+            f"public key {keys} once, input {row_in}, output {row_out} per row",
             f"in batches of {self.batch_rows}: input {self._per_row(self.batch_input_bytes)}, "
             f"output {self._per_row(self.batch_output_bytes)} per row",
         ])  # fmt: skip
@@ -153,7 +155,7 @@ def modelled_seconds(graph: IntegerGraph, flooding_bits: int | None = None) -> f
     Raises
     ------
     CompilationError
-        If the graph has lookups, or no standard parameters fit.
+        If the graph has lookups, or no parameters fit.
     """
     return reference_seconds(compile_graph(graph, flooding_bits=flooding_bits).parameters)
 

@@ -87,7 +87,7 @@ impl Client {
             for chunk in 0..grid.chunks() {
                 let mut message = self.message(codes, grid, grid.rows_of(block, rows), chunk);
                 ring.add(&mut message, &ring.small(&errors.errors(ring.degree())));
-                let body = self.key.mask(ring, message, REQUEST_MASK, &seed, index);
+                let body = self.key.mask(ring, &message, REQUEST_MASK, &seed, index);
                 write_polynomial(&mut writer, ring, &body);
                 index += 1;
             }
@@ -192,7 +192,7 @@ impl Client {
 
 /// The multiple of the scale that is nearest to a phase modulo `q`, which is centered first; `phase`
 /// is below `2q`. Without branches: sums are the client's alone.
-fn decode(phase: u128, modulus: u128, scale_bits: u32) -> i64 {
+pub(crate) fn decode(phase: u128, modulus: u128, scale_bits: u32) -> i64 {
     let (phase, modulus) = (phase.cast_signed(), modulus.cast_signed());
     let turns = i128::from(phase > modulus / 2) + i128::from(phase > modulus + modulus / 2);
     let half = 1_i128 << scale_bits >> 1;

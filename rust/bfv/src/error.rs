@@ -14,9 +14,9 @@ pub enum Error {
         /// How many.
         lookups: usize,
     },
-    /// No parameters of the standard hold the sums, the noise and the flooding.
+    /// No parameters in use hold the sums, the noise and the flooding.
     #[error(
-        "no standard parameters fit: sums of {sum_bits} bits and noise below 2^{noise_bits} leave \
+        "no parameters fit: sums of {sum_bits} bits and noise below 2^{noise_bits} leave \
          {available} bits of flooding at N = {degree}, the largest, where {needed} are needed"
     )]
     NoParameters {
@@ -116,7 +116,7 @@ pub enum MessageError {
         got: &'static str,
     },
     /// A message for another circuit.
-    #[error("this {kind} belongs to a circuit with other parameters")]
+    #[error("{kind} for a circuit with other parameters")]
     OtherParameters {
         /// The kind of message.
         kind: &'static str,

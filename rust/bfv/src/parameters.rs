@@ -10,8 +10,9 @@ use crate::sampling::ERROR_BOUND;
 pub const STANDARD: [(usize, u32); 5] =
     [(1024, 27), (2048, 54), (4096, 109), (8192, 218), (16384, 438)];
 
-/// The primes used with each degree. Two of 62 bits hold more than any proven sum needs, so `q` stays
-/// far below the standard's bound at degree 8192, and larger degrees aren't needed.
+/// The primes used with each degree. Two of 62 bits hold sums of 5000 codes of 16 bits times weights of
+/// 16 bits with 40 bits of flooding, and integers of 128 bits hold their products: so `q` stays far
+/// below the standard's bound at degree 8192, and larger degrees bring nothing.
 const PRIMES: [(usize, &[u64]); 4] = [
     (1024, &[0x7ff_f801]),
     (2048, &[0x3f_ffff_fffe_d001]),
