@@ -253,3 +253,140 @@ def activation_gradients(
     gradient: npt.ArrayLike,
 ) -> tuple[npt.NDArray[np.float32], npt.NDArray[np.float32], npt.NDArray[np.float32]]:
     """Return the gradients of activations, of the logarithm of steps, and of offsets."""
+
+@final
+class BfvSpecs:
+    """Public parameters of a BFV circuit: sizes and widths, no weights."""
+
+    @staticmethod
+    def from_bytes(data: bytes) -> BfvSpecs:
+        """Read what :meth:`to_bytes` wrote. Raises SerializationError."""
+
+    def to_bytes(self) -> bytes:
+        """Return these specs as bytes."""
+
+    @property
+    def n_features(self) -> int:
+        """Features per row."""
+
+    @property
+    def n_outputs(self) -> int:
+        """Sums per row."""
+
+    @property
+    def max_code(self) -> int:
+        """The largest code."""
+
+    @property
+    def degree(self) -> int:
+        """Degree N of the ring."""
+
+    @property
+    def modulus(self) -> int:
+        """Ciphertext modulus q."""
+
+    @property
+    def primes(self) -> list[int]:
+        """Primes whose product is the modulus."""
+
+    @property
+    def sum_bits(self) -> int:
+        """Bits of the plaintext modulus, ``t = 2**sum_bits``."""
+
+    @property
+    def scale_bits(self) -> int:
+        """Bits of the scale of a message."""
+
+    @property
+    def dropped_bits(self) -> int:
+        """Low bits of an answer's coefficients that are rounded away."""
+
+    @property
+    def flooding_bits(self) -> int:
+        """Statistical bits with which a row's answer hides the weights beyond its sums."""
+
+    @property
+    def layouts(self) -> list[tuple[int, int, int]]:
+        """Features and outputs of a ciphertext, and its rows, in each layout."""
+
+    @property
+    def public_key_bytes(self) -> int:
+        """Bytes of a public key."""
+
+    def layout_of(self, n_rows: int) -> int:
+        """Return the position of the layout that rows are encrypted in."""
+
+    def cost(self, n_rows: int) -> int:
+        """Return what rows cost, client and server together, in products of two polynomials."""
+
+    def request_bytes(self, n_rows: int) -> int:
+        """Return the bytes of the encryption of so many rows."""
+
+    def answer_bytes(self, n_rows: int) -> int:
+        """Return the bytes of the answer to so many rows."""
+
+@final
+class BfvClient:
+    """Encrypts rows and decrypts their sums: holds a secret key."""
+
+    @staticmethod
+    def generate(specs: BfvSpecs) -> BfvClient:
+        """Make new keys."""
+
+    @staticmethod
+    def from_secret_key(specs: BfvSpecs, data: bytes) -> BfvClient:
+        """Take keys that :meth:`secret_key` gave. Raises SerializationError."""
+
+    def secret_key(self) -> bytes:
+        """Return the secret key, which decrypts all that is encrypted by this client."""
+
+    def public_key(self) -> bytes:
+        """Return the public key, which servers hide their weights with."""
+
+    def encrypt(self, codes: npt.ArrayLike) -> bytes:
+        """Encrypt codes (n_samples, n_features), or (n_features,) for an answer of one row.
+
+        Raises InvalidInputError or InputTypeError.
+        """
+
+    def decrypt(self, answer: bytes) -> npt.NDArray[np.int64]:
+        """Decrypt an answer: (n_samples, n_outputs) or (n_outputs,), as what was encrypted.
+
+        Raises SerializationError, or InvalidInputError on an answer to rows of other keys.
+        """
+
+@final
+class BfvPublicKey:
+    """A client's public key, checked: what a server hides its weights with."""
+
+    @staticmethod
+    def from_bytes(specs: BfvSpecs, data: bytes) -> BfvPublicKey:
+        """Read what :meth:`BfvClient.public_key` gave. Raises SerializationError."""
+
+@final
+class BfvServer:
+    """Computes sums of encrypted rows: holds weights, and no key."""
+
+    @staticmethod
+    def compile(graph: IntegerGraph, flooding_bits: int | None = None) -> BfvServer:
+        """Choose parameters for a graph, and prove that noise changes no sum.
+
+        Raises CompilationError or InvalidParameterError.
+        """
+
+    @staticmethod
+    def from_bytes(data: bytes) -> BfvServer:
+        """Read what :meth:`to_bytes` wrote, and prove it anew. Raises SerializationError."""
+
+    def to_bytes(self) -> bytes:
+        """Return the server as bytes, its weights included."""
+
+    @property
+    def specs(self) -> BfvSpecs:
+        """Public parameters, which clients are made from."""
+
+    def run(self, request: bytes, public_key: BfvPublicKey) -> bytes:
+        """Compute the sums of encrypted rows.
+
+        Raises SerializationError, or InvalidInputError on rows of other keys.
+        """

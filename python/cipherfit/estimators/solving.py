@@ -9,8 +9,8 @@ from dataclasses import dataclass
 from typing import Any
 
 import torch
-from skorch import NeuralNet
 from sklearn.base import is_classifier
+from skorch import NeuralNet
 from torch.nn import CrossEntropyLoss, MSELoss
 from torch.optim import Adam
 
@@ -109,7 +109,11 @@ class SolvingMixin(TrainingMixin):
         Options of the optimizer, and subclasses with steps of their own, ask for the loop.
         """
         kind = type(self)
-        loop = (kind.train_step_single, kind.run_single_epoch, kind.fit_loop)  # type: ignore[attr-defined]
+        steps = {
+            NeuralNet: ("train_step_single", "run_single_epoch", "fit_loop"),
+            SolvingMixin: ("train_step",),
+            TrainingMixin: ("get_loss", "infer"),
+        }
         criterion = self.criterion_
         if is_classifier(self):
             is_solvable = type(criterion) is CrossEntropyLoss and criterion.ignore_index < 0
@@ -119,9 +123,11 @@ class SolvingMixin(TrainingMixin):
             is_solvable
             and self.optimizer is Adam
             and not any(name.startswith("optimizer__") for name in vars(self))
-            and loop
-            == (NeuralNet.train_step_single, NeuralNet.run_single_epoch, NeuralNet.fit_loop)
-            and (kind.get_loss, kind.infer) == (TrainingMixin.get_loss, TrainingMixin.infer)
+            and all(
+                getattr(kind, name) is getattr(owner, name)
+                for owner, names in steps.items()
+                for name in names
+            )
             and isinstance(self.module_, QuantNetwork)
             and is_all_that_is_trained(self.module_)
         )

@@ -20,6 +20,7 @@ from numpy.typing import NDArray
 from scipy.linalg import cholesky, solve_triangular
 from scipy.optimize import minimize
 from scipy.special import logsumexp
+from threadpoolctl import threadpool_limits
 
 Float64 = NDArray[np.float64]
 
@@ -110,6 +111,13 @@ def multinomial(
         Draws the folds.
     """
     targets = targets * (len(codes) / targets.sum())
+    with threadpool_limits(_threads(codes.size * targets.shape[1])):
+        return _multinomial(codes, targets, classes, seed)
+
+
+def _multinomial(
+    codes: NDArray[Any], targets: Float64, classes: NDArray[Any], seed: int
+) -> LinearModel:
     mean, spread = _moments(codes, targets.sum(axis=1))
     standard = _standardized(codes, mean, spread)
     basis = None
@@ -128,6 +136,11 @@ def multinomial(
         solution = problem.solve(penalty)
     weights = solution[:-1] if basis is None else basis @ solution[:-1]
     return LinearModel(weights.T / spread, mean, solution[-1], penalty)
+
+
+def _threads(size: int) -> int | None:
+    """Return threads for linear algebra: in small problems they wait for each other for longest."""
+    return 1 if size <= _LARGE else None
 
 
 class _Logistic:
@@ -261,7 +274,7 @@ def _row_weights(weights: Any, n_rows: int) -> Float64:
     if weights is None:
         return np.ones(n_rows)
     rows = np.asarray(weights, dtype=np.float64)
-    return rows * (n_rows / rows.sum())
+    return np.asarray(rows * (n_rows / rows.sum()))
 
 
 def _moments(codes: NDArray[Any], rows: Float64) -> tuple[Float64, Float64]:
@@ -291,7 +304,7 @@ class _Spectrum:
         """Return the ridge solution (n_codes, n_targets) for each target's penalty."""
         shrunk = self.parts / (self.squares[:, None] + penalties)
         if self.matrix is None:
-            return self.vectors @ (shrunk * np.sqrt(self.squares)[:, None])
+            return np.asarray(self.vectors @ (shrunk * np.sqrt(self.squares)[:, None]))
         return np.asarray(self.matrix.T @ (self.vectors @ shrunk), dtype=np.float64)
 
 
@@ -320,4 +333,4 @@ def _generalized_validation(spectrum: _Spectrum, targets: Float64) -> Float64:
         # Summed so, it stays exact where there are more codes than rows, and it is next to none.
         freedom = n_rows - 1 - len(left) + left.sum()
         errors.append(residual / max(freedom, np.finfo(np.float64).tiny ** 0.5) ** 2)
-    return _RIDGES[np.argmin(errors, axis=0)]
+    return np.asarray(_RIDGES[np.argmin(errors, axis=0)])

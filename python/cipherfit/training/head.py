@@ -14,7 +14,7 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 from scipy.special import logsumexp
-from torch import Tensor
+from torch import Tensor, nn
 
 from cipherfit.training.convex import LinearModel, covariance_of, multinomial, ridge
 from cipherfit.training.integer_weights import integer_weights
@@ -75,8 +75,8 @@ def head_codes(network: QuantNetwork, x: Tensor) -> NDArray[Any]:
     -------
     ndarray of shape (n_samples, n_codes), float64, or float32 where there are very many
     """
-    fixed = network.features[:-1].eval()
-    if len(fixed) > 1:
+    fixed: nn.Module = network.features[:-1].eval()
+    if len(network.linear_layers) > 1:
         lower(network)  # which tells the layers on which grid they round
     state = double_state(fixed)
     n_codes = network.linear_layers[-1].in_features

@@ -17,7 +17,8 @@ from cipherfit.training.linear import AMPLE_WEIGHT
 MAX_EXACT_LOOKUP_BITS = 6
 #: What an approximately rounded lookup reads where the activations need no more.
 ROUNDED_LOOKUP_BITS = 6
-#: Weights and inputs of networks without lookups, where nothing narrows them: see benches/README.md.
+#: Weights and inputs of networks without lookups, where nothing narrows them: no narrower ones are
+#: as accurate as real ones on every table of benches/README.md.
 LINEAR_W_BITS, LINEAR_IN_BITS = 7, 8
 #: Accumulators that leave them less than this ask for the widths of other networks.
 MIN_LINEAR_BITS = 4

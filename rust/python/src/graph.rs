@@ -443,7 +443,7 @@ impl PyIntegerGraph {
         Self(Simulator::new(graph))
     }
 
-    fn graph(&self) -> &IntegerGraph {
+    pub fn graph(&self) -> &IntegerGraph {
         self.0.graph()
     }
 

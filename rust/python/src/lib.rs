@@ -1,4 +1,4 @@
-//! Python bindings of `cipherfit-core`: they convert and delegate, nothing else.
+//! Python bindings of `cipherfit-core` and `cipherfit-bfv`: they convert and delegate, nothing else.
 
 #![allow(
     clippy::doc_markdown,
@@ -6,6 +6,7 @@
 )]
 
 mod arrays;
+mod bfv;
 mod certificate;
 mod error;
 mod graph;
@@ -17,6 +18,8 @@ mod quantize;
 /// Integer graphs: what cipherfit computes, proves and simulates, in Rust.
 #[pyo3::pymodule]
 mod _core {
+    #[pymodule_export]
+    use super::bfv::{PyBfvClient, PyBfvPublicKey, PyBfvServer, PyBfvSpecs};
     #[pymodule_export]
     use super::certificate::{PyCertificate, PyLayerCertificate};
     #[pymodule_export]

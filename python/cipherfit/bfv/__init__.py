@@ -1,0 +1,23 @@
+"""From an integer graph without lookups to encrypted rows, with BFV: a back end of predictors.
+
+It needs NumPy and `cipherfit._core`, nothing else, on either side.
+"""
+
+from cipherfit.bfv.circuit import BfvCircuit, BfvConfiguration, compile_graph
+from cipherfit.bfv.estimate import BfvEstimate, estimate_circuit, modelled_seconds
+from cipherfit.bfv.parties import BfvCiphertext, BfvClient, BfvEvaluationKeys, BfvServer
+from cipherfit.bfv.run import run_encrypted
+
+__all__ = [
+    "BfvCiphertext",
+    "BfvCircuit",
+    "BfvClient",
+    "BfvConfiguration",
+    "BfvEstimate",
+    "BfvEvaluationKeys",
+    "BfvServer",
+    "compile_graph",
+    "estimate_circuit",
+    "modelled_seconds",
+    "run_encrypted",
+]

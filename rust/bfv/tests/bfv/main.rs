@@ -1,0 +1,4 @@
+//! Promises of the encrypted linear layer.
+
+mod common;
+mod exact;
