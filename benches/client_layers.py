@@ -1,7 +1,7 @@
 """Networks that need no lookups: linear ones, and heads behind random or learned client layers.
 
-Run with `python benches/client_layers.py [--mnist FILE]`. Scores are of the integer graph on rows held
-out, accuracy or R2, over seeds; the tables of a run are kept in benches/README.md.
+Run with `python benches/client_layers.py [--mnist FILE]`. Scores are of the integer graph on rows
+held out, accuracy or R2, over seeds; the tables of a run are kept in benches/README.md.
 """
 
 from __future__ import annotations
@@ -68,10 +68,9 @@ def measure(table: Table, kind: str, seeds: list[int]) -> str:
     bits = model.graph_.prove().layers[-1].bits
     score = f"{np.mean(scores):.4f} ({min(scores):.4f})"
     target = TARGETS.get((table.name, kind), "")
-    return (
-        f"| {table.name} | {kind} | {score} | {target} | {head.in_features} x {head.n_in_bits} bits "
-        f"| {bits} | {np.mean(seconds):.1f} |"
-    )
+    codes = f"{head.in_features} x {head.n_in_bits} bits"
+    fit = f"{np.mean(seconds):.1f}"
+    return f"| {table.name} | {kind} | {score} | {target} | {codes} | {bits} | {fit} |"
 
 
 def main() -> None:

@@ -138,7 +138,7 @@ def test_client_layers_have_widths_by_default(input_dim, options, widths):
 
 
 def test_states_of_other_seeds_load():
-    first, x = calibrated_network(seed=1, **KINDS[0])
+    first, _ = calibrated_network(seed=1, **KINDS[0])
     second, _ = calibrated_network(seed=2, **KINDS[0])
     assert lower(second) != lower(first)
     second.load_state_dict(first.state_dict())

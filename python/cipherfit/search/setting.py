@@ -27,7 +27,7 @@ _WIDEST_TRIED = 8
 
 @dataclass(frozen=True)
 class Setting:
-    """Lookup widths and rounding of all encrypted hidden layers; rounding counts where bits are dropped.
+    """Lookup widths and rounding of encrypted hidden layers; it counts where bits are dropped.
 
     Parameters
     ----------

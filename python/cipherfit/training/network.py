@@ -13,18 +13,15 @@ from cipherfit.limits import MAX_ACCUM_BITS, MAX_CODE_BITS, MAX_LOOKUP_BITS
 from cipherfit.parameters import integer
 from cipherfit.training.activations import build_activation
 from cipherfit.training.autograd import OutputUnitsFunction
-from cipherfit.training.client_features import FeatureKind, feature_kind
+from cipherfit.training.client_layers import ClientLayers
 from cipherfit.training.linear import QuantLinear
 from cipherfit.training.quantizers import ActivationQuantizer, InputQuantizer
-from cipherfit.training.random_layers import RandomLayer, random_layers
+from cipherfit.training.random_layers import RandomLayer
 from cipherfit.training.ranges import Relevance
 from cipherfit.training.surroundings import own_settings
 from cipherfit.training.widths import (
-    CLIENT_NEURONS,
-    RANDOM_IN_BITS,
     LayerWidths,
     check_accumulator,
-    client_widths,
     default_in_bits,
     default_lookup_bits,
     hidden_widths_of,
@@ -255,62 +252,56 @@ class SparseQuantNeuralNetImpl(QuantNetwork):
             "n_accum_bits", n_accum_bits, 1, MAX_ACCUM_BITS, what="accumulator bitwidth"
         )
         check_accumulator(n_accum_bits, n_w_bits, n_a_bits, "activation")
-        n_client_layers = integer(
-            "n_client_layers", n_client_layers, 0, n_layers - 1,
-            what="number of client layers", why=f"n_layers={n_layers} has so many hidden ones",
-        )  # fmt: skip
-        client = client_widths(n_client_w_bits, n_client_a_bits, n_client_accum_bits)
-        kind = _random_kind(client_layers, client_features, input_dim, image_shape)
-        if n_client_layers == 0:
-            kind = None
-        n_encrypted = n_layers - 1 - n_client_layers
+        client = ClientLayers.chosen(
+            n_client_layers,
+            n_layers - 1,
+            client_layers,
+            features=client_features,
+            input_dim=input_dim,
+            image_shape=image_shape,
+            n_w_bits=n_client_w_bits,
+            n_a_bits=n_client_a_bits,
+            n_accum_bits=n_client_accum_bits,
+        )
+        n_encrypted = n_layers - 1 - client.n_layers
         if n_lookup_bits is None:
             n_lookup_bits = default_lookup_bits(n_accum_bits, n_a_bits)
         lookup_bits = [
             integer("n_lookup_bits", bits, 1, MAX_LOOKUP_BITS, what="lookup bitwidth")
             for bits in per_layer(
-                "n_lookup_bits", n_lookup_bits, n_encrypted, _which(n_client_layers)
+                "n_lookup_bits", n_lookup_bits, n_encrypted, _which(client.n_layers)
             )
         ]
-        widths = [client] * n_client_layers + [
+        widths = [client.widths] * client.n_layers + [
             LayerWidths(n_w_bits, n_accum_bits, bits, n_a_bits) for bits in [*lookup_bits, None]
         ]
         if n_in_bits is None:
-            first = widths[0]
-            n_in_bits = (
-                RANDOM_IN_BITS
-                if kind is not None
-                else default_in_bits(input_dim, first.n_w_bits, first.n_a_bits, first.n_accum_bits)
-            )
+            if client.n_layers:
+                n_in_bits = client.default_in_bits(input_dim)
+            else:
+                n_in_bits = default_in_bits(input_dim, n_w_bits, n_a_bits, n_accum_bits)
         n_in_bits = integer("n_in_bits", n_in_bits, 1, MAX_CODE_BITS, what="quantization bitwidth")
-        if n_client_layers:
-            check_accumulator(n_accum_bits, n_w_bits, client.n_a_bits, "client activation")
-        if kind is None:
-            check_accumulator(widths[0].n_accum_bits, widths[0].n_w_bits, n_in_bits, "input")
+        if client.n_layers:
+            n_code_bits = client.widths.n_a_bits
+            check_accumulator(n_accum_bits, n_w_bits, n_code_bits, "client activation")
+        if client.kind is None:
+            name = "n_client_accum_bits" if client.n_layers else "n_accum_bits"
+            check_accumulator(widths[0].n_accum_bits, widths[0].n_w_bits, n_in_bits, "input", name)
         if n_hidden_neurons is None:
             most_active = max_active_neurons(n_accum_bits, n_w_bits, n_a_bits)
-            default = CLIENT_NEURONS if kind is None else kind.default_width(input_dim)
-            n_hidden_neurons = [default] * n_client_layers + [
-                multiplied(n_hidden_neurons_multiplier, most_active)
-            ] * n_encrypted
+            n_multiplied = multiplied(n_hidden_neurons_multiplier, most_active)
+            n_hidden_neurons = [client.default_neurons(input_dim)] * client.n_layers
+            n_hidden_neurons += [n_multiplied] * n_encrypted
         hidden_widths = hidden_widths_of(n_hidden_neurons, n_layers)
-        drawn: list[RandomLayer] = []
-        if kind is not None:
-            drawn = random_layers(
-                kind,
-                hidden_widths[:n_client_layers],
-                n_inputs=input_dim,
-                n_in_bits=n_in_bits,
-                n_a_bits=client.n_a_bits,
-            )
+        drawn = client.draw(input_dim, hidden_widths[: client.n_layers], n_in_bits)
         trained = _build(
             [input_dim, *hidden_widths, n_outputs][len(drawn) :],
             activation_function,
-            n_in_bits=client.n_a_bits if drawn else n_in_bits,
+            n_in_bits=client.widths.n_a_bits if drawn else n_in_bits,
             widths=widths[len(drawn) :],
         )
         features = nn.Sequential(InputQuantizer(input_dim, n_in_bits), *drawn, *trained)
-        super().__init__(features, n_outputs, rounding, n_client_layers=n_client_layers)
+        super().__init__(features, n_outputs, rounding, n_client_layers=client.n_layers)
         self.input_dim = input_dim
         self.n_layers = n_layers
         self.n_outputs = n_outputs
@@ -322,8 +313,7 @@ class SparseQuantNeuralNetImpl(QuantNetwork):
         self.n_in_bits = n_in_bits
         self.activation_function = activation_function
         self.hidden_widths = hidden_widths
-        self.client_layers = client_layers
-        self.n_client_a_bits = client.n_a_bits
+        self.n_client_a_bits = client.widths.n_a_bits
 
     def max_active_neurons(self) -> int:
         """Return how many non-zero weights a neuron may have in the worst case.
@@ -385,21 +375,6 @@ class SparseQuantNeuralNetImpl(QuantNetwork):
             self.has_units.fill_(True)
             self.output_mean.copy_(y.mean(dim=0))
             self.output_scale.copy_(torch.where(spread > 0, spread, torch.ones_like(spread)))
-
-
-def _random_kind(
-    client_layers: str,
-    client_features: str,
-    input_dim: int,
-    image_shape: Sequence[int] | None,
-) -> FeatureKind | None:
-    """Return what the neurons of random client layers read; None for learned ones."""
-    if client_layers not in ("random", "learned"):
-        raise InvalidParameterError(
-            f"Invalid client_layers: {client_layers!r} is neither 'random' nor 'learned'"
-        )
-    kind = feature_kind(client_features, input_dim, image_shape)
-    return kind if client_layers == "random" else None
 
 
 def _which(n_client_layers: int) -> str:

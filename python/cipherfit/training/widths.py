@@ -22,15 +22,8 @@ ROUNDED_LOOKUP_BITS = 6
 LINEAR_W_BITS, LINEAR_IN_BITS = 7, 8
 #: Accumulators that leave them less than this ask for the widths of other networks.
 MIN_LINEAR_BITS = 4
-#: What client layers get by default: they are computed in clear, where width costs next to nothing.
-#: Codes are what the encrypted part takes in, whose sums they widen.
-CLIENT_W_BITS, CLIENT_A_BITS, CLIENT_ACCUM_BITS, CLIENT_LOOKUP_BITS = 5, 4, 16, 10
 #: Weights of the last layer where all hidden ones are the client's.
 HEAD_W_BITS = 8
-#: Neurons of a learned client layer by default.
-CLIENT_NEURONS = 128
-#: Bits of an input that random neurons read: fine, and yet its range clamps rare values.
-RANDOM_IN_BITS = 7
 #: Inputs get no more bits than this without being asked, and are made no coarser than that.
 MAX_CHOSEN_IN_BITS, MIN_CHOSEN_IN_BITS = 8, 2
 
@@ -43,24 +36,6 @@ class LayerWidths:
     n_accum_bits: int
     n_lookup_bits: int | None
     n_a_bits: int
-
-
-def client_widths(
-    n_w_bits: int | None, n_a_bits: int | None, n_accum_bits: int | None
-) -> LayerWidths:
-    """Return the widths of client layers, as given or by default."""
-    phrase = "quantization bitwidth"
-    w_bits = CLIENT_W_BITS if n_w_bits is None else n_w_bits
-    a_bits = CLIENT_A_BITS if n_a_bits is None else n_a_bits
-    accum_bits = CLIENT_ACCUM_BITS if n_accum_bits is None else n_accum_bits
-    w_bits = integer("n_client_w_bits", w_bits, 1, MAX_CODE_BITS, what=phrase)
-    a_bits = integer("n_client_a_bits", a_bits, 1, MAX_CODE_BITS, what=phrase)
-    accum_bits = integer(
-        "n_client_accum_bits", accum_bits, 1, MAX_ACCUM_BITS, what="accumulator bitwidth"
-    )
-    check_accumulator(accum_bits, w_bits, a_bits, "activation", "n_client_accum_bits")
-    lookup_bits = min(accum_bits, MAX_LOOKUP_BITS, max(CLIENT_LOOKUP_BITS, a_bits + 1))
-    return LayerWidths(w_bits, accum_bits, lookup_bits, a_bits)
 
 
 def max_active_neurons(n_accum_bits: int, n_w_bits: int, n_a_bits: int) -> int:
