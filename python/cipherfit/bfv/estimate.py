@@ -138,13 +138,17 @@ def reference_seconds(specs: BfvSpecs, n_rows: int = 1) -> float:
     return _PER_CALL + _PER_COEFFICIENT * coefficients * specs.cost(n_rows)
 
 
-def modelled_seconds(graph: IntegerGraph, flooding_bits: int | None = None) -> float:
+def modelled_seconds(
+    graph: IntegerGraph, p_error: float | None = None, *, flooding_bits: int | None = None
+) -> float:
     """Return modelled seconds per row of a graph, as of `reference_seconds`.
 
     Parameters
     ----------
     graph : IntegerGraph
         What is compiled for it.
+    p_error : float, optional
+        As other back ends take it; here nothing errs.
     flooding_bits : int, optional
         As of `compile_graph`.
 
@@ -157,6 +161,7 @@ def modelled_seconds(graph: IntegerGraph, flooding_bits: int | None = None) -> f
     CompilationError
         If the graph has lookups, or no parameters fit.
     """
+    del p_error
     return reference_seconds(compile_graph(graph, flooding_bits=flooding_bits).parameters)
 
 
