@@ -80,13 +80,16 @@ def test_a_multiplier_gives_whole_neurons_and_at_least_one():
 def test_one_value_is_for_all_hidden_layers_and_a_sequence_for_each():
     assert per_layer("rounding", "exact", 3) == ["exact"] * 3
     assert per_layer("n_lookup_bits", (4, 5), 2) == [4, 5]
-    assert hidden_widths_of(7, 3) == [7, 7]
-    assert hidden_widths_of([4, 9], 3) == [4, 9]
-    assert hidden_widths_of(7, 1) == []
+    defaults = [lambda: 11, lambda: 12]
+    assert hidden_widths_of(7, defaults) == [7, 7]
+    assert hidden_widths_of([4, 9], defaults) == [4, 9]
+    assert hidden_widths_of([None, 9], defaults) == [11, 9]
+    assert hidden_widths_of(None, defaults) == [11, 12]
+    assert hidden_widths_of(7, []) == []
     with pytest.raises(InvalidParameterError, match=r"n_lookup_bits: \[4\] has 1 values.*2 hidden"):
         per_layer("n_lookup_bits", [4], 2)
     with pytest.raises(InvalidParameterError, match="n_hidden_neurons=0"):
-        hidden_widths_of([4, 0], 3)
+        hidden_widths_of([4, 0], defaults)
 
 
 @pytest.mark.parametrize(

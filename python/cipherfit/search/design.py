@@ -112,7 +112,7 @@ class DesignSearch:
         return tuple(front)
 
     def plot(self, ax: Any = None) -> Any:
-        """Draw score over latency, each kind in its colour, with the front and what it keeps secret.
+        """Draw score over latency, each kind in its colour, and what it keeps secret.
 
         Parameters
         ----------
