@@ -30,7 +30,7 @@ pub struct Specs {
 
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 struct StoredSpecs {
-    degree: u32,
+    set: u8,
     n_features: u32,
     n_outputs: u32,
     code_bits: u8,
@@ -49,7 +49,7 @@ impl Specs {
     ) -> Result<Self, Error> {
         let narrow = |size| u32::try_from(size).unwrap_or(u32::MAX);
         StoredSpecs {
-            degree: narrow(parameters.degree()),
+            set: parameters.set(),
             n_features: narrow(n_features),
             n_outputs: narrow(n_outputs),
             code_bits,
@@ -205,13 +205,17 @@ impl StoredSpecs {
         check("layouts", self.layouts.len() as u128, 1, MAX_LAYOUTS as u128)?;
         let size = u128::from(self.n_features) * u128::from(self.n_outputs);
         check("weights", size, 1, MAX_WEIGHTS as u128)?;
-        let degree = self.degree as usize;
-        let Some(parameters) = Parameters::new(degree, self.sum_bits.into())? else {
-            let reason = format!("no parameters of degree {degree} for {} bits", self.sum_bits);
+        let Some(parameters) = Parameters::new(self.set, self.sum_bits.into())? else {
+            let reason = format!("no parameters {} for {} bits", self.set, self.sum_bits);
             return Err(MessageError::Damaged { reason }.into());
         };
         let grid = |layout| {
-            let grid = Grid::new(degree, self.n_features as usize, self.n_outputs as usize, layout);
+            let grid = Grid::new(
+                parameters.degree(),
+                self.n_features as usize,
+                self.n_outputs as usize,
+                layout,
+            );
             let reason = || format!("a layout of {layout:?} doesn't fit");
             grid.ok_or_else(|| MessageError::Damaged { reason: reason() })
         };
