@@ -28,7 +28,7 @@ def test_bytes_are_those_that_are_sent(circuit):
     assert estimate.batch_input_bytes == len(batch.serialize())
     assert estimate.batch_output_bytes == len(circuit.run(batch).serialize())
     assert estimate.memory_bytes < 40_000
-    assert estimate.n_lookups == 0
+    assert estimate.n_lookups == estimate.p_error == 0
 
 
 def test_parameters_are_told(circuit):
