@@ -67,8 +67,8 @@ bench: $(VENV)/.dev  ## Accuracy and latency end to end, simulation against its 
 bench-accuracy: $(VENV)/.dev  ## Accuracy over data sets, seeds and bit budgets (hours; resumes)
 	$(BIN)/python benches/accuracy.py
 
-bench-fhe: $(VENV)/.dev  ## Encrypted rows of trained networks: accuracy, seconds, keys (half an hour)
-	$(BIN)/python benches/fhe.py
+bench-fhe: $(VENV)/.dev  ## Encrypted rows of trained networks; OPTIONS='--mnist FILE --concrete-ml PYTHON' for all
+	$(BIN)/python benches/fhe.py $(OPTIONS)
 
 fuzz: $(VENV)/.dev  ## The property tests with many more cases
 	PROPTEST_CASES=20000 cargo test --workspace --quiet --release

@@ -1,6 +1,7 @@
 """Accuracy at a bit budget: integer graphs against their float twins, over data sets and seeds.
 
-Run with `make bench-accuracy`, or `python benches/accuracy.py [--quick | --targets]`. Every result
+Run with `make bench-accuracy`, or `python benches/accuracy.py [--quick | --targets | --linear]`:
+`--linear` compares networks without lookups with scikit-learn's linear models. Every other result
 is a line of JSON in benches/results/accuracy.jsonl, and a run takes up where the last one stopped.
 The tables of a run are kept in benches/README.md.
 """
@@ -18,6 +19,7 @@ from typing import Any
 
 import numpy as np
 import torch
+from linear import compare
 from skorch import NeuralNetClassifier as FloatClassifier
 from skorch import NeuralNetRegressor as FloatRegressor
 from tables import FASHION_FOLDER, NAMES, Table, available
@@ -210,6 +212,7 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--quick", action="store_true", help="2 seeds, 2 settings, no large data")
     parser.add_argument("--targets", action="store_true", help="only the settings with a target")
+    parser.add_argument("--linear", action="store_true", help="networks without lookups alone")
     parser.add_argument("--data", nargs="*", choices=NAMES, default=NAMES, help="data sets")
     parser.add_argument("--neurons", nargs="*", type=int, default=NEURONS, help="hidden ones")
     parser.add_argument("--seeds", type=int, default=5)
@@ -218,6 +221,9 @@ def main() -> None:
     options = parser.parse_args()
     warnings.filterwarnings("ignore", category=DeprecationWarning)
     torch.set_num_threads(1)  # the networks are so small that threads cost more than they bring
+    if options.linear:
+        compare(options.data, options.fashion_mnist, options.seeds)
+        return
     log = Log(options.results / "accuracy.jsonl")
     names = [name for name in options.data if not (options.quick and name == "fashion_mnist")]
     print("| data | network | score, mean (min) | float twin | lookups | latency, s | fit, s |")

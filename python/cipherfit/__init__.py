@@ -12,6 +12,7 @@ if TYPE_CHECKING:
     from cipherfit._core import Certificate as Certificate
     from cipherfit._core import IntegerGraph as IntegerGraph
     from cipherfit._core import accumulator_mask as accumulator_mask
+    from cipherfit.costs import FheEstimate as FheEstimate
     from cipherfit.estimators.base import (
         QuantizedSkorchEstimatorMixin as QuantizedSkorchEstimatorMixin,
     )
@@ -22,7 +23,6 @@ if TYPE_CHECKING:
     from cipherfit.estimators.regressor import NeuralNetRegressor as NeuralNetRegressor
     from cipherfit.exceptions import CipherfitError as CipherfitError
     from cipherfit.fhe.circuit import compile_graph as compile_graph
-    from cipherfit.fhe.estimate import FheEstimate as FheEstimate
     from cipherfit.fhe.run import run_encrypted as run_encrypted
     from cipherfit.interchange.onnx_export import to_onnx as to_onnx
     from cipherfit.limits import MAXIMUM_TLU_BIT_WIDTH as MAXIMUM_TLU_BIT_WIDTH
@@ -46,7 +46,7 @@ _HOMES = {
     "CipherfitError": "exceptions",
     "Design": "search.design",
     "DesignSearch": "search.design",
-    "FheEstimate": "fhe.estimate",
+    "FheEstimate": "costs",
     "FixedTypeSkorchNeuralNet": "estimators.fixed_module",
     "IntegerGraph": "_core",
     "NeuralNetClassifier": "estimators.classifier",

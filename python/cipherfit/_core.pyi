@@ -21,7 +21,10 @@ class IntegerGraph:
 
     @staticmethod
     def from_layers(
-        input: dict[str, Any], layers: Iterable[dict[str, Any]], output: dict[str, Any]
+        input: dict[str, Any],
+        layers: Iterable[dict[str, Any]],
+        output: dict[str, Any],
+        n_client_layers: int | None = 0,
     ) -> IntegerGraph:
         """Build a graph from its layers, and prove that everything fits.
 
@@ -39,7 +42,10 @@ class IntegerGraph:
         """Return the graph as bytes; equal graphs give equal bytes."""
 
     def to_dict(self) -> dict[str, Any]:
-        """Return ``input``, ``layers`` and ``output`` as :meth:`from_layers` takes them."""
+        """Return all parts as :meth:`from_layers` takes them."""
+
+    def split(self, n: int | None = None) -> tuple[IntegerGraph, IntegerGraph]:
+        """Return the client's graph, up to the n-th lookup, and the server's, from there on."""
 
     def quantize(self, X: npt.ArrayLike) -> npt.NDArray[np.uint16]:
         """Turn features (n_samples, n_features) into codes of the same shape.
@@ -103,8 +109,16 @@ class IntegerGraph:
         """Bits of an input code."""
 
     @property
+    def n_client_layers(self) -> int:
+        """Lookups, counted from the first, that the client computes in clear."""
+
+    @property
+    def ends_in_codes(self) -> bool:
+        """Whether outputs are codes of a lookup, not accumulators."""
+
+    @property
     def n_lookups(self) -> int:
-        """Table lookups, so programmable bootstrappings, per row."""
+        """Encrypted table lookups, so programmable bootstrappings, per row."""
 
     def __eq__(self, other: object, /) -> bool: ...
     def __hash__(self) -> int: ...

@@ -1,7 +1,8 @@
 """How the layers of an integer graph follow each other: the one place that says so.
 
 A graph is a chain of stages. Each has a linear layer; all but the last have a lookup that reads its
-accumulators, and whose codes the next stage takes.
+accumulators, and whose codes the next stage takes. In a graph that ends in codes the last has one,
+too.
 """
 
 from __future__ import annotations
@@ -13,6 +14,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from cipherfit._core import IntegerGraph, LayerCertificate
+from cipherfit.exceptions import CompilationError
 
 Int64 = NDArray[np.int64]
 
@@ -59,7 +61,7 @@ class Stage:
     proof : LayerCertificate
         Proven intervals of the accumulators.
     lookup : Lookup or None
-        None in the last stage, whose accumulators are the outputs.
+        None in a last stage whose accumulators are the outputs.
     """
 
     weights: Int64
@@ -73,14 +75,33 @@ class Stage:
         return len(self.weights)
 
 
+def encrypted_part(graph: IntegerGraph) -> IntegerGraph:
+    """Return what of a graph is encrypted: all that follows its client layers.
+
+    Raises
+    ------
+    CompilationError
+        If nothing follows.
+    """
+    if not graph.n_client_layers:
+        return graph
+    if graph.ends_in_codes and graph.n_client_layers == len(graph.prove().layers):
+        raise CompilationError(
+            "nothing of this graph is encrypted: it ends with the client's layers. Compile what "
+            "follows them, the other half of `split`, or the whole graph"
+        )
+    return graph.split()[1]
+
+
 def stages_of(graph: IntegerGraph) -> list[Stage]:
     """Return the stages of a graph, first to last."""
     layers = graph.to_dict()["layers"]
     lookups = [_lookup(layer) for layer in layers[1::2]]
+    last = [] if graph.ends_in_codes else [None]
     return [
         Stage(linear["weights"], linear["offset"], proof, lookup)
         for linear, proof, lookup in zip(
-            layers[::2], graph.prove().layers, [*lookups, None], strict=True
+            layers[::2], graph.prove().layers, [*lookups, *last], strict=True
         )
     ]
 

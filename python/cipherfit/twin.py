@@ -12,7 +12,7 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
-__all__ = ["dequantize", "prove", "quantize", "run", "simulate"]
+__all__ = ["code_intervals", "dequantize", "prove", "quantize", "run", "simulate"]
 
 Parts = dict[str, Any]
 Integers = npt.NDArray[np.int64]
@@ -23,12 +23,21 @@ def quantize(parts: Parts, X: npt.ArrayLike) -> Integers:
     quantizer = parts["input"]
     with np.errstate(over="ignore"):
         steps = np.rint(np.asarray(X, dtype=np.float64) / quantizer["scale"])
-    codes = np.clip(steps + quantizer["zero_point"], 0, 2 ** quantizer["n_bits"] - 1)
+    codes = np.clip(steps + quantizer["zero_point"], *code_intervals(parts))
     return np.asarray(codes, dtype=np.int64)
 
 
+def code_intervals(parts: Parts) -> tuple[Integers, Integers]:
+    """Return the least and the largest code (n_features,) that each feature can have."""
+    quantizer = parts["input"]
+    n_features = len(quantizer["scale"])
+    all_low, all_high = np.zeros(n_features), np.full(n_features, 2 ** quantizer["n_bits"] - 1)
+    low, high = quantizer.get("low", all_low), quantizer.get("high", all_high)
+    return np.asarray(low, dtype=np.int64), np.asarray(high, dtype=np.int64)
+
+
 def simulate(parts: Parts, codes: npt.ArrayLike) -> Integers:
-    """Compute output accumulators (n, n_outputs) of codes (n, n_features)."""
+    """Compute outputs (n, n_outputs), accumulators or codes, of codes (n, n_features)."""
     values = np.asarray(codes, dtype=np.int64)
     for layer in parts["layers"]:
         if layer["kind"] == "linear":
@@ -54,9 +63,7 @@ def run(parts: Parts, X: npt.ArrayLike) -> npt.NDArray[np.float64]:
 
 def prove(parts: Parts) -> list[tuple[Integers, Integers]]:
     """Bound every accumulator over all inputs: one (low, high) of shape (n_neurons,) per Linear."""
-    n_features = len(parts["input"]["scale"])
-    least = np.zeros(n_features, dtype=np.int64)
-    most = np.full(n_features, 2 ** parts["input"]["n_bits"] - 1)
+    least, most = code_intervals(parts)
     bounds = []
     for layer in parts["layers"]:
         if layer["kind"] == "linear":

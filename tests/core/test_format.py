@@ -26,6 +26,7 @@ EXAMPLE: dict[str, Any] = {
         {"kind": "linear", "weights": [[-7]], "offset": [0]},
     ],
     "output": {"scale": [0.1], "offset": [-1.0]},
+    "n_client_layers": 0,
 }
 
 
@@ -69,6 +70,16 @@ def test_a_reader_written_from_the_specification_reads_every_graph(read_graph, p
     assert IntegerGraph.from_layers(**read) == graph
 
 
+@given(graph_parts())
+def test_it_reads_both_halves_of_a_graph_that_is_cut(read_graph, parts):
+    graph = IntegerGraph.from_layers(**parts)
+    for n in range(1, len(parts["layers"]) // 2 + 1):
+        for half in graph.split(n):
+            read = read_graph(half.to_bytes())
+            assert_same(read, half.to_dict())
+            assert IntegerGraph.from_layers(**read) == half
+
+
 @given(graph_parts(), st.data())
 def test_what_the_specifications_reader_refuses_is_refused(read_graph, parts, data):
     damaged = bytearray(IntegerGraph.from_layers(**parts).to_bytes())
@@ -96,11 +107,14 @@ def replaced(old: str, new: str) -> bytes:
         (2, example_bytes()[:-1]),
         (2, example_bytes() + b"\0"),
         (3, replaced("01 00 01 00 01 06", "01 00 01 02 01 06")),  # exact: 2
+        (3, replaced("02 01 04 02 00 01", "02 01 04 02 02 01")),  # input codes: neither
         (3, replaced("ac 02", "ac 82 04")),  # a table's entry of 17 bits
-        (4, replaced("02 01 04 02 01", "01 01 02 01")),  # one zero point for two features
-        (5, replaced("02 01 04 02 01", "02 01 04 11 01")),  # 17 bits
+        (4, replaced("02 01 04 02 00", "01 01 02 00")),  # one zero point for two features
+        (5, replaced("02 01 04 02 00", "02 01 04 11 00")),  # 17 bits
         (6, replaced("e0 3f", "e0 bf")),  # a scale of -0.5
-        (7, replaced("03 01 01 01 01", "03 02 01 01 01")),  # two inputs of the head
+        (6, replaced("04 02 00 01", "04 02 01 02 00 02 02 03 01 01")),  # codes from 2 to 1
+        (6, replaced("04 02 00 01", "04 02 01 02 00 00 02 03 04 01")),  # a code of 3 bits
+        (7, replaced("03 01 01 01 01 01", "03 01 02 01 01 01")),  # two inputs of the head
         (8, replaced("01 02 02 00 01 02", "01 01 02 00 01 02")),  # row_ends: 1
         (9, replaced("02 00 01 02 04", "02 01 00 02 04")),  # columns 1, 0
         (9, replaced("02 04 01", "02 00 01")),  # a weight of 0
@@ -108,7 +122,8 @@ def replaced(old: str, new: str) -> bytes:
         (11, replaced("01 00 01 00 01 06", "01 00 3f 00 01 06")),  # lsbs: 63
         (12, replaced("01 06 01 00 01", "01 06 01 02 01")),  # low: 1
         (13, replaced("06 00 00 01 02 ac 02 03", "05 00 00 01 02 03")),  # 5 entries
-        (14, replaced("f0 bf", "f0 7f")),  # an offset of infinity
+        (14, replaced("f0 bf 00", "f0 7f 00")),  # an offset of infinity
+        (15, replaced("f0 bf 00", "f0 bf 02")),  # two client layers of one
     ],
 )
 def test_bytes_that_break_a_rule_are_refused(rule, data):

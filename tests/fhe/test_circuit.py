@@ -11,7 +11,7 @@ import pytest
 from concrete import fhe
 from samples import fitted, load
 
-from cipherfit import IntegerGraph, compile_graph, run_encrypted
+from cipherfit import IntegerGraph, NeuralNetClassifier, compile_graph, run_encrypted
 from cipherfit.exceptions import CompilationError, InvalidParameterError
 from cipherfit.fhe.circuit import check_widths
 
@@ -226,6 +226,50 @@ def test_wide_accumulators_are_refused_with_what_would_fit():
     with pytest.raises(CompilationError, match="module__n_accum_bits at most 16"):
         model.compile()
     assert model.fhe_circuit is None
+
+
+def summing(bits, n_bits=8):
+    """Return a graph without lookups whose widest sum has so many bits."""
+    largest = (2**bits - 1) // (4 * (2**n_bits - 1))
+    weights = np.array([[1, 1, 1, 1], [-1, 1, -1, 0], [-1, -1, -1, -1]]) * largest
+    weights[1, 3] = 1 - largest
+    offset = -np.minimum(weights, 0).sum(axis=1) * (2**n_bits - 1)
+    return graph_of((weights, offset, None), n_bits=n_bits)
+
+
+@pytest.mark.parametrize("bits", [17, 20, 25, 33])
+@pytest.mark.parametrize("p_error", [None, 0.1])
+def test_sums_that_no_lookup_reads_may_be_wide_and_are_exact(bits, p_error):
+    graph = summing(bits)
+    assert graph.prove().max_accumulator_bits == bits
+    circuit = compile_graph(graph, p_error=p_error)
+    codes = np.concatenate([adversarial(graph, 10), np.full((1, 4), 255, dtype=np.uint16)])
+    assert np.array_equal(run_encrypted(circuit, codes), graph.simulate(codes))
+    with pytest.raises(CompilationError, match="where the proof asks"):
+        check_widths(compile_graph(summing(bits - 1)), graph)
+
+
+@pytest.mark.parametrize("bits", [34, 48])
+def test_sums_that_are_too_wide_for_concrete_are_told_what_fits(bits):
+    with pytest.raises(CompilationError, match=rf"layer 0, whose sums have {bits} bits.*bits=33"):
+        compile_graph(summing(bits))
+
+
+def test_outputs_behind_narrow_lookups_may_be_a_little_wider_than_lookups():
+    first = ([[1, 1]], [0], {"low": np.array([0]), "tables": tables([0, 5, 1, 7, 2, 3, 4])})
+    fits = graph_of(first, ([[2**14], [-(2**14)]], [0, 7 << 14], None))
+    assert fits.prove().max_accumulator_bits == 17
+    compile_graph(fits, simulation_only=True)
+    with pytest.raises(CompilationError, match=r"layer 1, whose sums have 21 bits.*=17"):
+        compile_graph(graph_of(first, ([[2**18]], [0], None)))
+
+
+def test_a_linear_classifier_at_its_defaults_answers_encrypted_rows_exactly():
+    X, y = load("digits")
+    model = NeuralNetClassifier(module__n_layers=1, random_state=0).fit(X, y)
+    assert model.graph_.prove().max_accumulator_bits > 16
+    model.compile()
+    assert np.array_equal(model.predict_proba(X[:10], fhe="execute"), model.predict_proba(X[:10]))
 
 
 def test_every_way_to_ask_for_encrypted_predictions_agrees():

@@ -47,7 +47,9 @@ def test_sizes_are_those_of_the_real_keys_and_ciphertexts(model):
     estimate = model.estimate_fhe()
     circuit.keygen()
     encrypted = circuit.encrypt(np.zeros(5, dtype=np.int64))
-    assert len(encrypted.serialize()) == pytest.approx(estimate.input_bytes, rel=0.1)
+    # Compressed inputs are so small that what is written around them counts.
+    assert len(encrypted.serialize()) == pytest.approx(estimate.input_bytes, abs=300)
+    assert estimate.input_bytes < 1000
     keys = estimate.bootstrap_key_bytes + estimate.keyswitch_key_bytes
     # They are sent with half of the bootstrap keys' bytes, and have all of them in memory.
     sent = estimate.bootstrap_key_bytes / 2 + estimate.keyswitch_key_bytes

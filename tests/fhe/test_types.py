@@ -10,6 +10,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from cipherfit import IntegerGraph, compile_graph, run_encrypted, twin
+from cipherfit.exceptions import CompilationError
 from cipherfit.fhe.types import IntegerType, typed_stages
 from cipherfit.stages import stages_of
 
@@ -64,6 +65,23 @@ def test_every_graph_decrypts_to_its_integers(graph):
     codes = corners(graph)[::6][:4]
     circuit = compile_graph(graph, p_error=1e-9)
     assert np.array_equal(run_encrypted(circuit, codes), graph.simulate(codes))
+
+
+@settings(max_examples=max(2, settings.default.max_examples // 50))
+@given(small_graphs())
+def test_halves_of_a_graph_decrypt_to_its_integers(graph):
+    for n in range(1, graph.n_lookups and len(graph.prove().layers)):
+        client, server = graph.split(n)
+        codes = corners(graph)[::9][:3]
+        with pytest.raises(CompilationError, match="nothing of this graph is encrypted"):
+            compile_graph(client)
+        alone = IntegerGraph.from_layers(**{**client.to_dict(), "n_client_layers": 0})
+        between = run_encrypted(compile_graph(alone, p_error=1e-9), codes).astype(np.uint16)
+        assert np.array_equal(between, client.simulate(codes))
+        marked = IntegerGraph.from_layers(**{**graph.to_dict(), "n_client_layers": n})
+        circuit = compile_graph(marked, p_error=1e-9)
+        assert np.array_equal(run_encrypted(circuit, between), graph.simulate(codes))
+        assert bool(circuit.size_of_bootstrap_keys) <= bool(server.n_lookups)
 
 
 def one_neuron(weight, offset, lsbs, table, signed_outputs=False):

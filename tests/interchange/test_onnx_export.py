@@ -88,6 +88,17 @@ def test_onnx_is_the_graph_for_any_graph(parts, rows):
     assert_onnx_is_graph(graph, random_features(parts, rows))
 
 
+@given(graph_parts())
+def test_onnx_is_each_half_of_a_graph_that_is_cut(parts):
+    graph = IntegerGraph.from_layers(**parts)
+    X = random_features(parts, 65)
+    for n in range(1, len(parts["layers"]) // 2 + 1):
+        client, server = graph.split(n)
+        assert_onnx_is_graph(client, X)
+        assert_onnx_is_graph(server, client.run(X))
+        assert_onnx_is_graph(server, np.linspace(-3, 20, 7)[:, None].repeat(server.n_features, 1))
+
+
 @pytest.mark.parametrize("bits", [20, 32, 40, 50, 56, 59])
 @pytest.mark.parametrize("seed", range(3))
 def test_onnx_is_the_graph_for_wide_codes_and_accumulators(bits, seed):

@@ -10,6 +10,7 @@ import numpy.typing as npt
 from cipherfit import _core
 from cipherfit._core import IntegerGraph
 from cipherfit.bfv.parties import BfvCiphertext, BfvClient, BfvServer, Int64
+from cipherfit.stages import encrypted_part
 
 
 @dataclass(frozen=True)
@@ -128,7 +129,12 @@ class BfvCircuit:
         )
 
 
-def compile_graph(graph: IntegerGraph, *, flooding_bits: int | None = None) -> BfvCircuit:
+def compile_graph(
+    graph: IntegerGraph,
+    *,
+    flooding_bits: int | None = None,
+    configuration: BfvConfiguration | None = None,
+) -> BfvCircuit:
     """Compile an integer graph without lookups for encrypted rows.
 
     The plaintext modulus comes from the proven widths, and degree and modulus of the ring are the
@@ -142,7 +148,8 @@ def compile_graph(graph: IntegerGraph, *, flooding_bits: int | None = None) -> B
     Parameters
     ----------
     graph : IntegerGraph
-        Its certificate gives all widths.
+        The network, of which all but the client layers is compiled. Its certificate gives all
+        widths.
     flooding_bits : int in [0, 64], optional
         Statistical bits of circuit privacy: a row's encrypted sums are within statistical distance
         ``2**-flooding_bits`` of some that depend on the weights by their sums alone, but for the
@@ -150,6 +157,8 @@ def compile_graph(graph: IntegerGraph, *, flooding_bits: int | None = None) -> B
         128 codes of 4 bits and 10 sums), at least 12 and so many that ``n_features + 1`` answers,
         from which a linear layer can be solved in any case, together stay within 1/2.
         40 mostly takes degree 4096, and three to four times as long.
+    configuration : BfvConfiguration, optional
+        The same, as another circuit has it.
 
     Returns
     -------
@@ -162,5 +171,7 @@ def compile_graph(graph: IntegerGraph, *, flooding_bits: int | None = None) -> B
     InvalidParameterError
         If ``flooding_bits`` is out of range.
     """
-    server = BfvServer(_core.BfvServer.compile(graph, flooding_bits))
+    if configuration is not None:
+        flooding_bits = configuration.flooding_bits
+    server = BfvServer(_core.BfvServer.compile(encrypted_part(graph), flooding_bits))
     return BfvCircuit(server, BfvConfiguration(flooding_bits))

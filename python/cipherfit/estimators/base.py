@@ -18,7 +18,7 @@ from cipherfit.estimators.old_names import check_options
 from cipherfit.estimators.postprocessing import probabilities, steps_of_module, steps_of_option
 from cipherfit.estimators.precision import OwnPrecisionMixin
 from cipherfit.estimators.reproducibility import kept_draws
-from cipherfit.estimators.training_loop import TrainingMixin
+from cipherfit.estimators.solving import SolvingMixin
 from cipherfit.exceptions import InvalidParameterError, NotFittedError
 from cipherfit.predictor.postprocessing import Function
 from cipherfit.predictor.predictor import Predictor
@@ -33,7 +33,7 @@ from cipherfit.training.surroundings import own_settings
 DEFAULT_N_BITS = 4
 
 
-class QuantizedSkorchEstimatorMixin(InferenceMixin, TrainingMixin, OwnPrecisionMixin):
+class QuantizedSkorchEstimatorMixin(InferenceMixin, SolvingMixin, OwnPrecisionMixin):
     """Mixin class that adds quantization, proof and encrypted runs to skorch estimators.
 
     After `fit`, `predictor_` answers: every prediction, in clear, simulated or encrypted, is that
@@ -127,7 +127,8 @@ class QuantizedSkorchEstimatorMixin(InferenceMixin, TrainingMixin, OwnPrecisionM
         """
         anew = not (self.warm_start and vars(self).get("initialized_"))
         train = super().fit  # type: ignore[misc]
-        return self._train(train, X, y, anew, None, sample_weight, fit_params)
+        with self._solving():
+            return self._train(train, X, y, anew, None, sample_weight, fit_params)
 
     def partial_fit(
         self,

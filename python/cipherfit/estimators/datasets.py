@@ -38,6 +38,28 @@ class TrainingDataset(Dataset):  # type: ignore[misc]
         return transformed
 
 
+def encoded_rows(dataset: Any) -> tuple[Any, NDArray[Any]]:
+    """Return features and encoded targets of the rows that a network is trained on.
+
+    Parameters
+    ----------
+    dataset : Dataset or Subset
+        Skorch's, or a `TrainingDataset`, or a part of one.
+
+    Returns
+    -------
+    X : ndarray or dict
+        Features, with the weights of the rows where they have some.
+    codes : ndarray of shape (n_samples, ...)
+        What the network is trained on.
+    """
+    if isinstance(dataset, Subset):
+        X, codes = encoded_rows(dataset.dataset)
+        return multi_indexing(X, dataset.indices), codes[np.asarray(dataset.indices)]
+    codes = dataset.codes if isinstance(dataset, TrainingDataset) else dataset.y
+    return dataset.X, np.asarray(codes)
+
+
 def is_part_of(part: Any, other: Any) -> bool:
     """Tell whether two data sets are subsets of one."""
     return isinstance(part, Subset) and isinstance(other, Subset) and part.dataset is other.dataset

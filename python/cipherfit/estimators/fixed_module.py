@@ -16,6 +16,7 @@ from cipherfit.estimators.old_names import check_options
 from cipherfit.estimators.schedule import OneCycle
 from cipherfit.exceptions import InvalidParameterError, NotFittedError
 from cipherfit.training.network import SparseQuantNeuralNetImpl
+from cipherfit.training.widths import head_widths, linear_widths
 
 #: Options of loss and optimizer that help few bits, where they are of the kind named and the user
 #: leaves them out: found by the experiments in docs/training.md.
@@ -31,7 +32,8 @@ class FixedTypeSkorchNeuralNet:
     """A mixin with a helpful modification to a skorch estimator that fixes the module type.
 
     The module's `input_dim` and `n_outputs` are taken from the data where they are left out, and
-    `n_layers` is 2.
+    `n_layers` is 2. A network without hidden layers gets wide weights and inputs, unless the caller
+    names its bits: see `cipherfit.training.widths.linear_widths`.
     """
 
     n_features_in_: int
@@ -99,6 +101,8 @@ class FixedTypeSkorchNeuralNet:
         kind, options = _TRAINING_OPTIONS.get(prefix, (None, {}))
         if vars(self).get(prefix) is not kind:
             return params
+        if prefix == "criterion" and self._is_solved():
+            return params  # to the optimum, with a penalty of its own
         if kind is Adam and not _NOT_FUSED & params.keys() and str(self.device) == "cpu":
             options = {**options, **_fused_on_cpu()}
         return {**options, **params}
@@ -117,11 +121,23 @@ class FixedTypeSkorchNeuralNet:
             raise InvalidParameterError(
                 f"module__{min(unknown)} is no parameter of the network; it has {', '.join(known)}"
             )
+        if options["n_layers"] == 1:
+            options = linear_widths(options)
+        elif options.get("n_client_layers", 0) + 1 == options["n_layers"]:
+            options = head_widths(options)
         module: Any = self.initialized_instance(  # type: ignore[attr-defined]
             SparseQuantNeuralNetImpl, options
         )
         self.module_ = module
         return self
+
+    def _is_solved(self) -> bool:
+        """Tell whether the module's last layer is all that is trained."""
+        given = vars(self)
+        n_layers = given.get("module__n_layers", 2)
+        n_client = given.get("module__n_client_layers", 0)
+        is_random = given.get("module__client_layers", "random") == "random"
+        return bool(n_layers == 1 or (is_random and n_layers == n_client + 1))
 
     @staticmethod
     def _fill_in(options: dict[str, Any], name: str, seen: int | None, what: str) -> None:

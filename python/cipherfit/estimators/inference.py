@@ -192,6 +192,8 @@ class InferenceMixin:
         *,
         y: Any = None,
         max_accuracy_drop: float = 0.01,
+        backend: str = "auto",
+        flooding_bits: int | None = None,
     ) -> Any:
         """Compile the trained network to an FHE circuit."""
         return self._fitted("compile").compile(
@@ -203,12 +205,14 @@ class InferenceMixin:
             p_error,
             y=y,
             max_accuracy_drop=max_accuracy_drop,
+            backend=backend,
+            flooding_bits=flooding_bits,
         )
 
     @described_by(Predictor.estimate_fhe)
-    def estimate_fhe(self, p_error: float | None = None) -> Any:
+    def estimate_fhe(self, p_error: float | None = None, *, backend: str = "auto") -> Any:
         """Estimate what encrypted prediction costs, before keys are made."""
-        return self._fitted("estimate_fhe").estimate_fhe(p_error)
+        return self._fitted("estimate_fhe").estimate_fhe(p_error, backend=backend)
 
     def __sklearn_tags__(self) -> Any:
         """Tell scikit-learn that sparse matrices are taken."""

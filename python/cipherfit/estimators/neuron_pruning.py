@@ -40,9 +40,10 @@ def prune_neurons(
 ) -> Any:
     """Return a smaller estimator: parameters as of the estimators' `prune`."""
     network = model.module_
-    if not isinstance(network, SparseQuantNeuralNetImpl) or network.n_layers < 2:
+    if not isinstance(network, SparseQuantNeuralNetImpl) or len(network.encrypted_layers) < 2:
         raise InvalidParameterError(
-            "prune needs a cipherfit network with at least one hidden layer"
+            "prune needs a cipherfit network with at least one hidden layer, which is not the "
+            "client's: its neurons are no lookups"
         )
     if sum(given is not None for given in (fraction, n_lookups, tolerance)) != 1:
         raise InvalidParameterError("give exactly one of fraction, n_lookups and tolerance")
@@ -50,8 +51,8 @@ def prune_neurons(
         n_kept = _smallest_within(model, X, y, real("tolerance", tolerance), fit_params)
     elif n_lookups is not None:
         n_kept = integer(
-            "n_lookups", n_lookups, network.n_layers - 1,
-            what="number of lookups", why="one per hidden layer",
+            "n_lookups", n_lookups, len(network.encrypted_layers) - 1,
+            what="number of lookups", why="one per encrypted hidden layer",
         )  # fmt: skip
     else:
         before = model.predictor_.graph.n_lookups
@@ -61,7 +62,7 @@ def prune_neurons(
 
 @torch.no_grad()
 def neuron_importance(network: SparseQuantNeuralNetImpl, x: Tensor) -> list[Tensor]:
-    """Return the importance of every neuron of each hidden layer.
+    """Return the importance of every neuron of each encrypted hidden layer.
 
     Parameters
     ----------
@@ -79,7 +80,7 @@ def neuron_importance(network: SparseQuantNeuralNetImpl, x: Tensor) -> list[Tens
     exact = deepcopy(network).double().eval()
     for module in exact.features:
         outputs = module(values)
-        if isinstance(module, QuantLinear) and module is not exact.linear_layers[0]:
+        if isinstance(module, QuantLinear) and module in exact.encrypted_layers[1:]:
             # A reader that never varies is no reason to keep what it reads.
             spread = outputs.var(dim=0, unbiased=False)
             real = module.weight_codes() * (module.input_step * module.log_scale.exp())[:, None]
@@ -98,8 +99,11 @@ def _pruned_to(model: Estimator, X: Any, y: Any, n_kept: int, fit_params: dict[s
         model.predictor_.features.check(X), device=next(network.parameters()).device
     )
     kept = _most_important(neuron_importance(network, features), n_kept)
-    widths = [len(neurons) for neurons in kept]
-    smaller = with_module(model, _kept_state(network, kept), n_hidden_neurons=widths)
+    widths = network.hidden_widths[: network.n_client_layers] + [len(neurons) for neurons in kept]
+    n_learned = network.n_client_layers - len(network.random_layers)
+    of_client = [torch.arange(layer.out_features) for layer in network.linear_layers[:n_learned]]
+    state = _kept_state(network, of_client + kept)
+    smaller = with_module(model, state, n_hidden_neurons=widths)
     return smaller.partial_fit(X, y, **fit_params)
 
 
@@ -120,7 +124,7 @@ def _most_important(importances: list[Tensor], n_kept: int) -> list[Tensor]:
 
 
 def _kept_state(network: SparseQuantNeuralNetImpl, kept: list[Tensor]) -> dict[str, Tensor]:
-    """Return the state of the network that has only the neurons kept."""
+    """Return the state of the network that has only the neurons kept, of each layer that trains."""
     state = {name: value.clone() for name, value in network.state_dict().items()}
     hidden = iter(kept)
     inputs: Tensor | None = None
@@ -164,7 +168,7 @@ def _smallest_within(
     )
     whole = clone(model).fit(seen, y_seen)
     least = whole.score(unseen, y_unseen) - tolerance
-    low, high = int(model.module_.n_layers - 1), int(whole.predictor_.graph.n_lookups)
+    low, high = len(model.module_.encrypted_layers) - 1, int(whole.predictor_.graph.n_lookups)
     while low < high:
         middle = (low + high) // 2
         if _pruned_to(whole, seen, y_seen, middle, {}).score(unseen, y_unseen) >= least:

@@ -1,11 +1,10 @@
 """From an integer graph to encrypted runs with Concrete: a back end of predictors."""
 
 from cipherfit.fhe.circuit import compile_graph
-from cipherfit.fhe.estimate import FheEstimate, estimate_circuit, modelled_seconds
+from cipherfit.fhe.estimate import estimate_circuit, modelled_seconds
 from cipherfit.fhe.run import run_encrypted
 
 __all__ = [
-    "FheEstimate",
     "compile_graph",
     "estimate_circuit",
     "modelled_seconds",

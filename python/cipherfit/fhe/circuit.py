@@ -20,11 +20,14 @@ from cipherfit.fhe.runtime import fhe, prepare_thread, remove_with
 from cipherfit.fhe.types import IntegerType, ProvenTypes, TypedStage, place_of, typed_stages
 from cipherfit.limits import MAX_LOOKUP_BITS
 from cipherfit.parameters import fraction
+from cipherfit.stages import encrypted_part
 
 Int64 = NDArray[np.int64]
 
 #: Probability that one lookup gives a neighbour's value, where the caller names none.
 DEFAULT_P_ERROR = 0.01
+#: Concrete's own for sums that no lookup reads, which costs next to nothing there: they are exact.
+_P_ERROR_WITHOUT_LOOKUPS = 2.0**-40
 #: Bytes of keys from which on they are worth a warning.
 LARGE_KEYS = 1_000_000_000
 
@@ -44,12 +47,15 @@ def compile_graph(
     Parameters
     ----------
     graph : IntegerGraph
-        The network. Its certificate gives all widths: no calibration data are needed.
+        The network, of which all but the client layers is compiled. Its certificate gives all
+        widths: no calibration data are needed.
     configuration : fhe.Configuration, optional
-        Concrete's options; `p_error` and `simulation_only` are set on a copy of it.
+        Concrete's options; `p_error` and `simulation_only` are set on a copy of it. Default: its
+        own, but that inputs are sent compressed, in a thousandth of the bytes.
     p_error : float in (0, 1), optional
         Probability that one lookup errs. Default: the configuration's where it names one, else
-        0.01, which a network with quantized activations shrugs off.
+        0.01, which a network with quantized activations shrugs off. Without lookups nothing errs,
+        whatever it is.
     artifacts : fhe.DebugArtifacts, optional
         Where Concrete leaves its intermediate results.
     show_mlir : bool, default=False
@@ -62,7 +68,8 @@ def compile_graph(
     Returns
     -------
     fhe.Circuit
-        Takes codes of shape (n_features,), gives accumulators of shape (n_outputs,).
+        Takes codes of shape (n_features,), those of the last client layer where there are any;
+        gives accumulators of shape (n_outputs,).
 
     Raises
     ------
@@ -70,9 +77,12 @@ def compile_graph(
         If Concrete has no lookup or no crypto-parameters for the proven widths, or if the circuit
         that it made is narrower than the proof.
     """
+    graph = encrypted_part(graph)
     stages = typed_stages(graph)
     _check_supported(stages)
     configuration = _configure(configuration, p_error, simulation_only)
+    if not graph.n_lookups:
+        configuration = configuration.fork(p_error=_P_ERROR_WITHOUT_LOOKUPS)
     try:
         circuit = _compiled(
             stages, graph.n_bits, configuration, artifacts=artifacts, show_mlir=show_mlir
@@ -94,6 +104,7 @@ def check_widths(circuit: fhe.Circuit, graph: IntegerGraph) -> None:
     CompilationError
         Naming the layer, the width that the circuit has and the one that is proven to be needed.
     """
+    graph = encrypted_part(graph)
     needed = {"input": (graph.n_bits, False)}
     for index, stage in enumerate(typed_stages(graph)):
         needed[f"layer{index}"] = (stage.accumulators.bits, stage.accumulators.signed)
@@ -134,12 +145,12 @@ def _compiled(
 
 def _check_supported(stages: list[TypedStage]) -> None:
     for index, stage in enumerate(stages):
-        if stage.accumulators.bits > MAX_LOOKUP_BITS:
+        if stage.tables and stage.accumulators.bits > MAX_LOOKUP_BITS:
             raise CompilationError(
-                f"layer {index} has accumulators of {stage.accumulators.bits} bits, and Concrete "
-                f"handles at most {MAX_LOOKUP_BITS}: train with module__n_accum_bits at most "
-                f"{MAX_LOOKUP_BITS} (8 or fewer are fast), which fits at 3-bit weights and "
-                "activations"
+                f"layer {index} has accumulators of {stage.accumulators.bits} bits before its "
+                f"lookups, and Concrete handles at most {MAX_LOOKUP_BITS} there: train with "
+                f"module__n_accum_bits at most {MAX_LOOKUP_BITS} (8 or fewer are fast), which fits "
+                "at 3-bit weights and activations"
             )
 
 
@@ -152,23 +163,36 @@ def _widest_lookup(stages: list[TypedStage]) -> tuple[int, int]:
 def _why_not(
     stages: list[TypedStage], n_bits: int, configuration: fhe.Configuration, error: Exception
 ) -> str:
-    """Say which layer is to blame, and the widest lookups with which the circuit compiles."""
+    """Say which layer is to blame, and the widest with which the circuit compiles."""
+    configuration = configuration.fork(dump_artifacts_on_unexpected_failures=False)
+    outputs = stages[-1].accumulators.bits
+    for bits in range(outputs - 1, MAX_LOOKUP_BITS - 1, -1):
+        if _compiles([*stages[:-1], _narrowed(stages[-1], bits)], n_bits, configuration):
+            return (
+                f"Concrete can't compile layer {len(stages) - 1}, whose sums have {outputs} bits: "
+                f"{error}. The nearest that compiles is {bits} bits: narrower weights and inputs "
+                f"give them, or module__n_accum_bits={bits}"
+            )
     layer, widest = _widest_lookup(stages)
     blame = (
         f"Concrete can't compile layer {layer}, whose lookups read {widest} bits of accumulators "
         f"of {stages[layer].accumulators.bits}, at p_error={configuration.p_error}: {error}. "
     )
-    configuration = configuration.fork(dump_artifacts_on_unexpected_failures=False)
     for name, narrowed in (("lookup", _reading), ("accum", _within)):
         for bits in range(widest - 1, 0, -1):
-            try:
-                # Codes narrow with the accumulators; lookups that read less leave them as they are.
-                codes = n_bits if narrowed is _reading else min(n_bits, bits)
-                _compiled([narrowed(stage, bits) for stage in stages], codes, configuration)
-            except RuntimeError:
-                continue
-            return f"{blame}The nearest that compiles is module__n_{name}_bits={bits}"
+            # Codes narrow with the accumulators; lookups that read less leave them as they are.
+            codes = n_bits if narrowed is _reading else min(n_bits, bits)
+            if _compiles([narrowed(stage, bits) for stage in stages], codes, configuration):
+                return f"{blame}The nearest that compiles is module__n_{name}_bits={bits}"
     return f"{blame}A larger p_error may help"
+
+
+def _compiles(stages: list[TypedStage], n_bits: int, configuration: fhe.Configuration) -> bool:
+    try:
+        _compiled(stages, n_bits, configuration)
+    except RuntimeError:
+        return False
+    return True
 
 
 def _reading(stage: TypedStage, bits: int) -> TypedStage:
@@ -194,6 +218,12 @@ def _within(stage: TypedStage, bits: int) -> TypedStage:
         lsbs=0,
         tables=[table[: 1 << bits] for table in stage.tables],
     )
+
+
+def _narrowed(stage: TypedStage, bits: int) -> TypedStage:
+    """Return a last stage of the same cost as one whose sums have fewer bits: weights lose them."""
+    lost = stage.accumulators.bits - bits
+    return replace(_within(stage, bits), weights=stage.weights >> lost)
 
 
 def _warn_of_large_keys(circuit: fhe.Circuit, stages: list[TypedStage]) -> None:
@@ -229,7 +259,9 @@ def _configure(
         options.update(p_error=DEFAULT_P_ERROR if p_error is None else p_error)
     base = configuration
     if base is None:
-        base = fhe.Configuration(dump_artifacts_on_unexpected_failures=False)
+        base = fhe.Configuration(
+            dump_artifacts_on_unexpected_failures=False, compress_input_ciphertexts=True
+        )
     return base.fork(**options)
 
 

@@ -9,16 +9,17 @@ longer than theirs a small reference circuit takes here and now.
 
 from __future__ import annotations
 
+import json
 import time
-from dataclasses import dataclass
 from functools import cache
 
 import numpy as np
 
 from cipherfit._core import IntegerGraph
+from cipherfit.costs import FheEstimate, LayerCost
 from cipherfit.fhe.circuit import compile_graph
 from cipherfit.fhe.runtime import fhe
-from cipherfit.stages import stages_of
+from cipherfit.stages import encrypted_part, stages_of
 
 #: Seconds per row; per unit of complexity; per byte of the bootstrap keys.
 _FIXED, _PER_COMPLEXITY, _PER_KEY_BYTE = 7.8e-3, 5.18e-11, 2.78e-10
@@ -26,90 +27,6 @@ _FIXED, _PER_COMPLEXITY, _PER_KEY_BYTE = 7.8e-3, 5.18e-11, 2.78e-10
 _WITHOUT_LOOKUPS = 2.5e-3
 #: Encrypted runs of the reference circuit; the fastest counts.
 _REFERENCE_RUNS = 4
-
-
-@dataclass(frozen=True)
-class LayerCost:
-    """A layer of lookups.
-
-    Parameters
-    ----------
-    n_lookups : int
-        One per neuron.
-    accumulator_bits : int
-        Proven width of the accumulators.
-    lookup_bits : int
-        Bits that a lookup reads.
-    rounding : {"none", "approximate", "exact"}
-        How the bits between the two are rounded away.
-    """
-
-    n_lookups: int
-    accumulator_bits: int
-    lookup_bits: int
-    rounding: str
-
-
-@dataclass(frozen=True)
-class FheEstimate:
-    """What an encrypted run costs; printed, it is a small table.
-
-    Parameters
-    ----------
-    layers : tuple of LayerCost
-        The layers that have lookups.
-    output_bits : int
-        Proven width of the output accumulators.
-    p_error : float
-        Probability that one lookup errs.
-    complexity : float
-        Concrete's own measure of a run.
-    seconds_per_row : float
-        Modelled seconds per encrypted row on this machine.
-    bootstrap_key_bytes, keyswitch_key_bytes : int
-        Sizes of the keys that the server needs.
-    input_bytes, output_bytes : int
-        Sizes of a row's ciphertexts.
-    memory_bytes : int
-        What keys and ciphertexts take in memory, beyond the program itself.
-    """
-
-    layers: tuple[LayerCost, ...]
-    output_bits: int
-    p_error: float
-    complexity: float
-    seconds_per_row: float
-    bootstrap_key_bytes: int
-    keyswitch_key_bytes: int
-    input_bytes: int
-    output_bytes: int
-
-    @property
-    def n_lookups(self) -> int:
-        """Lookups per row."""
-        return sum(layer.n_lookups for layer in self.layers)
-
-    @property
-    def memory_bytes(self) -> int:
-        """Bytes that keys and ciphertexts take in memory."""
-        keys = self.bootstrap_key_bytes + self.keyswitch_key_bytes
-        return keys + self.input_bytes + self.output_bytes
-
-    def __str__(self) -> str:
-        lines = [
-            f"{layer.n_lookups} lookups of {layer.lookup_bits} bits behind accumulators of "
-            f"{layer.accumulator_bits} ({layer.rounding} rounding)"
-            for layer in self.layers
-        ]
-        mega = 1e6
-        return "\n".join([
-            *lines,
-            f"outputs of {self.output_bits} bits, p_error {self.p_error:g}",
-            f"{self.seconds_per_row:.3g} s per encrypted row on this machine (modelled)",
-            f"keys {(self.bootstrap_key_bytes + self.keyswitch_key_bytes) / mega:.0f} MB, "
-            f"input {self.input_bytes / mega:.2f} MB, output {self.output_bytes / mega:.2f} MB "
-            "per row",
-        ])  # fmt: skip
 
 
 def estimate_circuit(circuit: fhe.Circuit, graph: IntegerGraph) -> FheEstimate:
@@ -130,9 +47,11 @@ def estimate_circuit(circuit: fhe.Circuit, graph: IntegerGraph) -> FheEstimate:
     FheEstimate
     """
     return FheEstimate(
+        backend="concrete",
+        parameters=_parameters(circuit),
         layers=_layers(graph),
         output_bits=graph.prove().layers[-1].bits,
-        p_error=float(circuit.p_error),
+        p_error=float(circuit.p_error) if circuit.size_of_bootstrap_keys else 0.0,
         complexity=float(circuit.complexity),
         seconds_per_row=machine_factor() * reference_seconds(circuit),
         bootstrap_key_bytes=int(circuit.size_of_bootstrap_keys),
@@ -140,6 +59,18 @@ def estimate_circuit(circuit: fhe.Circuit, graph: IntegerGraph) -> FheEstimate:
         input_bytes=int(circuit.size_of_inputs),
         output_bytes=int(circuit.size_of_outputs),
     )
+
+
+def _parameters(circuit: fhe.Circuit) -> str:
+    """Say which parameters of TFHE Concrete has chosen."""
+    keys = json.loads(circuit.client.specs.serialize())["keyset"]
+    secret = [key["params"]["lweDimension"] for key in keys.get("lweSecretKeys", [])]
+    bootstrap = [
+        f"{key['params']['glweDimension']} x {key['params']['polynomialSize']}"
+        for key in keys.get("lweBootstrapKeys", [])
+    ]
+    lwe = f"TFHE, LWE of dimension {', '.join(map(str, sorted(secret)))}"
+    return f"{lwe}, GLWE of {', '.join(bootstrap)}" if bootstrap else lwe
 
 
 def reference_seconds(circuit: fhe.Circuit) -> float:
@@ -212,6 +143,6 @@ def _layers(graph: IntegerGraph) -> tuple[LayerCost, ...]:
             lookup_bits=max(1, stage.proof.bits - stage.lookup.lsbs),
             rounding=stage.lookup.rounding,
         )
-        for stage in stages_of(graph)
+        for stage in stages_of(encrypted_part(graph))
         if stage.lookup is not None
     )

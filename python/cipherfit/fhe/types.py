@@ -47,7 +47,7 @@ class IntegerType:
     def of(cls, low: int, high: int) -> IntegerType:
         """Return the narrowest type that holds an interval, of at least one bit."""
         if low < 0:
-            return cls(max((-low - 1).bit_length(), high.bit_length()) + 1, signed=True)
+            return cls(max((-low - 1).bit_length(), max(high, 0).bit_length()) + 1, signed=True)
         return cls(max(1, high.bit_length()))
 
 

@@ -16,6 +16,7 @@ from numpy.typing import NDArray
 from cipherfit._core import IntegerGraph
 from cipherfit.exceptions import InvalidParameterError, MissingDependencyError, ProofError
 from cipherfit.stages import Lookup, Stage, stages_of
+from cipherfit.twin import code_intervals
 
 if TYPE_CHECKING:
     import onnx
@@ -46,7 +47,8 @@ def to_onnx(graph: IntegerGraph, *, opset: int = 17) -> onnx.ModelProto:
     onnx.ModelProto
         Its input is ``X``, float32 of shape (n_samples, n_features). Its outputs are ``outputs``,
         the real values as float64, and ``accumulators``, int64, both of shape (n_samples,
-        n_outputs). The metadata property ``cipherfit_digest`` is the graph's digest.
+        n_outputs); of a graph that ends in codes, these are the codes. The metadata property
+        ``cipherfit_digest`` is the graph's digest.
 
     Raises
     ------
@@ -65,8 +67,8 @@ def to_onnx(graph: IntegerGraph, *, opset: int = 17) -> onnx.ModelProto:
     """
     builder = _Builder(opset)
     parts = graph.to_dict()
-    codes = _add_quantizer(builder, parts["input"])
-    largest = np.full(graph.n_features, 2.0**graph.n_bits - 1)
+    codes = _add_quantizer(builder, parts)
+    largest = code_intervals(parts)[1].astype(np.float64)
     accumulators = ""
     for number, stage in enumerate(stages_of(graph)):
         position = 2 * number  # of the linear layer, among all layers
@@ -76,6 +78,8 @@ def to_onnx(graph: IntegerGraph, *, opset: int = 17) -> onnx.ModelProto:
         if stage.lookup is not None:
             codes = _add_lookup(builder, f"layer{position + 1}_", stage.lookup, accumulators)
             largest = np.array([table.max() for table in stage.lookup.tables], dtype=np.float64)
+    if graph.ends_in_codes:
+        accumulators = builder.cast(codes, np.int64, "accumulators")
     _add_dequantizer(builder, parts["output"], accumulators)
     return builder.model(graph)
 
@@ -94,16 +98,19 @@ def _sum_type(position: int, weights: NDArray[np.int64], largest: NDArray[np.flo
     raise ProofError(message, position, neuron)
 
 
-def _add_quantizer(builder: _Builder, quantizer: dict[str, Any]) -> str:
+def _add_quantizer(builder: _Builder, parts: dict[str, Any]) -> str:
+    quantizer = parts["input"]
     scale = builder.constant("input_scale", quantizer["scale"])
     zero_point = builder.constant("input_zero_point", quantizer["zero_point"].astype(np.float64))
-    least = builder.constant("smallest_code", np.array(0.0))
-    most = builder.constant("largest_code", np.array(2.0 ** quantizer["n_bits"] - 1))
+    low, high = code_intervals(parts)
+    least = builder.constant("smallest_code", low.astype(np.float64))
+    most = builder.constant("largest_code", high.astype(np.float64))
     features = builder.cast("X", np.float64, "features")
     steps = builder.node("Div", [features, scale], "steps")
     rounded = builder.node("Round", [steps], "rounded_steps", doc_string="half to even")
     shifted = builder.node("Add", [rounded, zero_point], "shifted_steps")
-    return builder.node("Clip", [shifted, least, most], "codes")
+    at_least = builder.node("Max", [shifted, least], "codes_at_least")
+    return builder.node("Min", [at_least, most], "codes")
 
 
 def _add_linear(builder: _Builder, prefix: str, stage: Stage, codes: str, dtype: type) -> str:

@@ -13,6 +13,10 @@ import numpy as np
 from numpy.typing import NDArray
 
 from cipherfit._core import IntegerGraph
+from cipherfit.exceptions import CompilationError, InvalidParameterError
+
+#: Modules by the name of their back end: TFHE with lookups, and BFV where there are none.
+MODULES = {"concrete": "cipherfit.fhe", "bfv": "cipherfit.bfv"}
 
 
 class Circuit(Protocol):
@@ -28,19 +32,13 @@ class Circuit(Protocol):
 
 
 class Backend(Protocol):
-    """Compiles graphs, and runs rows encrypted: `cipherfit.fhe` is one."""
+    """Compiles graphs, and runs rows encrypted: `cipherfit.fhe` and `cipherfit.bfv` are such.
 
-    def compile_graph(
-        self,
-        graph: IntegerGraph,
-        *,
-        configuration: Any = None,
-        p_error: float | None = None,
-        artifacts: Any = None,
-        show_mlir: bool = False,
-        simulation_only: bool = False,
-        warn_of_size: bool = True,
-    ) -> Any:
+    Of a graph with client layers it takes what follows them, so its rows are the codes that the
+    last of them gives.
+    """
+
+    def compile_graph(self, graph: IntegerGraph, **options: Any) -> Any:
         """Return the circuit of a graph."""
 
     def run_encrypted(
@@ -55,6 +53,51 @@ class Backend(Protocol):
         """Return seconds per encrypted row, on the machine of the latency model."""
 
 
-def concrete() -> Backend:
-    """Return the back end that runs lookups: Concrete (TFHE)."""
-    return cast(Backend, import_module("cipherfit.fhe"))
+def imported(name: str) -> Backend:
+    """Return the back end with a name, imported when it is first asked for."""
+    return cast(Backend, import_module(MODULES[name]))
+
+
+def backend_of(circuit: Any) -> str:
+    """Return the name of the back end that a circuit is of."""
+    return "bfv" if type(circuit).__module__.startswith(MODULES["bfv"]) else "concrete"
+
+
+def backend_for(graph: IntegerGraph, name: str = "auto", *, options: dict[str, Any]) -> str:
+    """Return the name of the back end for a graph.
+
+    Parameters
+    ----------
+    graph : IntegerGraph
+        What is to be compiled.
+    name : {"auto", "concrete", "bfv"}, default="auto"
+        "auto" takes BFV where no lookup is encrypted, but Concrete where its options are named.
+    options : dict
+        Concrete's options, by parameter: those that are named are neither None nor False.
+
+    Raises
+    ------
+    InvalidParameterError
+        If there is no such back end, or BFV is asked for with options that are Concrete's.
+    CompilationError
+        If BFV is asked for and there are lookups to encrypt.
+    """
+    named = [
+        option for option, value in options.items() if value is not None and value is not False
+    ]
+    if name not in ("auto", *MODULES):
+        raise InvalidParameterError(f"backend={name!r} must be 'auto', 'concrete' or 'bfv'")
+    if name == "auto":
+        return "concrete" if graph.n_lookups or named else "bfv"
+    if name == "bfv" and named:
+        raise InvalidParameterError(
+            f"{', '.join(named)} are options of Concrete's: leave them out, or give "
+            "backend='concrete'"
+        )
+    if name == "bfv" and graph.n_lookups:
+        raise CompilationError(
+            f"backend='bfv' runs networks without encrypted lookups, and this one has "
+            f"{graph.n_lookups}: give backend='concrete', or train with module__n_layers=1 or with "
+            "all hidden layers as client layers (module__n_client_layers)"
+        )
+    return name

@@ -10,7 +10,7 @@ from numpy.typing import NDArray
 
 from cipherfit._core import IntegerGraph
 from cipherfit.exceptions import InvalidParameterError, NotCompiledError
-from cipherfit.predictor.backend import Circuit, concrete
+from cipherfit.predictor.backend import Circuit, backend_for, backend_of, imported
 from cipherfit.predictor.features import Features
 from cipherfit.predictor.p_error import search_p_error
 from cipherfit.predictor.postprocessing import Function, post_process
@@ -67,14 +67,14 @@ class Predictor:
         self.post_processing = tuple(post_processing)
         self.features = Features(graph.n_features, names)
         self._circuit: Any = None
-        self._saved_configuration: Any = None
+        self._saved: tuple[str, Any] | None = None
 
     def __getstate__(self) -> dict[str, Any]:
         """Return the state to pickle or copy: of the circuit, only how to compile it again."""
         state = vars(self).copy()
         circuit = state.pop("_circuit")
         if circuit is not None:
-            state["_saved_configuration"] = circuit.configuration
+            state["_saved"] = (backend_of(circuit), circuit.configuration)
         return {**state, "_circuit": None}
 
     def __repr__(self) -> str:
@@ -93,15 +93,14 @@ class Predictor:
 
         After loading or copying it is compiled again, with the same options, when first needed.
         """
-        if self._circuit is None and self._saved_configuration is not None:
-            self.circuit = concrete().compile_graph(
-                self.graph, configuration=self._saved_configuration
-            )
+        if self._circuit is None and self._saved is not None:
+            name, configuration = self._saved
+            self.circuit = imported(name).compile_graph(self.graph, configuration=configuration)
         return self._circuit
 
     @circuit.setter
     def circuit(self, circuit: Circuit | None) -> None:
-        self._circuit, self._saved_configuration = circuit, None
+        self._circuit, self._saved = circuit, None
 
     @property
     def input_quantizer(self) -> UniformQuantizer:
@@ -226,8 +225,10 @@ class Predictor:
         *,
         y: Any = None,
         max_accuracy_drop: float = 0.01,
+        backend: str = "auto",
+        flooding_bits: int | None = None,
     ) -> Any:
-        """Compile the network to an FHE circuit.
+        """Compile the network, or what follows its client layers, to run on encrypted data.
 
         Parameters
         ----------
@@ -249,47 +250,74 @@ class Predictor:
             For "auto", labels or targets of `X`. Default: what the model predicts in the clear.
         max_accuracy_drop : float in (0, 1), default=0.01
             For "auto", by how much accuracy or R2 may fall, with 95 % confidence.
+        backend : {"auto", "concrete", "bfv"}, default="auto"
+            What encrypts. Concrete (TFHE) runs lookups; BFV networks that have none left to
+            encrypt, exactly, hundreds of times as fast, and without evaluation keys. "auto" takes
+            BFV where it can; where one of Concrete's options is named, Concrete.
+        flooding_bits : int, optional
+            For BFV, statistical bits that hide the weights from who decrypts: see
+            `cipherfit.bfv.compile_graph`.
 
         Returns
         -------
-        fhe.Circuit
-            The circuit, also kept.
+        fhe.Circuit or BfvCircuit
+            The circuit, also kept. Both have `keygen`, `encrypt`, `run`, `decrypt`,
+            `encrypt_run_decrypt`, `client` and `server`.
 
         Raises
         ------
         ValueError
             If the model is not fitted.
         CompilationError
-            If Concrete can't run the network; the message says what would fit.
+            If the back end can't run the network; the message says what would fit.
         """
         if X is not None:
             self.features.check(X)
-        if isinstance(p_error, str):
-            p_error = self._fastest_p_error(p_error, X, y, max_accuracy_drop)
-        self.circuit = concrete().compile_graph(
-            self.graph,
-            configuration=configuration,
-            p_error=p_error,
-            artifacts=compilation_artifacts,
-            show_mlir=show_mlir,
-            simulation_only=use_virtual_lib,
-        )
+        own = {
+            "configuration": configuration,
+            "compilation_artifacts": compilation_artifacts,
+            "show_mlir": show_mlir,
+            "use_virtual_lib": use_virtual_lib,
+        }
+        name = backend_for(self.graph, backend, options=own)
+        if name == "bfv":
+            options: dict[str, Any] = {"flooding_bits": flooding_bits}
+        elif flooding_bits is not None:
+            raise InvalidParameterError(
+                f"flooding_bits={flooding_bits!r} is for backend='bfv', and this network goes to "
+                "Concrete"
+            )
+        else:
+            if isinstance(p_error, str):
+                p_error = self._fastest_p_error(p_error, X, y, max_accuracy_drop)
+            options = {
+                "configuration": configuration,
+                "p_error": p_error,
+                "artifacts": compilation_artifacts,
+                "show_mlir": show_mlir,
+                "simulation_only": use_virtual_lib,
+            }
+        self.circuit = imported(name).compile_graph(self.graph, **options)
         return self.circuit
 
-    def estimate_fhe(self, p_error: float | None = None) -> Any:
+    def estimate_fhe(self, p_error: float | None = None, *, backend: str = "auto") -> Any:
         """Estimate what encrypted prediction costs, before keys are made.
 
-        The first estimate of a process times a small circuit of its own, for about two seconds.
+        The first estimate of a process times a small circuit of its own: for Concrete about two
+        seconds.
 
         Parameters
         ----------
         p_error : float in (0, 1), optional
             Probability that one lookup errs. Default: that of the compiled circuit, else 0.01.
+        backend : {"auto", "concrete", "bfv"}, default="auto"
+            What encrypts: as for `compile`. "auto" stays with that of a compiled circuit.
 
         Returns
         -------
         FheEstimate
-            Lookups, bits, seconds per row on this machine, sizes of keys and ciphertexts, memory.
+            Back end and its parameters, lookups, bits, seconds per row on this machine, sizes of
+            keys and ciphertexts, memory.
 
         Raises
         ------
@@ -298,10 +326,19 @@ class Predictor:
         CompilationError
             If Concrete can't run the network.
         """
-        circuit = self.circuit if p_error is None else None
-        if circuit is None or not circuit.configuration.fhe_execution:
-            circuit = concrete().compile_graph(self.graph, p_error=p_error, warn_of_size=False)
-        return concrete().estimate_circuit(circuit, self.graph)
+        circuit = self.circuit
+        name = backend_for(self.graph, backend, options={})
+        if circuit is not None and backend == "auto":
+            name = backend_of(circuit)
+        is_asked = circuit is not None and backend_of(circuit) == name
+        if (
+            not is_asked
+            or not circuit.configuration.fhe_execution
+            or (name == "concrete" and p_error is not None)
+        ):
+            options = {"p_error": p_error, "warn_of_size": False} if name == "concrete" else {}
+            circuit = imported(name).compile_graph(self.graph, **options)
+        return imported(name).estimate_circuit(circuit, self.graph)
 
     def _fastest_p_error(self, given: str, X: Any, y: Any, max_accuracy_drop: float) -> float:
         """Return the fastest of some error probabilities that the model bears on `X`."""
@@ -313,7 +350,7 @@ class Predictor:
         # Rarer errors can be faster, as TFHE's parameters come in steps.
         return min(
             (largest / part for part in _PARTS_OF_LARGEST),
-            key=lambda p_error: concrete().modelled_seconds(self.graph, p_error),
+            key=lambda p_error: imported("concrete").modelled_seconds(self.graph, p_error),
         )
 
     def _processed(self, X: Any, mode: str) -> Float64:
@@ -341,7 +378,13 @@ class Predictor:
                 "this model is not yet compiled for encrypted execution, only for simulation: call "
                 "compile() without use_virtual_lib"
             )
-        return self.graph.dequantize(concrete().run_encrypted(circuit, codes))
+        return self.graph.dequantize(self._run_encrypted(circuit, codes))
+
+    def _run_encrypted(self, circuit: Any, codes: NDArray[np.uint16]) -> NDArray[np.int64]:
+        """Compute the client layers in clear, and encrypt, run and decrypt what follows."""
+        if self.graph.n_client_layers:
+            codes = self.graph.split()[0].simulate(codes).astype(np.uint16)
+        return imported(backend_of(circuit)).run_encrypted(circuit, codes)
 
 
 def _batches(X: Any) -> Iterator[Any]:

@@ -101,9 +101,9 @@ def search_rounding(
 ) -> RoundingSearch:
     """Choose the lookup width and the rounding of every hidden layer for the least latency.
 
-    Layer by layer, every width and rounding is simulated; those within the allowed drop are
-    compiled, and the fastest stays. With `fine_tune_on`, faster ones that cost too much accuracy
-    are trained on with their rounding, and taken where that brings it back.
+    Layer by layer that is encrypted, every width and rounding is simulated; those within the
+    allowed drop are compiled, and the fastest stays. With `fine_tune_on`, faster ones that cost too
+    much accuracy are trained on with their rounding, and taken where that brings it back.
 
     Parameters
     ----------
@@ -163,10 +163,10 @@ def _rounder_of(model: Estimator | Predictor) -> Rounder:
             return GraphRounder(model)
     else:
         network = model.module_
-        if isinstance(network, SparseQuantNeuralNetImpl) and network.n_layers > 1:
+        if isinstance(network, SparseQuantNeuralNetImpl) and len(network.encrypted_layers) > 1:
             return NetworkRounder(model, network)
     raise InvalidParameterError(
-        "search_rounding needs a cipherfit network with at least one hidden layer"
+        "search_rounding needs a cipherfit network with at least one encrypted hidden layer"
     )
 
 

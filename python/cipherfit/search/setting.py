@@ -27,7 +27,7 @@ _WIDEST_TRIED = 8
 
 @dataclass(frozen=True)
 class Setting:
-    """Lookup widths and rounding of all hidden layers; rounding counts where bits are dropped.
+    """Lookup widths and rounding of encrypted hidden layers; it counts where bits are dropped.
 
     Parameters
     ----------
@@ -93,7 +93,7 @@ class NetworkRounder:
 
     def setting(self) -> Setting:
         """Return how the network rounds now."""
-        hidden = self.network.linear_layers[:-1]
+        hidden = self.network.encrypted_layers[:-1]
         most = self.network.n_accum_bits
         reads = [int(layer.n_lookup_bits or MAX_LOOKUP_BITS) for layer in hidden]
         widths = tuple(
@@ -106,7 +106,7 @@ class NetworkRounder:
         """Return the graph of the network that rounds otherwise."""
         changed = deepcopy(self.network)
         changed.roundings = list(setting.roundings)
-        for layer, bits in zip(changed.linear_layers[:-1], setting.bits, strict=True):
+        for layer, bits in zip(changed.encrypted_layers[:-1], setting.bits, strict=True):
             layer.n_lookup_bits = bits
         return lower(changed)
 
@@ -131,7 +131,9 @@ class GraphRounder:
 
     def setting(self) -> Setting:
         """Return how the graph rounds now."""
-        hidden = [(stage.proof.bits, stage.lookup) for stage in stages_of(self.predictor.graph)]
+        graph = self.predictor.graph
+        encrypted = stages_of(graph)[graph.n_client_layers :]
+        hidden = [(stage.proof.bits, stage.lookup) for stage in encrypted]
         bits, widths, roundings = [], [], []
         for width, lookup in hidden:
             if lookup is not None:
@@ -162,7 +164,7 @@ def rounded(graph: IntegerGraph, setting: Setting) -> IntegerGraph:
     graph : IntegerGraph
         The network.
     setting : Setting
-        How each hidden layer is to round.
+        How each encrypted hidden layer is to round; those of the client stay as they are.
 
     Returns
     -------
@@ -174,8 +176,9 @@ def rounded(graph: IntegerGraph, setting: Setting) -> IntegerGraph:
         If a lookup's index needs more than 16 bits.
     """
     parts = graph.to_dict()
-    layers: list[dict[str, Any]] = []
-    for number, stage in enumerate(stages_of(graph)):
+    n_client = graph.n_client_layers
+    layers: list[dict[str, Any]] = parts["layers"][: 2 * n_client]
+    for number, stage in enumerate(stages_of(graph)[n_client:]):
         layers.append({"kind": "linear", "weights": stage.weights, "offset": stage.offset})
         if stage.lookup is None:
             break
@@ -187,7 +190,9 @@ def rounded(graph: IntegerGraph, setting: Setting) -> IntegerGraph:
         layers.append(
             {"kind": "lookup", "low": low, "lsbs": lsbs, "exact": exact, "tables": tables}
         )
-    return IntegerGraph.from_layers(parts["input"], layers, parts["output"])
+    return IntegerGraph.from_layers(
+        parts["input"], layers, parts["output"], n_client_layers=n_client
+    )
 
 
 def _read(lookup: Lookup, neuron: int, low: int, high: int, lsbs: int) -> Int64:

@@ -64,12 +64,17 @@ def float_copy(network: QuantNetwork) -> nn.Sequential:
     -------
     nn.Sequential
         Plain linear layers, with pruned weights at 0, and what lies between them. It takes
-        features and gives the outputs' real values.
+        features and gives the outputs' real values. Random client layers stay as they are, from
+        codes to codes.
     """
     quantizer = network.input_quantizer
     step, offset = quantizer.scale, quantizer.zero_point.double()
     layers: list[nn.Module] = []
-    for module in list(network.features)[1:]:
+    if network.random_layers:
+        layers += copy.deepcopy([quantizer, *network.random_layers])
+        n_codes = network.random_layers[-1].n_neurons
+        step, offset = step.new_ones(n_codes), step.new_zeros(n_codes)
+    for module in list(network.features)[1 + len(network.random_layers) :]:
         if isinstance(module, QuantLinear):
             layers.append(_plain_linear(module, step, offset))
         elif isinstance(module, ActivationQuantizer):

@@ -16,6 +16,7 @@ from cipherfit._core import IntegerGraph
 from cipherfit.exceptions import NotFittedError, UnsupportedModuleError
 from cipherfit.training.linear import QuantLinear
 from cipherfit.training.network import QuantNetwork, double_state
+from cipherfit.training.random_layers import RandomLayer
 
 Int64 = NDArray[np.int64]
 
@@ -29,7 +30,8 @@ def lower(network: QuantNetwork) -> IntegerGraph:
     Everything between two linear layers (dequantization, bias, batch normalization, activation,
     quantization) becomes one table per neuron, by evaluating it on every value that the neuron's
     accumulator can take. Hidden neurons that are constant, or that nothing reads, are folded away:
-    they would cost a lookup and say nothing.
+    they would cost a lookup and say nothing. Random client layers stay whole: which of
+    their neurons nothing reads would tell something of the weights behind them.
 
     The code intervals proven on the way are written to the network's linear layers, so that its
     forward in evaluation mode rounds on the graph's grid.
@@ -60,11 +62,15 @@ def lower(network: QuantNetwork) -> IntegerGraph:
     was_training = network.training
     network.eval()
     try:
-        stack = _lower_linear_layers(network)
+        drawn = [_lower_random_layer(layer) for layer in network.random_layers]
+        if drawn:
+            _write_intervals(drawn[-1].tables, network.linear_layers[0])
+        trained = _lower_linear_layers(network)
     finally:
         network.train(was_training)
-    _fold_constant_neurons(stack)
-    _drop_silent_neurons(stack)
+    _fold_constant_neurons(trained)
+    _drop_silent_neurons(trained)
+    stack = drawn + trained
     quantizer = network.input_quantizer
     input_spec = {
         "scale": quantizer.scale.cpu().numpy(),
@@ -74,7 +80,12 @@ def lower(network: QuantNetwork) -> IntegerGraph:
     layers = _assemble(stack, quantizer.max_code)
     # The graph's accumulator is the network's, less the constants folded away and its minimum.
     origin = stack[-1].folded - layers[-1]["offset"]
-    return IntegerGraph.from_layers(input_spec, layers, _output(network, origin))
+    return IntegerGraph.from_layers(
+        input_spec,
+        layers,
+        _output(network, origin),
+        n_client_layers=network.n_client_layers,
+    )
 
 
 @dataclass
@@ -95,12 +106,20 @@ class _Layer:
         return np.array([table.min() == table.max() for table in self.tables])
 
 
+def _lower_random_layer(layer: RandomLayer) -> _Layer:
+    weights, tables = layer.integers()
+    nothing = np.zeros(len(weights), dtype=np.int64)
+    return _Layer(weights, nothing, layer.lsbs, exact=True, tables=tables)
+
+
 @torch.no_grad()
 def _lower_linear_layers(network: QuantNetwork) -> list[_Layer]:
     modules = list(network.features)
     starts = [i for i, module in enumerate(modules) if isinstance(module, QuantLinear)]
     stack = []
-    roundings = [*network.roundings, "exact"]
+    # What a client computes, and the last layer's sums, are exact.
+    n_client = len(starts) - len(network.encrypted_layers)
+    roundings = ["exact"] * n_client + [*network.roundings, "exact"]
     for start, end, rounding in zip(starts, [*starts[1:], None], roundings, strict=True):
         linear = modules[start]
         assert isinstance(linear, QuantLinear)

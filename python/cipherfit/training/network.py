@@ -13,11 +13,14 @@ from cipherfit.limits import MAX_ACCUM_BITS, MAX_CODE_BITS, MAX_LOOKUP_BITS
 from cipherfit.parameters import integer
 from cipherfit.training.activations import build_activation
 from cipherfit.training.autograd import OutputUnitsFunction
+from cipherfit.training.client_layers import ClientLayers
 from cipherfit.training.linear import QuantLinear
 from cipherfit.training.quantizers import ActivationQuantizer, InputQuantizer
+from cipherfit.training.random_layers import RandomLayer
 from cipherfit.training.ranges import Relevance
 from cipherfit.training.surroundings import own_settings
 from cipherfit.training.widths import (
+    LayerWidths,
     check_accumulator,
     default_in_bits,
     default_lookup_bits,
@@ -46,13 +49,15 @@ class QuantNetwork(nn.Module):
     Parameters
     ----------
     features : nn.Sequential
-        An `InputQuantizer`, then `QuantLinear` layers; between two of them whatever turns real
-        values into codes elementwise, ending with an `ActivationQuantizer`.
+        An `InputQuantizer`, then any `RandomLayer`, then `QuantLinear` layers; between two of them
+        whatever turns real values into codes elementwise, ending with an `ActivationQuantizer`.
     n_outputs : int
         Number of outputs of the last linear layer.
     rounding : {"approximate", "exact"} or sequence of them
-        How the circuit rounds away the bits that a lookup does not read, in all hidden layers or
-        in each.
+        How the circuit rounds away the bits that a lookup does not read, in all encrypted hidden
+        layers or in each.
+    n_client_layers : int, default=0
+        How many of the hidden layers, from the first on, the client computes in the clear.
     """
 
     has_units: Tensor
@@ -60,13 +65,19 @@ class QuantNetwork(nn.Module):
     output_mean: Tensor
 
     def __init__(
-        self, features: nn.Sequential, n_outputs: int, rounding: str | Sequence[str]
+        self,
+        features: nn.Sequential,
+        n_outputs: int,
+        rounding: str | Sequence[str],
+        *,
+        n_client_layers: int = 0,
     ) -> None:
         super().__init__()
         self.features = features
         self.rounding = rounding
-        n_hidden = len(self.linear_layers) - 1
-        self.roundings = per_layer("rounding", rounding, n_hidden)
+        self.n_client_layers = n_client_layers
+        n_hidden = len(self.encrypted_layers) - 1
+        self.roundings = per_layer("rounding", rounding, n_hidden, _which(n_client_layers))
         for each in self.roundings:
             if each not in ("approximate", "exact"):
                 raise InvalidParameterError(
@@ -85,8 +96,18 @@ class QuantNetwork(nn.Module):
 
     @property
     def linear_layers(self) -> list[QuantLinear]:
-        """The linear layers, first to last."""
+        """The linear layers that train, first to last."""
         return [layer for layer in self.features if isinstance(layer, QuantLinear)]
+
+    @property
+    def random_layers(self) -> list[RandomLayer]:
+        """The client's layers that are fixed by a seed."""
+        return [layer for layer in self.features if isinstance(layer, RandomLayer)]
+
+    @property
+    def encrypted_layers(self) -> list[QuantLinear]:
+        """The linear layers behind those of the client."""
+        return self.linear_layers[self.n_client_layers - len(self.random_layers) :]
 
     def forward(self, x: Tensor) -> Tensor:
         """Forward pass.
@@ -147,19 +168,41 @@ class SparseQuantNeuralNetImpl(QuantNetwork):
     activation_function : type, default=nn.ReLU
         Elementwise torch activation class, built without arguments.
     n_hidden_neurons : int or sequence of int, optional
-        Neurons of every hidden layer, or of each; replaces the multiplier.
+        Neurons of every hidden layer, or of each. Default: what the multiplier gives; in client
+        layers 128 learned neurons, 1024 random ones that read pairs, or 16 per feature and at
+        most 2048 that read patches.
     n_lookup_bits : int or sequence of int, optional
-        Top bits of a hidden accumulator that its lookup reads, in [1, 16], in every hidden layer or
-        in each. Default: all of them up to 6, else 6 or one more than the activations have: cheap
-        in FHE, and fine enough.
+        Top bits of a hidden accumulator that its lookup reads, in [1, 16], in every encrypted
+        hidden layer or in each. Default: all of them up to 6, else 6 or one more than the
+        activations have: cheap in FHE, and fine enough.
     n_in_bits : int, optional
         Bits of an input, in [1, 16]. Default: `n_a_bits`, or more where there are so few inputs
         that the accumulator has room for them, or fewer where there are so many that it has too
-        little for their weights: see `default_in_bits`. They cost no lookups.
+        little for their weights: see `default_in_bits`. They cost no lookups. Where random neurons
+        read them: 7.
     rounding : {"approximate", "exact"} or sequence of them, default="approximate"
-        How the circuit rounds away the bits that a lookup does not read, in every hidden layer or
-        in each. Approximate rounding is several times faster, and may move a value next to a
-        rounding threshold to its neighbour.
+        How the circuit rounds away the bits that a lookup does not read, in every encrypted hidden
+        layer or in each. Approximate rounding is several times faster, and may move a value next to
+        a rounding threshold to its neighbour.
+    n_client_layers : int, default=0
+        How many of the hidden layers, from the first on, the client computes in the clear, in
+        [0, n_layers - 1]. What follows alone is encrypted, and `n_w_bits`, `n_a_bits` and
+        `n_accum_bits` are its widths; without hidden layers there, it needs no lookups.
+    client_layers : {"random", "learned"}, default="random"
+        Where the weights of client layers come from. "random": drawn from torch's seed, and fixed;
+        they say nothing of the training data or of the layers behind, whose weights all stay
+        secret. "learned": trained with the rest, which is the most accurate. Their weights are then
+        **public**: every client holds them.
+    client_features : {"auto", "pairs", "patches"}, default="auto"
+        What the neurons of a random layer read: one or two features each, or a rectangle of an
+        image each. "auto": patches where `image_shape` is given or the number of features is a
+        square of at least 8 x 8, else pairs.
+    image_shape : (height, width) or (height, width, channels), optional
+        Shape of the image whose pixels are the features, row by row. Default for patches: a square.
+    n_client_w_bits, n_client_a_bits, n_client_accum_bits : int, optional
+        Widths of client layers, which cost nothing encrypted: of weights, in [1, 16], and of
+        accumulators, in [1, 48], of learned ones (default: 5 and 16), and of activations, in
+        [1, 16] (default: 4), which are the codes that the encrypted part takes in.
 
     Attributes
     ----------
@@ -192,6 +235,13 @@ class SparseQuantNeuralNetImpl(QuantNetwork):
         n_lookup_bits: int | Sequence[int] | None = None,
         n_in_bits: int | None = None,
         rounding: str | Sequence[str] = "approximate",
+        n_client_layers: int = 0,
+        client_layers: str = "random",
+        client_features: str = "auto",
+        image_shape: Sequence[int] | None = None,
+        n_client_w_bits: int | None = None,
+        n_client_a_bits: int | None = None,
+        n_client_accum_bits: int | None = None,
     ) -> None:
         input_dim = integer("input_dim", input_dim, 1, what="number of input dimensions")
         n_layers = integer("n_layers", n_layers, 1, what="number of layers")
@@ -202,30 +252,56 @@ class SparseQuantNeuralNetImpl(QuantNetwork):
             "n_accum_bits", n_accum_bits, 1, MAX_ACCUM_BITS, what="accumulator bitwidth"
         )
         check_accumulator(n_accum_bits, n_w_bits, n_a_bits, "activation")
-        most_active = max_active_neurons(n_accum_bits, n_w_bits, n_a_bits)
+        client = ClientLayers.chosen(
+            n_client_layers,
+            n_layers - 1,
+            client_layers,
+            features=client_features,
+            input_dim=input_dim,
+            image_shape=image_shape,
+            n_w_bits=n_client_w_bits,
+            n_a_bits=n_client_a_bits,
+            n_accum_bits=n_client_accum_bits,
+        )
+        n_encrypted = n_layers - 1 - client.n_layers
         if n_lookup_bits is None:
             n_lookup_bits = default_lookup_bits(n_accum_bits, n_a_bits)
         lookup_bits = [
             integer("n_lookup_bits", bits, 1, MAX_LOOKUP_BITS, what="lookup bitwidth")
-            for bits in per_layer("n_lookup_bits", n_lookup_bits, n_layers - 1)
+            for bits in per_layer(
+                "n_lookup_bits", n_lookup_bits, n_encrypted, _which(client.n_layers)
+            )
+        ]
+        widths = [client.widths] * client.n_layers + [
+            LayerWidths(n_w_bits, n_accum_bits, bits, n_a_bits) for bits in [*lookup_bits, None]
         ]
         if n_in_bits is None:
-            n_in_bits = default_in_bits(input_dim, n_w_bits, n_a_bits, n_accum_bits)
+            if client.n_layers:
+                n_in_bits = client.default_in_bits(input_dim)
+            else:
+                n_in_bits = default_in_bits(input_dim, n_w_bits, n_a_bits, n_accum_bits)
         n_in_bits = integer("n_in_bits", n_in_bits, 1, MAX_CODE_BITS, what="quantization bitwidth")
-        check_accumulator(n_accum_bits, n_w_bits, n_in_bits, "input")
+        if client.n_layers:
+            n_code_bits = client.widths.n_a_bits
+            check_accumulator(n_accum_bits, n_w_bits, n_code_bits, "client activation")
+        if client.kind is None:
+            name = "n_client_accum_bits" if client.n_layers else "n_accum_bits"
+            check_accumulator(widths[0].n_accum_bits, widths[0].n_w_bits, n_in_bits, "input", name)
         if n_hidden_neurons is None:
-            n_hidden_neurons = multiplied(n_hidden_neurons_multiplier, most_active)
+            most_active = max_active_neurons(n_accum_bits, n_w_bits, n_a_bits)
+            n_multiplied = multiplied(n_hidden_neurons_multiplier, most_active)
+            n_hidden_neurons = [client.default_neurons(input_dim)] * client.n_layers
+            n_hidden_neurons += [n_multiplied] * n_encrypted
         hidden_widths = hidden_widths_of(n_hidden_neurons, n_layers)
-        features = _build(
-            [input_dim, *hidden_widths, n_outputs],
+        drawn = client.draw(input_dim, hidden_widths[: client.n_layers], n_in_bits)
+        trained = _build(
+            [input_dim, *hidden_widths, n_outputs][len(drawn) :],
             activation_function,
-            n_w_bits=n_w_bits,
-            n_a_bits=n_a_bits,
-            n_in_bits=n_in_bits,
-            n_accum_bits=n_accum_bits,
-            lookup_bits=lookup_bits,
+            n_in_bits=client.widths.n_a_bits if drawn else n_in_bits,
+            widths=widths[len(drawn) :],
         )
-        super().__init__(features, n_outputs, rounding)
+        features = nn.Sequential(InputQuantizer(input_dim, n_in_bits), *drawn, *trained)
+        super().__init__(features, n_outputs, rounding, n_client_layers=client.n_layers)
         self.input_dim = input_dim
         self.n_layers = n_layers
         self.n_outputs = n_outputs
@@ -237,6 +313,7 @@ class SparseQuantNeuralNetImpl(QuantNetwork):
         self.n_in_bits = n_in_bits
         self.activation_function = activation_function
         self.hidden_widths = hidden_widths
+        self.n_client_a_bits = client.widths.n_a_bits
 
     def max_active_neurons(self) -> int:
         """Return how many non-zero weights a neuron may have in the worst case.
@@ -251,6 +328,13 @@ class SparseQuantNeuralNetImpl(QuantNetwork):
             Maximum number of active (non-zero weight) neurons.
         """
         return max_active_neurons(self.n_accum_bits, self.n_w_bits, self.n_a_bits)
+
+    def extra_repr(self) -> str:
+        """Say which layers are the client's, and what that discloses."""
+        if not self.n_client_layers:
+            return ""
+        said = "drawn from a seed" if self.random_layers else "learned: their weights are public"
+        return f"{self.n_client_layers} client layer(s), {said}"
 
     @property
     def pruned_layers(self) -> set[QuantLinear]:
@@ -293,34 +377,38 @@ class SparseQuantNeuralNetImpl(QuantNetwork):
             self.output_scale.copy_(torch.where(spread > 0, spread, torch.ones_like(spread)))
 
 
+def _which(n_client_layers: int) -> str:
+    """Say which hidden layers parameters of lookups are for."""
+    return "encrypted hidden" if n_client_layers else "hidden"
+
+
 def _build(
     sizes: Sequence[int],
     activation_function: type[nn.Module],
     *,
-    n_w_bits: int,
-    n_a_bits: int,
     n_in_bits: int,
-    n_accum_bits: int,
-    lookup_bits: Sequence[int],
-) -> nn.Sequential:
-    layers: list[nn.Module] = [InputQuantizer(sizes[0], n_in_bits)]
-    for index, (fan_in, fan_out) in enumerate(itertools.pairwise(sizes)):
-        last = index == len(sizes) - 2
+    widths: Sequence[LayerWidths],
+) -> list[nn.Module]:
+    """Return the layers that train: `sizes` are those of the codes, `widths` one per layer."""
+    layers: list[nn.Module] = []
+    for (fan_in, fan_out), bits in zip(itertools.pairwise(sizes), widths, strict=True):
+        last = bits.n_lookup_bits is None
         linear = QuantLinear(
             fan_in,
             fan_out,
-            n_w_bits=n_w_bits,
-            n_in_bits=n_in_bits if index == 0 else n_a_bits,
-            n_accum_bits=n_accum_bits,
-            n_lookup_bits=None if last else lookup_bits[index],
+            n_w_bits=bits.n_w_bits,
+            n_in_bits=n_in_bits,
+            n_accum_bits=bits.n_accum_bits,
+            n_lookup_bits=bits.n_lookup_bits,
             bias=last,
         )
         layers.append(linear)
         if not last:
             activation = build_activation(activation_function)
-            quantizer = ActivationQuantizer(fan_out, n_a_bits, activation)
+            quantizer = ActivationQuantizer(fan_out, bits.n_a_bits, activation)
             layers += [BatchNorm(fan_out), activation, quantizer]
-    return nn.Sequential(*layers)
+            n_in_bits = bits.n_a_bits
+    return layers
 
 
 def double_state(module: nn.Module) -> dict[str, Tensor]:

@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+import math
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from numbers import Integral
 from typing import Any
 
 from cipherfit.exceptions import InvalidParameterError
-from cipherfit.limits import MAX_LOOKUP_BITS
+from cipherfit.limits import MAX_ACCUM_BITS, MAX_CODE_BITS, MAX_LOOKUP_BITS
 from cipherfit.parameters import integer
 from cipherfit.training.linear import AMPLE_WEIGHT
 
@@ -14,8 +17,25 @@ from cipherfit.training.linear import AMPLE_WEIGHT
 MAX_EXACT_LOOKUP_BITS = 6
 #: What an approximately rounded lookup reads where the activations need no more.
 ROUNDED_LOOKUP_BITS = 6
+#: Weights and inputs of networks without lookups, where nothing narrows them: on every table of
+#: benches/README.md within 0.002 of real ones, while a bit of the weights less costs up to 0.003.
+LINEAR_W_BITS, LINEAR_IN_BITS = 7, 8
+#: Accumulators that leave them less than this ask for the widths of other networks.
+MIN_LINEAR_BITS = 4
+#: Weights of the last layer where all hidden ones are the client's.
+HEAD_W_BITS = 8
 #: Inputs get no more bits than this without being asked, and are made no coarser than that.
 MAX_CHOSEN_IN_BITS, MIN_CHOSEN_IN_BITS = 8, 2
+
+
+@dataclass(frozen=True)
+class LayerWidths:
+    """Bits of a linear layer, and of the codes behind it; the last layer has no lookup."""
+
+    n_w_bits: int
+    n_accum_bits: int
+    n_lookup_bits: int | None
+    n_a_bits: int
 
 
 def max_active_neurons(n_accum_bits: int, n_w_bits: int, n_a_bits: int) -> int:
@@ -24,11 +44,13 @@ def max_active_neurons(n_accum_bits: int, n_w_bits: int, n_a_bits: int) -> int:
     return int((2**n_accum_bits - 1) // worst)
 
 
-def check_accumulator(n_accum_bits: int, n_w_bits: int, n_code_bits: int, what: str) -> None:
+def check_accumulator(
+    n_accum_bits: int, n_w_bits: int, n_code_bits: int, what: str, name: str = "n_accum_bits"
+) -> None:
     """Refuse accumulators that can't hold the product of one weight and one code."""
     if max_active_neurons(n_accum_bits, n_w_bits, n_code_bits) == 0:
         raise InvalidParameterError(
-            f"Invalid accumulator bitwidth: n_accum_bits={n_accum_bits} can't hold the product "
+            f"Invalid accumulator bitwidth: {name}={n_accum_bits} can't hold the product "
             f"of one {n_w_bits}-bit weight and one {n_code_bits}-bit {what}; at least "
             f"{n_w_bits + n_code_bits} bits are needed"
         )
@@ -53,16 +75,19 @@ def hidden_widths_of(n_hidden_neurons: int | Sequence[int], n_layers: int) -> li
     ]
 
 
-def per_layer(name: str, given: Any, n_hidden: int) -> list[Any]:
-    """Return one value per hidden layer, of a sequence or of one value for all."""
+def per_layer(name: str, given: Any, n_hidden: int, of: str = "hidden") -> list[Any]:
+    """Return one value per hidden layer, of a sequence or of one value for all.
+
+    `of` says which hidden layers these are.
+    """
     if hasattr(given, "tolist"):  # an array, or a number of NumPy's
         given = given.tolist()
     if isinstance(given, str) or not isinstance(given, Sequence):
         return [given] * n_hidden
     if len(given) != n_hidden:
         raise InvalidParameterError(
-            f"Invalid {name}: {given!r} has {len(given)} values, but n_layers={n_hidden + 1} has "
-            f"{n_hidden} hidden layers"
+            f"Invalid {name}: {given!r} has {len(given)} values, but there are {n_hidden} {of} "
+            "layers"
         )
     return list(given)
 
@@ -92,3 +117,54 @@ def default_in_bits(input_dim: int, n_w_bits: int, n_a_bits: int, n_accum_bits: 
     while n_bits > MIN_CHOSEN_IN_BITS and most < AMPLE_WEIGHT * input_dim * (2**n_bits - 1):
         n_bits -= 1
     return n_bits
+
+
+def linear_widths(options: Mapping[str, Any]) -> dict[str, Any]:
+    """Return the widths of a network without hidden layers where none are named: wide ones.
+
+    Its sums are read by no lookup, so that they may be wide. Weights get 7 bits, inputs 8 (or what
+    `default_in_bits` makes of `n_a_bits`, where that is named), and accumulators what holds every
+    sum. Named accumulators narrow weights and inputs alike, until they hold weight codes of 0.3 of
+    the largest in the mean; below 4 bits, all widths are those of other networks.
+
+    Parameters
+    ----------
+    options : mapping
+        Parameters of the network, with `input_dim`.
+
+    Returns
+    -------
+    dict
+        The same, completed.
+    """
+    completed = dict(options)
+    if completed.get("n_in_bits") is None:
+        completed.pop("n_in_bits", None)
+    names = {"input_dim", "n_accum_bits", "n_w_bits", "n_a_bits", "n_in_bits"} & completed.keys()
+    if not all(isinstance(completed[name], Integral) for name in names):
+        return completed  # the network says what is wrong with them
+    narrowest = MAX_CODE_BITS
+    if "n_accum_bits" in completed:
+        full = max(1.0, AMPLE_WEIGHT * completed["input_dim"])
+        narrowest = int((completed["n_accum_bits"] + 1 - math.log2(full)) // 2)
+        if narrowest < MIN_LINEAR_BITS:
+            return completed
+    n_w_bits = completed.setdefault("n_w_bits", min(LINEAR_W_BITS, narrowest))
+    if "n_a_bits" not in completed:
+        completed.setdefault("n_in_bits", min(LINEAR_IN_BITS, narrowest))
+        completed["n_a_bits"] = completed["n_in_bits"]
+    if "n_accum_bits" not in completed:
+        n_in_bits = max(completed["n_a_bits"], completed.get("n_in_bits", MAX_CHOSEN_IN_BITS))
+        largest = (2 ** max(1, n_w_bits - 1)) * 2**n_in_bits
+        needed = max(n_w_bits + n_in_bits, int(completed["input_dim"] * largest).bit_length())
+        completed["n_accum_bits"] = min(MAX_ACCUM_BITS, needed)
+    return completed
+
+
+def head_widths(options: Mapping[str, Any]) -> dict[str, Any]:
+    """Return the widths of a network whose hidden layers are all the client's: wide ones.
+
+    As in `linear_widths`, no lookup reads its sums: weights get 8 bits, and accumulators what holds
+    any sum.
+    """
+    return {"n_w_bits": HEAD_W_BITS, "n_accum_bits": MAX_ACCUM_BITS, **options}

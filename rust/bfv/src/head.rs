@@ -20,7 +20,7 @@ impl Head {
     /// # Errors
     /// If it has.
     pub fn new(graph: &IntegerGraph) -> Result<Self, Error> {
-        let lookups = graph.n_lookups();
+        let lookups: usize = graph.hidden().iter().map(|hidden| hidden.lookup.len()).sum();
         if lookups > 0 {
             return Err(Error::Lookups { lookups });
         }
@@ -29,7 +29,7 @@ impl Head {
             weights.iter().map(|weight| u128::from(weight.unsigned_abs())).sum()
         };
         let l1_norms = (0..graph.n_outputs()).map(norm).collect();
-        let intervals = graph.intervals().iter().flatten();
+        let intervals = graph.output_intervals().iter();
         let largest =
             intervals.map(|interval| interval.low.unsigned_abs().max(interval.high.unsigned_abs()));
         let magnitude_bits = u64::BITS - largest.max().unwrap_or(0).leading_zeros();

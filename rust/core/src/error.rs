@@ -73,7 +73,7 @@ pub enum InputError {
         value: f64,
     },
     /// A code that the quantizer can't emit.
-    #[error("code {value} at row {row}, column {column} is outside [0, {max}]")]
+    #[error("code {value} at row {row}, column {column} is outside [{low}, {high}]")]
     CodeOutOfRange {
         /// Row of the code.
         row: usize,
@@ -81,8 +81,10 @@ pub enum InputError {
         column: usize,
         /// The code.
         value: i64,
-        /// The largest code of the graph's inputs.
-        max: u16,
+        /// The least code of the input.
+        low: u16,
+        /// Its largest code.
+        high: u16,
     },
     /// A code interval whose ends are the wrong way round.
     #[error("the code interval of column {column} is empty: low {low} is above high {high}")]
@@ -126,15 +128,20 @@ pub enum Part {
 /// What is wrong with a part of a graph.
 #[derive(Debug, Clone, PartialEq, Error)]
 pub enum GraphDefect {
-    /// Layers must alternate: a Linear, then any number of (Lookup, Linear).
-    #[error("expected a {expected} layer here, since layers alternate linear (lookup linear)*")]
+    /// Layers must alternate, beginning with a Linear.
+    #[error(
+        "expected a {expected} layer here, since layers alternate, beginning with a linear one"
+    )]
     Order {
         /// The kind of layer that belongs here.
         expected: &'static str,
     },
-    /// The list of layers ends with a Lookup, or is empty.
-    #[error("the last layer must be a linear one")]
-    Unfinished,
+    /// There are no layers.
+    #[error("at least one linear layer is needed")]
+    NoLayers,
+    /// A graph without lookups can't be cut.
+    #[error("there is no lookup that the graph could be cut after")]
+    NoLookups,
     /// Something that must have entries has none.
     #[error("{name} is empty")]
     Empty {

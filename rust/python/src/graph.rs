@@ -2,9 +2,9 @@
 
 use std::hash::{Hash, Hasher};
 
+use cipherfit_core::IntegerGraph;
 use cipherfit_core::graph::input::Real;
 use cipherfit_core::simulate::{Noise, Options, Simulator};
-use cipherfit_core::{IntegerGraph, Linear};
 use numpy::PyArray2;
 use pyo3::prelude::*;
 use pyo3::types::{PyBytes, PyDict};
@@ -22,9 +22,14 @@ use crate::{layers, options};
 /// Notes
 /// -----
 /// ``code = clamp(round_half_even(x / scale) + zero_point, 0, 2**n_bits - 1)``; then layers
-/// alternate, beginning and ending with a linear one: ``acc = weights @ codes + offset``, and
+/// alternate, beginning with a linear one: ``acc = weights @ codes + offset``, and
 /// ``code = table[(acc - low + half) >> lsbs]`` with ``half = 2**lsbs >> 1`` and a table of its own
-/// for each neuron; at the end ``value = acc * scale + offset``.
+/// for each neuron; at the end ``value = acc * scale + offset``. A graph that ends with a lookup has
+/// its codes as outputs, in place of accumulators.
+///
+/// The first `n_client_layers` lookups, with the linear layers that they read, are computed in clear
+/// by whoever holds the inputs: their weights are no secret, and they never err. :meth:`split` gives
+/// client and server their graphs.
 #[pyclass(name = "IntegerGraph", module = "cipherfit._core", frozen, eq, hash)]
 pub struct PyIntegerGraph(Simulator);
 
@@ -51,9 +56,10 @@ impl PyIntegerGraph {
     /// ----------
     /// input : dict
     ///     ``scale`` of shape (n_features,), finite and positive; ``zero_point`` of shape
-    ///     (n_features,), integers in [-2**50, 2**50]; ``n_bits``, int in [1, 16].
+    ///     (n_features,), integers in [-2**50, 2**50]; ``n_bits``, int in [1, 16]. ``low`` and
+    ///     ``high`` of shape (n_features,) may say that a feature has fewer codes than n_bits give.
     /// layers : list of dict
-    ///     Beginning and ending with a linear layer, a lookup between any two.
+    ///     Linear layers and lookups in turn, beginning with a linear one.
     ///     A linear one is ``{"kind": "linear", "weights": (n_out, n_in), "offset": (n_out,)}``. A
     ///     lookup is ``{"kind": "lookup", "low": (n,), "lsbs": int, "exact": bool, "tables": list of
     ///     n arrays}``: ``low`` is each accumulator's proven minimum, and may be left out or None;
@@ -62,6 +68,8 @@ impl PyIntegerGraph {
     /// output : dict
     ///     ``scale`` of shape (n_outputs,), finite and positive, and ``offset`` of the same shape,
     ///     finite.
+    /// n_client_layers : int, default=0
+    ///     How many lookups, counted from the first, are the client's.
     ///
     /// Returns
     /// -------
@@ -77,10 +85,13 @@ impl PyIntegerGraph {
     /// InputTypeError
     ///     If an integer array doesn't hold integers.
     #[staticmethod]
+    #[pyo3(signature = (input, layers, output, n_client_layers = None))]
+    #[pyo3(text_signature = "(input, layers, output, n_client_layers=0)")]
     fn from_layers(
         input: &Bound<'_, PyDict>,
         layers: &Bound<'_, PyAny>,
         output: &Bound<'_, PyDict>,
+        n_client_layers: Option<&Bound<'_, PyAny>>,
     ) -> PyResult<Self> {
         let input = layers::input(input)?;
         let specs = layers.try_iter()?.enumerate();
@@ -88,7 +99,41 @@ impl PyIntegerGraph {
             .map(|(position, part)| layers::layer(position, &part?))
             .collect::<PyResult<_>>()?;
         let output = layers::output(output)?;
-        IntegerGraph::from_layers(input, specs, output).map(Self::new).map_err(to_python)
+        let graph = IntegerGraph::from_layers(input, specs, output).map_err(to_python)?;
+        match n_client_layers {
+            None => Ok(Self::new(graph)),
+            Some(n) => {
+                let n = options::index("n_client_layers", n)?;
+                graph.with_client_layers(n).map(Self::new).map_err(to_python)
+            }
+        }
+    }
+
+    /// Cut the graph in two after a lookup.
+    ///
+    /// Parameters
+    /// ----------
+    /// n : int, optional
+    ///     After how many lookups. Default: `n_client_layers`.
+    ///
+    /// Returns
+    /// -------
+    /// client, server : IntegerGraph
+    ///     The first ends in codes, from which the second starts: ``server.simulate(
+    ///     client.simulate(codes))`` equals ``graph.simulate(codes)``, and ``server.run(
+    ///     client.run(X))`` equals ``graph.run(X)``, for every input.
+    ///
+    /// Raises
+    /// ------
+    /// GraphError
+    ///     If `n` is not in [1, number of lookups], or left out where there is no client layer; or if
+    ///     nothing would follow.
+    #[pyo3(signature = (n = None))]
+    fn split(&self, n: Option<&Bound<'_, PyAny>>) -> PyResult<(Self, Self)> {
+        let n = n.map(|n| options::index("n", n)).transpose()?;
+        let n = n.unwrap_or_else(|| self.graph().n_client_layers());
+        let (client, server) = self.graph().split(n).map_err(to_python)?;
+        Ok((Self::new(client), Self::new(server)))
     }
 
     /// Read a graph that :meth:`to_bytes` wrote, and validate it anew.
@@ -125,7 +170,7 @@ impl PyIntegerGraph {
     /// Returns
     /// -------
     /// dict
-    ///     With ``input``, ``layers`` and ``output``.
+    ///     With ``input``, ``layers``, ``output`` and ``n_client_layers``.
     fn to_dict<'py>(&self, py: Python<'py>) -> PyResult<Bound<'py, PyDict>> {
         layers::to_dict(py, self.graph())
     }
@@ -339,7 +384,19 @@ impl PyIntegerGraph {
         self.graph().input().n_bits().get()
     }
 
-    /// Table lookups, so programmable bootstrappings, per row.
+    /// Lookups, counted from the first, that the client computes in clear.
+    #[getter]
+    fn n_client_layers(&self) -> usize {
+        self.graph().n_client_layers()
+    }
+
+    /// Whether outputs are codes of a lookup, not accumulators.
+    #[getter]
+    fn ends_in_codes(&self) -> bool {
+        self.graph().ends_in_codes()
+    }
+
+    /// Encrypted table lookups, so programmable bootstrappings, per row.
     #[getter]
     fn n_lookups(&self) -> usize {
         self.graph().n_lookups()
@@ -347,12 +404,17 @@ impl PyIntegerGraph {
 
     fn __repr__(&self) -> PyResult<String> {
         let graph = self.graph();
-        let sizes = graph.linears().map(Linear::n_outputs);
+        let sizes = graph.stages().map(|stage| stage.linear.n_outputs());
         let sizes: Vec<_> = [graph.n_features()].into_iter().chain(sizes).collect();
         let sizes: Vec<_> = sizes.iter().map(usize::to_string).collect();
         let bits = graph.prove(None).map_err(to_python)?.max_accumulator_bits();
+        let client = match graph.n_client_layers() {
+            0 => String::new(),
+            1 => ", 1 layer in clear at the client".to_owned(),
+            n => format!(", {n} layers in clear at the client"),
+        };
         Ok(format!(
-            "IntegerGraph({}, {}-bit inputs, {} lookups, accumulators of {bits} bits, {})",
+            "IntegerGraph({}, {}-bit inputs{client}, {} lookups, accumulators of {bits} bits, {})",
             sizes.join(" -> "),
             self.n_bits(),
             self.n_lookups(),

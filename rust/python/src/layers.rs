@@ -1,7 +1,7 @@
 //! A graph's parts as Python dictionaries, in both directions.
 
 use cipherfit_core::error::Part;
-use cipherfit_core::graph::layer::Hidden;
+use cipherfit_core::graph::layer::Stage;
 use cipherfit_core::{Input, IntegerGraph, LayerSpec, Linear, LookupSpec, Output};
 use numpy::{PyArray1, PyArrayMethods};
 use pyo3::prelude::*;
@@ -11,11 +11,23 @@ use crate::arrays::{as_integers, as_real, show_shape};
 use crate::error::{GraphError, to_python};
 use crate::options::integer;
 
-/// Reads `{"scale", "zero_point", "n_bits"}`.
+/// Reads `{"scale", "zero_point", "n_bits"}`, and `low` and `high` where they are given.
 pub fn input(part: &Bound<'_, PyDict>) -> PyResult<Input> {
-    let part = Fields::new("input", part, &["scale", "zero_point", "n_bits"], &[])?;
+    let part = Fields::new("input", part, &["scale", "zero_point", "n_bits"], &["low", "high"])?;
     let n_bits = integer(&part.name("n_bits"), &part.get("n_bits")?)?;
-    Input::new(part.reals("scale")?, part.integers("zero_point")?, n_bits).map_err(to_python)
+    let input = Input::new(part.reals("scale")?, part.integers("zero_point")?, n_bits);
+    let input = input.map_err(to_python)?;
+    let all = |code| vec![code; input.n_features()];
+    match (part.optional_integers("low")?, part.optional_integers("high")?) {
+        (None, None) => Ok(input),
+        (low, high) => {
+            let (low, high) = (
+                low.unwrap_or_else(|| all(0)),
+                high.unwrap_or_else(|| all(input.max_code().into())),
+            );
+            input.with_codes(&low, &high).map_err(to_python)
+        }
+    }
 }
 
 /// Reads `{"scale", "offset"}`.
@@ -61,10 +73,7 @@ fn linear(position: usize, name: &str, part: &Bound<'_, PyDict>) -> PyResult<Lin
 
 fn lookup(name: &str, part: &Bound<'_, PyDict>) -> PyResult<LookupSpec> {
     let part = Fields::new(name, part, &["kind", "lsbs", "exact", "tables"], &["low"])?;
-    let low = match part.dict.get_item("low")? {
-        Some(low) if !low.is_none() => Some(part.integers("low")?),
-        _ => None,
-    };
+    let low = part.optional_integers("low")?;
     let exact = part.get("exact")?;
     let exact = exact.extract().map_err(|_| {
         GraphError::new_err(format!("{} must be a bool, got {exact:?}", part.name("exact")))
@@ -120,6 +129,13 @@ impl<'a, 'py> Fields<'a, 'py> {
         integers(&self.name(key), &self.get(key)?)
     }
 
+    fn optional_integers(&self, key: &str) -> PyResult<Option<Vec<i64>>> {
+        match self.dict.get_item(key)? {
+            Some(value) if !value.is_none() => integers(&self.name(key), &value).map(Some),
+            _ => Ok(None),
+        }
+    }
+
     fn reals(&self, key: &str) -> PyResult<Vec<f64>> {
         let (name, value) = (self.name(key), self.get(key)?);
         let values = as_real(&name, &value)?;
@@ -148,12 +164,20 @@ pub fn to_dict<'py>(py: Python<'py>, graph: &IntegerGraph) -> PyResult<Bound<'py
     input.set_item("scale", PyArray1::from_slice(py, graph.input().scale()))?;
     input.set_item("zero_point", PyArray1::from_slice(py, graph.input().zero_point()))?;
     input.set_item("n_bits", graph.input().n_bits().get())?;
-    let layers = PyList::empty(py);
-    for Hidden { linear, lookup } in graph.hidden() {
-        layers.append(linear_dict(py, linear)?)?;
-        layers.append(lookup_dict(py, lookup)?)?;
+    if !graph.input().has_all_codes() {
+        let codes = graph.input().codes();
+        let low = codes.iter().map(|codes| i64::from(codes.low));
+        let high = codes.iter().map(|codes| i64::from(codes.high));
+        input.set_item("low", PyArray1::from_iter(py, low))?;
+        input.set_item("high", PyArray1::from_iter(py, high))?;
     }
-    layers.append(linear_dict(py, graph.head())?)?;
+    let layers = PyList::empty(py);
+    for Stage { linear, lookup, .. } in graph.stages() {
+        layers.append(linear_dict(py, linear)?)?;
+        if let Some(lookup) = lookup {
+            layers.append(lookup_dict(py, lookup)?)?;
+        }
+    }
     let output = PyDict::new(py);
     output.set_item("scale", PyArray1::from_slice(py, graph.output().scale()))?;
     output.set_item("offset", PyArray1::from_slice(py, graph.output().offset()))?;
@@ -161,6 +185,7 @@ pub fn to_dict<'py>(py: Python<'py>, graph: &IntegerGraph) -> PyResult<Bound<'py
     parts.set_item("input", input)?;
     parts.set_item("layers", layers)?;
     parts.set_item("output", output)?;
+    parts.set_item("n_client_layers", graph.n_client_layers())?;
     Ok(parts)
 }
 

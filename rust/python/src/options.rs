@@ -14,6 +14,15 @@ pub fn integer(name: &str, value: &Bound<'_, PyAny>) -> PyResult<i64> {
     value.extract().map_err(|error: PyErr| too_large(name, value, error))
 }
 
+/// `value` as a number of things, from 0 on.
+pub fn index(name: &'static str, value: &Bound<'_, PyAny>) -> PyResult<usize> {
+    let value = integer(name, value)?;
+    usize::try_from(value).map_err(|_| {
+        let (low, high) = (0, i64::MAX.into());
+        to_python(ParameterError::OutOfRange { name, value: value.into(), low, high })
+    })
+}
+
 /// `value` as a number of threads.
 pub fn threads(value: Option<&Bound<'_, PyAny>>) -> PyResult<Option<NonZeroUsize>> {
     let name = "n_threads";

@@ -80,17 +80,19 @@ impl Certificate {
     /// two matrices of one row per neuron and one column per feature.
     #[must_use]
     pub fn witnesses(&self) -> (Vec<u16>, Vec<u16>) {
-        let Some(first) = self.graph.linears().next() else {
+        let Some(first) = self.graph.stages().next().map(|stage| stage.linear) else {
             return (Vec::new(), Vec::new());
         };
-        let max_code = self.graph.input().max_code();
-        let size = first.n_inputs() * first.n_outputs();
-        let (mut at_low, mut at_high) = (vec![0; size], vec![0; size]);
+        let inputs = self.graph.input().codes();
+        let least: Vec<u16> = inputs.iter().map(|codes| codes.low).collect();
+        let (mut at_low, mut at_high) =
+            (least.repeat(first.n_outputs()), least.repeat(first.n_outputs()));
         for neuron in 0..first.n_outputs() {
             let (columns, weights) = first.row(neuron);
             for (&column, &weight) in columns.iter().zip(weights) {
                 let matrix = if weight < 0 { &mut at_low } else { &mut at_high };
-                matrix[neuron * first.n_inputs() + column as usize] = max_code;
+                let column = column as usize;
+                matrix[neuron * first.n_inputs() + column] = inputs[column].high;
             }
         }
         (at_low, at_high)

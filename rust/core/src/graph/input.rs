@@ -1,5 +1,7 @@
 //! The client's quantizer: real features to codes.
 
+use super::bounds::alike;
+use super::interval::CodeInterval;
 use crate::error::{GraphDefect, GraphError, InputError, Part};
 use crate::units::BitWidth;
 
@@ -29,16 +31,18 @@ impl Real for f32 {
 
 impl Real for f64 {}
 
-/// Per-feature affine quantizer:
-/// `code = clamp(round_half_even(x / scale) + zero_point, 0, 2^n_bits - 1)`.
+/// Per-feature affine quantizer: `code = clamp(round_half_even(x / scale) + zero_point, low, high)`,
+/// where the interval is `[0, 2^n_bits - 1]` unless a narrower one is given.
 #[derive(Debug, Clone, PartialEq)]
 pub struct Input {
     scale: Vec<f64>,
     zero_point: Vec<i64>,
     n_bits: BitWidth,
-    /// `-zero_point`, the step of code 0.
+    codes: Vec<CodeInterval>,
+    has_all_codes: bool,
+    /// `low - zero_point`, the step of the least code.
     lowest_step: Vec<f64>,
-    /// `2^n_bits - 1 - zero_point`, the step of the largest code.
+    /// `high - zero_point`, the step of the largest code.
     highest_step: Vec<f64>,
 }
 
@@ -86,13 +90,62 @@ impl Input {
                 });
             }
         }
-        let step = |code: i64| {
-            #[expect(clippy::cast_precision_loss, reason = "exact: below 2^51")]
-            zero_point.iter().map(|&zero| (code - zero) as f64).collect()
+        let codes = vec![CodeInterval { low: 0, high: max_code(bits) }; scale.len()];
+        let input = Self {
+            scale,
+            zero_point,
+            n_bits: bits,
+            codes,
+            has_all_codes: true,
+            lowest_step: Vec::new(),
+            highest_step: Vec::new(),
         };
-        let max_code = (1 << bits.get()) - 1;
-        let (lowest_step, highest_step) = (step(0), step(max_code));
-        Ok(Self { scale, zero_point, n_bits: bits, lowest_step, highest_step })
+        Ok(input.with_steps())
+    }
+
+    /// This quantizer with an interval of codes of its own for each feature: that of `low` and `high`.
+    ///
+    /// # Errors
+    /// If a length is not that of the features, or an interval is empty or not within
+    /// `[0, 2^n_bits - 1]`.
+    pub fn with_codes(mut self, low: &[i64], high: &[i64]) -> Result<Self, GraphError> {
+        let n = self.n_features();
+        for (name, given) in [("low", low), ("high", high)] {
+            if given.len() != n {
+                let got = given.len();
+                return Err(GraphDefect::Length { name, expected: n, got }.of(Part::Input));
+            }
+        }
+        let max = self.max_code();
+        for (index, (interval, (&low, &high))) in
+            self.codes.iter_mut().zip(low.iter().zip(high)).enumerate()
+        {
+            let between = |name, value, low: u16, high: u16| match u16::try_from(value) {
+                Ok(code) if (low..=high).contains(&code) => Ok(code),
+                _ => {
+                    let (low, high) = (low.into(), high.into());
+                    let defect = GraphDefect::EntryRange { name, index, value, low, high };
+                    Err(defect.of(Part::Input))
+                }
+            };
+            interval.low = between("low", low, 0, max)?;
+            interval.high = between("high", high, interval.low, max)?;
+        }
+        Ok(self.with_steps())
+    }
+
+    fn with_steps(mut self) -> Self {
+        let step = |(code, &zero): (u16, &i64)| {
+            #[expect(clippy::cast_precision_loss, reason = "exact: below 2^51")]
+            let step = (i64::from(code) - zero) as f64;
+            step
+        };
+        let (codes, zeros) = (self.codes.iter(), &self.zero_point);
+        self.lowest_step = codes.clone().map(|codes| codes.low).zip(zeros).map(step).collect();
+        self.highest_step = codes.map(|codes| codes.high).zip(zeros).map(step).collect();
+        let all = CodeInterval { low: 0, high: self.max_code() };
+        self.has_all_codes = alike(&self.codes) == Some(all);
+        self
     }
 
     /// Real value of one step of each feature.
@@ -113,12 +166,22 @@ impl Input {
         self.n_bits
     }
 
-    /// The largest code, `2^n_bits - 1`.
+    /// The largest code of this many bits, `2^n_bits - 1`.
     #[must_use]
     pub const fn max_code(&self) -> u16 {
-        #[expect(clippy::cast_possible_truncation, reason = "n_bits is at most 16")]
-        let code = self.n_bits.max_value() as u16;
-        code
+        max_code(self.n_bits)
+    }
+
+    /// The codes that each feature can have.
+    #[must_use]
+    pub fn codes(&self) -> &[CodeInterval] {
+        &self.codes
+    }
+
+    /// Whether every feature can have every code of `n_bits` bits.
+    #[must_use]
+    pub const fn has_all_codes(&self) -> bool {
+        self.has_all_codes
     }
 
     /// Number of features.
@@ -130,17 +193,32 @@ impl Input {
     /// Narrows integers, row by row, to codes.
     ///
     /// # Errors
-    /// If one is outside `[0, 2^n_bits - 1]`.
+    /// If one is outside its feature's interval.
     pub fn codes_from(&self, values: &[i64]) -> Result<Vec<u16>, InputError> {
-        let max = self.max_code();
-        let narrow = |(at, &value): (usize, &i64)| match u16::try_from(value) {
-            Ok(code) if code <= max => Ok(code),
-            _ => {
-                let (row, column) = (at / self.n_features(), at % self.n_features());
-                Err(InputError::CodeOutOfRange { row, column, value, max })
+        let narrow = |(at, &value): (usize, &i64)| {
+            let (row, column) = (at / self.n_features(), at % self.n_features());
+            let CodeInterval { low, high } = self.codes[column];
+            match u16::try_from(value) {
+                Ok(code) if (low..=high).contains(&code) => Ok(code),
+                _ => Err(InputError::CodeOutOfRange { row, column, value, low, high }),
             }
         };
         values.iter().enumerate().map(narrow).collect()
+    }
+
+    /// Checks the codes of the row with number `row`.
+    pub(crate) fn check_row(&self, row: usize, codes: &[u16]) -> Result<(), InputError> {
+        let is_outside = |(code, interval): (&u16, &CodeInterval)| {
+            !(interval.low..=interval.high).contains(code)
+        };
+        match codes.iter().zip(&self.codes).position(is_outside) {
+            None => Ok(()),
+            Some(column) => {
+                let CodeInterval { low, high } = self.codes[column];
+                let value = codes[column].into();
+                Err(InputError::CodeOutOfRange { row, column, value, low, high })
+            }
+        }
     }
 
     /// The code of a finite `value` of one feature.
@@ -179,6 +257,12 @@ impl Input {
         }
         Err(first_not_finite(row, values))
     }
+}
+
+const fn max_code(n_bits: BitWidth) -> u16 {
+    #[expect(clippy::cast_possible_truncation, reason = "n_bits is at most 16")]
+    let code = n_bits.max_value() as u16;
+    code
 }
 
 /// The code of a quotient that is not NaN.

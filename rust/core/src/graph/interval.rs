@@ -17,6 +17,12 @@ impl Interval {
     }
 }
 
+impl From<CodeInterval> for Interval {
+    fn from(codes: CodeInterval) -> Self {
+        Self { low: codes.low.into(), high: codes.high.into() }
+    }
+}
+
 /// The codes that an input of a layer can take.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct CodeInterval {

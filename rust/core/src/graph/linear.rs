@@ -50,6 +50,17 @@ impl Linear {
         Ok(linear)
     }
 
+    /// The layer whose accumulators are its inputs.
+    pub(crate) fn identity(n: usize) -> Self {
+        Self {
+            n_inputs: n,
+            row_ends: (1..=index_u32(n)).collect(),
+            columns: (0..index_u32(n)).collect(),
+            weights: vec![1; n],
+            offset: vec![0; n],
+        }
+    }
+
     /// A layer from its stored rows.
     ///
     /// # Errors

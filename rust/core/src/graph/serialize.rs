@@ -25,9 +25,13 @@ const VERSION: u16 = 1;
 #[derive(Serialize, Deserialize)]
 struct StoredGraph {
     input: (Vec<f64>, Vec<i64>, u8),
+    /// Least and largest code of each feature; none if they can have all.
+    codes: Option<(Vec<u16>, Vec<u16>)>,
     hidden: Vec<(StoredLinear, StoredLookup)>,
-    head: StoredLinear,
+    /// None if the graph ends in codes.
+    head: Option<StoredLinear>,
     output: (Vec<f64>, Vec<f64>),
+    n_client_layers: u32,
 }
 
 #[derive(Serialize, Deserialize)]
@@ -113,9 +117,13 @@ impl From<&IntegerGraph> for StoredGraph {
         let hidden = graph.hidden().iter();
         Self {
             input: (input.scale().to_vec(), input.zero_point().to_vec(), input.n_bits().get()),
+            codes: (!input.has_all_codes())
+                .then(|| input.codes().iter().map(|codes| (codes.low, codes.high)).unzip()),
             hidden: hidden.map(|layer| ((&layer.linear).into(), (&layer.lookup).into())).collect(),
-            head: graph.head().into(),
+            head: (!graph.ends_in_codes()).then(|| graph.head().into()),
             output: (output.scale().to_vec(), output.offset().to_vec()),
+            // Fits: as many lookups are in memory.
+            n_client_layers: u32::try_from(graph.n_client_layers()).unwrap_or(u32::MAX),
         }
     }
 }
@@ -147,15 +155,22 @@ impl From<&Lookup> for StoredLookup {
 impl StoredGraph {
     fn validate(self) -> Result<IntegerGraph, Error> {
         let (scale, zero_point, n_bits) = self.input;
-        let input = Input::new(scale, zero_point, n_bits.into())?;
+        let mut input = Input::new(scale, zero_point, n_bits.into())?;
+        if let Some((low, high)) = self.codes {
+            let widen = |codes: Vec<u16>| codes.into_iter().map(i64::from).collect::<Vec<_>>();
+            input = input.with_codes(&widen(low), &widen(high))?;
+        }
         let mut layers = Vec::new();
         for (linear, lookup) in self.hidden {
             layers.push(LayerSpec::Linear(linear.validate(layers.len())?));
             layers.push(LayerSpec::Lookup(lookup.into()));
         }
-        layers.push(LayerSpec::Linear(self.head.validate(layers.len())?));
+        if let Some(head) = self.head {
+            layers.push(LayerSpec::Linear(head.validate(layers.len())?));
+        }
         let (scale, offset) = self.output;
-        IntegerGraph::from_layers(input, layers, Output::new(scale, offset)?)
+        let graph = IntegerGraph::from_layers(input, layers, Output::new(scale, offset)?)?;
+        graph.with_client_layers(self.n_client_layers as usize)
     }
 }
 

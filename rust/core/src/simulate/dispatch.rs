@@ -10,7 +10,6 @@ use super::path::Path;
 use super::source::Source;
 use super::{lanes, rows};
 use crate::error::InputError;
-use crate::graph::linear::Linear;
 use crate::parallel::{for_each_chunk, threads_for};
 
 /// Rows that a thread takes at a time.
@@ -76,8 +75,13 @@ impl<S: Source, F: Finish> Job<'_, S, F> {
 
     /// Rough cost of a row in elementary steps.
     fn steps_per_row(&self, path: Path) -> usize {
-        let nonzeros: usize = self.graph.linears().map(Linear::n_nonzeros).sum();
-        let steps = self.graph.n_features() + nonzeros + self.graph.n_lookups();
+        let linears = self.graph.evaluated().map(|stage| stage.linear);
+        let (mut nonzeros, mut lookups) = (0, 0);
+        for linear in linears {
+            nonzeros += linear.n_nonzeros();
+            lookups += linear.n_outputs();
+        }
+        let steps = self.graph.n_features() + nonzeros + lookups;
         if matches!(path, Path::Rows | Path::Lanes) { steps } else { steps.div_ceil(4) }
     }
 }

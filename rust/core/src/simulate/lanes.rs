@@ -25,8 +25,8 @@ const PADDING: usize = 16;
 
 /// Scratch space for one block: codes feature by feature, [`BLOCK`] apart.
 ///
-/// Padding rows hold zeros or what an earlier block left, so input codes all the same; that is why
-/// hidden layers don't share the inputs' buffer.
+/// Padding rows hold the least codes or what an earlier block left, so input codes all the same; that
+/// is why hidden layers don't share the inputs' buffer.
 pub(super) struct Scratch {
     plan: Plan,
     /// Codes of one row.
@@ -40,10 +40,11 @@ impl Scratch {
     pub(super) fn new(graph: &IntegerGraph) -> Self {
         let widest = graph.hidden().iter().map(|hidden| hidden.lookup.len()).max().unwrap_or(0);
         let hidden = vec![0; widest * BLOCK];
+        let least = graph.input().codes().iter().map(|codes| codes.low);
         Self {
             plan: Plan::new(graph),
             row: vec![0; graph.n_features()],
-            inputs: vec![0; graph.n_features() * BLOCK],
+            inputs: least.flat_map(|code| std::iter::repeat_n(code, BLOCK)).collect(),
             next: hidden.clone(),
             hidden,
         }
@@ -110,7 +111,8 @@ impl Scratch {
         }
         let last = graph.hidden().len();
         let codes: &[u16] = if last == 0 { inputs } else { hidden };
-        let pass = OutputPass { linear: graph.head(), intervals: &graph.intervals()[last], rows };
+        let intervals = graph.output_intervals();
+        let pass = OutputPass { linear: graph.head(), intervals, rows };
         match plan.lanes(last) {
             LaneBits::Bits16 => pass.run::<u16>(codes, emit),
             LaneBits::Bits32 => pass.run::<u32>(codes, emit),
@@ -210,7 +212,7 @@ enum LaneBits {
 
 impl Plan {
     fn new(graph: &IntegerGraph) -> Self {
-        Self(graph.stages().map(LaneBits::of).collect())
+        Self(graph.evaluated().map(LaneBits::of).collect())
     }
 
     /// The lanes of the Linear with this index.

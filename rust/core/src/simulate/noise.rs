@@ -63,7 +63,13 @@ impl Noise {
         let layer = |lookup: &Lookup| LayerErrors::new(self.p_error, lookup);
         (self.p_error > 0.0).then(|| Errors {
             seed: self.seed,
-            layers: graph.hidden().iter().map(|hidden| layer(&hidden.lookup)).collect(),
+            n_exact: graph.n_client_layers(),
+            layers: graph
+                .hidden()
+                .iter()
+                .skip(graph.n_client_layers())
+                .map(|hidden| layer(&hidden.lookup))
+                .collect(),
         })
     }
 }
@@ -71,6 +77,8 @@ impl Noise {
 /// Errors of all lookups.
 pub(super) struct Errors {
     seed: u64,
+    /// The client's layers, before all others, whose lookups never err.
+    n_exact: usize,
     layers: Vec<LayerErrors>,
 }
 
@@ -216,6 +224,7 @@ impl Errors {
         neurons: usize,
         shifts: &'a mut Vec<Shift>,
     ) -> Option<&'a [Shift]> {
+        let layer = layer.checked_sub(self.n_exact)?;
         let units = self.layers[layer].units.as_ref()?;
         let mut random = Xoshiro::new(self.seed, block, layer);
         shifts.resize(neurons, Shift::NONE);
@@ -236,9 +245,10 @@ impl Errors {
         sum: impl Fn(usize, usize) -> u64,
         mut put: impl FnMut(usize, usize, u16),
     ) {
+        let Some(encrypted) = layer.checked_sub(self.n_exact) else { return };
         let mut shifts = Vec::new();
         let Some(shifts) = self.shift((block, layer, rows), lookup.len(), &mut shifts) else {
-            for candidate in self.candidates(block, layer, rows, lookup.len()) {
+            for candidate in self.candidates(block, encrypted, rows, lookup.len()) {
                 let (row, neuron) = (candidate.row, candidate.neuron);
                 put(row, neuron, candidate.read(lookup, sum(row, neuron)));
             }

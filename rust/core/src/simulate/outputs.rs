@@ -18,7 +18,7 @@ pub(super) struct Outputs {
 impl Outputs {
     /// The constants of `graph`; none if an accumulator is not exact in `f64`.
     pub(super) fn new(graph: &IntegerGraph) -> Option<Self> {
-        let intervals = graph.intervals().last()?;
+        let intervals = graph.output_intervals();
         let largest = |acc: &Interval| acc.low.unsigned_abs().max(acc.high.unsigned_abs());
         if intervals.iter().map(largest).max()? >= MAX_EXACT {
             return None;

@@ -36,15 +36,8 @@ impl Source for Codes<'_> {
     /// Codes are checked in the copy that is evaluated, so that a caller who writes to them meanwhile
     /// can get a wrong result but not an index outside a table.
     fn load(self, row: usize, copy: &mut [u16]) -> Result<(), InputError> {
-        let max = self.graph.input().max_code();
         copy.copy_from_slice(&self.codes[row * copy.len()..][..copy.len()]);
-        match copy.iter().position(|&code| code > max) {
-            None => Ok(()),
-            Some(column) => {
-                let value = copy[column].into();
-                Err(InputError::CodeOutOfRange { row, column, value, max })
-            }
-        }
+        self.graph.input().check_row(row, copy)
     }
 
     fn codes(&self) -> Option<&[u16]> {

@@ -20,7 +20,8 @@ fn variant(error: &Error) -> &'static str {
         Error::Input(InputError::EmptyInterval { .. }) => "Input::EmptyInterval",
         Error::Graph(error) => match error.defect {
             GraphDefect::Order { .. } => "Graph::Order",
-            GraphDefect::Unfinished => "Graph::Unfinished",
+            GraphDefect::NoLayers => "Graph::NoLayers",
+            GraphDefect::NoLookups => "Graph::NoLookups",
             GraphDefect::Empty { .. } => "Graph::Empty",
             GraphDefect::Length { .. } => "Graph::Length",
             GraphDefect::TooLarge { .. } => "Graph::TooLarge",
@@ -47,7 +48,7 @@ fn variant(error: &Error) -> &'static str {
     }
 }
 
-const VARIANTS: [&str; 26] = [
+const VARIANTS: [&str; 27] = [
     "Parameter::OutOfRange",
     "Parameter::Probability",
     "Input::Shape",
@@ -55,7 +56,8 @@ const VARIANTS: [&str; 26] = [
     "Input::CodeOutOfRange",
     "Input::EmptyInterval",
     "Graph::Order",
-    "Graph::Unfinished",
+    "Graph::NoLayers",
+    "Graph::NoLookups",
     "Graph::Empty",
     "Graph::Length",
     "Graph::TooLarge",
@@ -123,8 +125,12 @@ fn graph_rows() -> Vec<Row> {
     vec![
         ("Graph::Order", build(vec![linear(), linear()]), "layer 1: expected a lookup layer here"),
         ("Graph::Order", build(vec![lookup(None, 0, vec![])]), "layer 0: expected a linear layer"),
-        ("Graph::Unfinished", build(vec![]), "layers: the last layer must be a linear one"),
-        ("Graph::Unfinished", build(vec![linear(), lookup(None, 2, vec![0; 3])]), "layers: the"),
+        ("Graph::NoLayers", build(vec![]), "layers: at least one linear layer is needed"),
+        (
+            "Graph::NoLookups",
+            graph(vec![linear()]).unwrap().split(1).unwrap_err(),
+            "layers: there is no lookup that the graph could be cut after",
+        ),
         (
             "Graph::Empty",
             Input::new(vec![], vec![], 1).unwrap_err().into(),

@@ -7,3 +7,4 @@ mod noise;
 mod proof;
 mod serialize;
 mod simulate;
+mod split;

@@ -27,11 +27,11 @@ proptest! {
     fn accumulators_stay_within_the_proven_interval_for_every_input(recipe in small_recipes()) {
         let naive = recipe.graph();
         let graph = naive.build();
-        let first = &graph.intervals()[0];
+        let first = graph.stages().next().unwrap().intervals;
         let mut reached: Vec<_> = vec![Interval { low: i64::MAX, high: i64::MIN }; first.len()];
         for codes in all_inputs(&naive) {
             let trace = naive.trace(&codes);
-            for (accumulators, intervals) in trace.iter().zip(graph.intervals()) {
+            for (accumulators, intervals) in trace.iter().zip(graph.stages().map(|stage| stage.intervals)) {
                 for (accumulator, interval) in accumulators.iter().zip(intervals) {
                     prop_assert!((interval.low..=interval.high).contains(accumulator));
                 }
@@ -49,7 +49,7 @@ proptest! {
         let naive = recipe.graph();
         let graph = naive.build();
         let (at_low, at_high) = graph.prove(None).unwrap().witnesses();
-        for (neuron, interval) in graph.intervals()[0].iter().enumerate() {
+        for (neuron, interval) in graph.stages().next().unwrap().intervals.iter().enumerate() {
             let reach = |matrix: &[u16]| {
                 let row = matrix.chunks(naive.n_features).nth(neuron).unwrap();
                 let row: Vec<i64> = row.iter().map(|&code| code.into()).collect();
@@ -65,7 +65,7 @@ proptest! {
         let graph = recipe.graph().build();
         let certificate = graph.prove(None).unwrap();
         let mut widest = 0;
-        for (layer, linear) in certificate.layers().iter().zip(graph.linears()) {
+        for (layer, linear) in certificate.layers().iter().zip(graph.stages().map(|stage| stage.linear)) {
             let widths: Vec<u64> = layer.intervals().iter().map(|each| each.width()).collect();
             // The number of bits is the least n with width <= 2^n - 1.
             let bits = |width: u64| (0..64).find(|&n| width < 1 << n).unwrap();

@@ -62,10 +62,12 @@ fn the_stored_form_is_the_one_that_version_1_defines() {
     let mut expected = b"cipherfit-graph\n\x01\x00".to_vec();
     expected.extend([1, 0, 0, 0, 0, 0, 0, 0xf0, 0x3f]); // input: one scale, 1.0
     expected.extend([1, 1, 3]); // one zero point, -1 in zigzag; 3 bits
+    expected.push(0); // all codes
     expected.push(0); // no hidden layers
-    expected.extend([1, 1, 1, 1, 0, 1, 4, 1, 10]); // head: 1 input, row ends, columns, 2, offset 5
+    expected.extend([1, 1, 1, 1, 1, 0, 1, 4, 1, 10]); // head: 1 input, row ends, columns, 2, offset 5
     expected.extend([1, 0, 0, 0, 0, 0, 0, 0xf0, 0x3f]); // output: one scale, 1.0
     expected.extend([1, 0, 0, 0, 0, 0, 0, 0, 0]); // one offset, 0.0
+    expected.push(0); // no client layers
     assert_eq!(smallest().to_bytes(), expected);
 }
 

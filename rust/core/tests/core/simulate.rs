@@ -159,7 +159,8 @@ fn the_first_bad_value_is_named_whatever_the_threads() {
         let n_threads = threads.try_into().ok();
         let options = Options { noise: None, n_threads, path };
         let error = simulator.simulate_into(&codes, &mut vec![0; 5000], options).unwrap_err();
-        let expected = InputError::CodeOutOfRange { row: 1001, column: 1, value: 16, max: 15 };
+        let expected =
+            InputError::CodeOutOfRange { row: 1001, column: 1, value: 16, low: 0, high: 15 };
         assert_eq!(error, expected);
         let value = f64::NEG_INFINITY;
         let expected = InputError::NotFinite { name: "X", row: 1001, column: 2, value };

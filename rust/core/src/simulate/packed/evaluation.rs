@@ -14,8 +14,8 @@ use crate::simulate::source::Source;
 
 /// Space for one block.
 ///
-/// Rows beyond those given keep what an earlier block left, so input codes all the same; that is why
-/// hidden layers don't share the inputs' columns.
+/// Rows beyond those given hold the least codes or what an earlier block left, so input codes all the
+/// same; that is why hidden layers don't share the inputs' columns.
 pub(in crate::simulate) struct Scratch {
     inputs: Vec<Column>,
     codes: Vec<Column>,
@@ -32,9 +32,13 @@ impl Scratch {
     pub(in crate::simulate) fn new(graph: &IntegerGraph) -> Self {
         let hidden = graph.hidden().iter().map(|hidden| hidden.lookup.len()).max().unwrap_or(0);
         let tiles = graph.n_outputs().div_ceil(16);
+        // Loads fill sixteen columns at least.
+        let mut inputs = vec![Column::ZERO; graph.n_features().max(16)];
+        for (column, codes) in inputs.iter_mut().zip(graph.input().codes()) {
+            column.0.fill(codes.low.to_le_bytes()[0]);
+        }
         Self {
-            // Loads fill sixteen columns at least.
-            inputs: vec![Column::ZERO; graph.n_features().max(16)],
+            inputs,
             codes: vec![Column::ZERO; hidden],
             next: vec![Column::ZERO; hidden],
             sums: Planes::new(hidden.max(graph.n_outputs())),
@@ -111,6 +115,7 @@ fn load<K: Kernel, S: Source, F: Finish>(
             return Ok(());
         }
     } else if let Some(codes) = job.source.codes()
+        && graph.input().has_all_codes()
         && kernel.load_codes(Rows { values: &codes[range], width }, max, ahead, columns)
     {
         return Ok(());

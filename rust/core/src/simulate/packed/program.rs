@@ -78,10 +78,9 @@ impl Program {
     /// Prepares `graph`; none if a code needs more than 8 bits or an accumulator more than 16, or if
     /// weights are so large that other lanes are faster.
     pub(in crate::simulate) fn new(graph: &IntegerGraph) -> Option<Self> {
-        let max = graph.input().max_code();
-        let mut codes = vec![CodeInterval { low: 0, high: max }; graph.n_features()];
+        let mut codes = graph.input().codes().to_vec();
         let mut layers = Vec::new();
-        for Stage { linear, intervals, lookup } in graph.stages() {
+        for Stage { linear, intervals, lookup } in graph.evaluated() {
             if codes.iter().any(|codes| u64::from(codes.high) > GROUP_WIDTH) {
                 return None;
             }

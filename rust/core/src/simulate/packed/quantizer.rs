@@ -86,9 +86,12 @@ pub(super) struct Brackets {
 }
 
 impl Brackets {
-    /// The constants for `input`; none if its codes need more than 8 bits or a feature can't be
-    /// bracketed.
+    /// The constants for `input`; none if its codes need more than 8 bits or are not all of that many,
+    /// or a feature can't be bracketed.
     pub(super) fn new(input: &Input, arithmetic: Arithmetic) -> Option<Self> {
+        if !input.has_all_codes() {
+            return None;
+        }
         let max_code = u8::try_from(input.max_code()).ok()?;
         let n = input.n_features().max(TILE);
         let mut brackets = Self {

@@ -67,6 +67,20 @@ impl NaiveGraph {
         .collect()
     }
 
+    /// Codes after the lookup with this number, counted from 1, row by row.
+    pub fn codes_after(&self, lookup: usize, codes: &[u16]) -> Vec<i64> {
+        let first = Self { layers: self.layers[..2 * lookup].to_vec(), ..self.clone() };
+        let n = match first.layers.last() {
+            Some(NaiveLayer::Lookup { low, .. }) => low.len(),
+            _ => panic!("lookups are at odd places"),
+        };
+        // A last layer that copies: the trace is of accumulators.
+        let copy = |to: usize| (0..n).map(|from| i64::from(from == to)).collect();
+        let mut layers = first.layers.clone();
+        layers.push(NaiveLayer::Linear { weights: (0..n).map(copy).collect(), offset: vec![0; n] });
+        Self { layers, ..first }.simulate(codes)
+    }
+
     pub fn specs(&self) -> Vec<LayerSpec> {
         let spec = |layer: &NaiveLayer| match layer {
             NaiveLayer::Linear { weights, offset } => {
@@ -97,6 +111,14 @@ impl NaiveGraph {
         let n = self.n_outputs();
         Output::new(vec![0.25; n], vec![-1.0; n]).unwrap()
     }
+}
+
+/// A linear layer, a lookup and another linear layer, of one neuron each, on one input of one bit.
+pub fn two_layers() -> Vec<NaiveLayer> {
+    let linear = || NaiveLayer::Linear { weights: vec![vec![1]], offset: vec![0] };
+    let tables = vec![vec![1, 0]];
+    let lookup = NaiveLayer::Lookup { low: vec![0], lsbs: 0, exact: true, tables };
+    vec![linear(), lookup, linear()]
 }
 
 /// Simulates on the path that is chosen by default.
