@@ -55,8 +55,7 @@ impl Server {
             let layouts = layouts(&head, &parameters, |outputs| bits(outputs) >= Some(needed));
             let reached = layouts.iter().filter_map(|layout| bits(layout.outputs as usize)).min();
             if let Some(reached) = reached {
-                let sizes = (head.n_features(), head.n_outputs());
-                let specs = Specs::new(&parameters, sizes, head.code_bits(), reached, layouts)?;
+                let specs = Specs::new(&parameters, &head, reached, layouts)?;
                 let weights = specs.grids().iter().map(|_| OnceLock::new()).collect();
                 return Ok(Self { head, specs, asked_bits, weights });
             }

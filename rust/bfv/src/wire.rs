@@ -4,7 +4,7 @@
 //!
 //! | kind | body |
 //! |---|---|
-//! | 1, specs | set of parameters, features, outputs, bits of a code, of a sum, of flooding, layouts: postcard |
+//! | 1, specs | set of parameters, features, outputs, bits of a code, of a sum, of flooding, layouts, intervals of codes: postcard |
 //! | 2, secret key | the seed of the ternary polynomial `s` |
 //! | 3, public key | key name, seed of `k1`, `k0` |
 //! | 4, encrypted rows | envelope, seed of all `c1`, then `c0` by blocks, by chunks of features |
