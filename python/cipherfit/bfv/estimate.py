@@ -124,7 +124,7 @@ def modelled_seconds(
     graph : IntegerGraph
         What is compiled for it.
     p_error : float, optional
-        As other back ends take it; nothing errs here.
+        As other back ends take it; here nothing errs.
     flooding_bits : int, optional
         As of `compile_graph`.
 

@@ -327,7 +327,7 @@ class Predictor:
             If Concrete can't run the network.
         """
         circuit = self.circuit
-        name = backend_for(self.graph, backend, options={})
+        name = backend_for(self.graph, backend)
         if circuit is not None and backend == "auto":
             name = backend_of(circuit)
         is_asked = circuit is not None and backend_of(circuit) == name

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from numbers import Integral
 from typing import Any
@@ -67,11 +67,16 @@ def multiplied(multiplier: float, most_active: int) -> int:
     return width
 
 
-def hidden_widths_of(n_hidden_neurons: int | Sequence[int], n_layers: int) -> list[int]:
-    """Return the width of each hidden layer."""
+def hidden_widths_of(
+    n_hidden_neurons: int | Sequence[int | None] | None, defaults: Sequence[Callable[[], int]]
+) -> list[int]:
+    """Return the width of each hidden layer; where None is given, its default."""
+    given = per_layer("n_hidden_neurons", n_hidden_neurons, len(defaults))
     return [
-        integer("n_hidden_neurons", width, 1, what="number of hidden neurons")
-        for width in per_layer("n_hidden_neurons", n_hidden_neurons, n_layers - 1)
+        default()
+        if width is None
+        else integer("n_hidden_neurons", width, 1, what="number of hidden neurons")
+        for width, default in zip(given, defaults, strict=True)
     ]
 
 
