@@ -74,6 +74,24 @@ def test_constant_sums_are_exact():
         assert circuit.encrypt_run_decrypt([1, 2, 3, 4, 5]).tolist() == [offset, offset]
 
 
+@pytest.mark.parametrize("seed", range(5))
+def test_what_follows_client_layers_is_exact_and_takes_their_codes_alone(seed):
+    parts = random_parts(seed, (6, 8, 3), n_client_layers=1)
+    graph = IntegerGraph.from_layers(**parts)
+    circuit = compile_graph(graph)
+    first, second = graph.split()
+    rows = np.random.default_rng(seed).integers(0, 8, (50, 6))
+    codes = first.simulate(rows)
+    assert np.array_equal(circuit.encrypt_run_decrypt(codes), graph.simulate(rows))
+    # Each feature has its own interval: the image of its table.
+    tables = parts["layers"][1]["tables"]
+    ends = np.array([[np.min(table), np.max(table)] for table in tables]).T
+    assert np.array_equal(circuit.encrypt_run_decrypt(ends), second.simulate(ends))
+    for wrong in (ends[1] + np.eye(8, dtype=int)[3], ends[0] - np.eye(8, dtype=int)[3]):
+        with pytest.raises(InvalidInputError, match="column 3 is outside"):
+            circuit.encrypt(wrong)
+
+
 def test_a_row_gives_a_row_and_a_matrix_a_matrix():
     graph = linear(6, 3)
     circuit = compile_graph(graph)

@@ -96,7 +96,7 @@ impl Client {
     }
 
     fn rows_of(&self, codes: &[u16]) -> Result<usize, Error> {
-        let (features, max) = (self.specs.n_features(), self.specs.max_code());
+        let features = self.specs.n_features();
         if !codes.len().is_multiple_of(features) {
             return Err(Error::Shape { features, length: codes.len() });
         }
@@ -104,13 +104,8 @@ impl Client {
         if rows > MAX_ROWS {
             return Err(Error::TooManyRows { rows, allowed: MAX_ROWS });
         }
-        match codes.iter().position(|&code| code > max) {
-            None => Ok(rows),
-            Some(at) => {
-                let (row, column) = (at / features, at % features);
-                Err(Error::CodeOutOfRange { row, column, value: codes[at].into(), max })
-            }
-        }
+        self.specs.check_codes(codes)?;
+        Ok(rows)
     }
 
     /// Codes times the scale, at their coefficients.

@@ -60,7 +60,7 @@ pub enum Error {
         allowed: usize,
     },
     /// A code that the parameters were not proven for.
-    #[error("code {value} at row {row}, column {column} is outside [0, {max}]")]
+    #[error("code {value} at row {row}, column {column} is outside [{low}, {high}]")]
     CodeOutOfRange {
         /// Row of the code.
         row: usize,
@@ -68,8 +68,10 @@ pub enum Error {
         column: usize,
         /// The code.
         value: i64,
-        /// The largest code.
-        max: u16,
+        /// The least code of the column.
+        low: u16,
+        /// The largest.
+        high: u16,
     },
     /// Something made under other keys.
     #[error("the {what} was made under other keys than the {other}")]

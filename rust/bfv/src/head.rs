@@ -61,6 +61,13 @@ impl Head {
         self.graph.input().n_bits().get()
     }
 
+    /// The least and the largest code of each feature; none where all have all codes.
+    pub fn codes(&self) -> Vec<(u16, u16)> {
+        let input = self.graph.input();
+        let intervals = input.codes().iter().filter(|_| !input.has_all_codes());
+        intervals.map(|interval| (interval.low, interval.high)).collect()
+    }
+
     /// The weights of an output that are not zero, for features in a range, each with its position
     /// in the range.
     pub fn weights(

@@ -48,21 +48,23 @@ impl Server {
         let asked_bits = flooding_bits.map(check_bits).transpose()?;
         let by_answers = (2 * head.n_features() + 1).ilog2() + 1;
         let needed = asked_bits.unwrap_or(LEAST_BITS.max(by_answers));
-        let mut available = 0;
-        for degree in Parameters::degrees() {
-            let Some(parameters) = Parameters::new(degree, head.sum_bits())? else { continue };
+        let (mut available, mut degree) = (0, 0);
+        for set in Parameters::sets() {
+            let Some(parameters) = Parameters::new(set, head.sum_bits())? else { continue };
             let bits = |outputs| statistical_bits(&head, &parameters, outputs);
             let layouts = layouts(&head, &parameters, |outputs| bits(outputs) >= Some(needed));
             let reached = layouts.iter().filter_map(|layout| bits(layout.outputs as usize)).min();
             if let Some(reached) = reached {
-                let sizes = (head.n_features(), head.n_outputs());
-                let specs = Specs::new(&parameters, sizes, head.code_bits(), reached, layouts)?;
+                let specs = Specs::new(&parameters, &head, reached, layouts)?;
                 let weights = specs.grids().iter().map(|_| OnceLock::new()).collect();
                 return Ok(Self { head, specs, asked_bits, weights });
             }
-            available = bits(1).unwrap_or(0);
+            (available, degree) = (bits(1).unwrap_or(0), parameters.degree());
         }
-        Err(no_parameters(&head, needed, available))
+        let noise = head.l1_norm(1).saturating_mul(ERROR_BOUND.into());
+        let noise_bits = noise.checked_ilog2().map_or(0, |bits| bits + 1);
+        let sum_bits = head.sum_bits();
+        Err(Error::NoParameters { sum_bits, noise_bits, degree, available, needed })
     }
 
     /// Reads what [`Server::to_bytes`] wrote, and proves it anew.
@@ -197,11 +199,4 @@ fn statistical_bits(head: &Head, parameters: &Parameters, outputs: usize) -> Opt
 
 fn layouts(head: &Head, parameters: &Parameters, allowed: impl Fn(usize) -> bool) -> Vec<Layout> {
     fastest(parameters.degree(), head.n_features(), head.n_outputs(), allowed)
-}
-
-fn no_parameters(head: &Head, needed: u32, available: u32) -> Error {
-    let degree = Parameters::degrees().last().unwrap_or(0);
-    let noise = head.l1_norm(1).saturating_mul(ERROR_BOUND.into());
-    let noise_bits = noise.checked_ilog2().map_or(0, |bits| bits + 1);
-    Error::NoParameters { sum_bits: head.sum_bits(), noise_bits, degree, available, needed }
 }

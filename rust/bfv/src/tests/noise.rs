@@ -64,9 +64,9 @@ fn the_whole_budget_is_within_half_a_step() {
 
 #[test]
 fn every_sum_survives_any_noise_below_half_a_step_and_none_more() {
-    for degree in Parameters::degrees() {
+    for set in Parameters::sets() {
         for sum_bits in 2..=63 {
-            let Some(parameters) = Parameters::new(degree, sum_bits).unwrap() else { continue };
+            let Some(parameters) = Parameters::new(set, sum_bits).unwrap() else { continue };
             let modulus = parameters.ring().modulus();
             let half = 1_i128 << (parameters.scale_bits() - 1);
             let phase = |sum: i64, noise: i128| {
@@ -77,10 +77,10 @@ fn every_sum_survives_any_noise_below_half_a_step_and_none_more() {
             let largest = i64::MAX >> (64 - sum_bits);
             for sum in [-largest, -1, 0, 1, largest] {
                 for noise in [-half, -half + 1, 0, half - 1] {
-                    assert_eq!(read(phase(sum, noise)), sum, "{degree} {sum_bits}");
-                    assert_eq!(read(phase(sum, noise) + modulus), sum, "{degree} {sum_bits}");
+                    assert_eq!(read(phase(sum, noise)), sum, "{set} {sum_bits}");
+                    assert_eq!(read(phase(sum, noise) + modulus), sum, "{set} {sum_bits}");
                 }
-                assert_ne!(read(phase(sum, half)), sum, "{degree} {sum_bits}");
+                assert_ne!(read(phase(sum, half)), sum, "{set} {sum_bits}");
             }
         }
     }

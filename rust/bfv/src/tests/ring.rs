@@ -5,7 +5,7 @@ use crate::ring::Ring;
 use crate::sampling::Stream;
 
 fn rings() -> impl Iterator<Item = Ring> {
-    Parameters::degrees().map(|degree| Parameters::new(degree, 2).unwrap().unwrap().ring().clone())
+    Parameters::sets().map(|set| Parameters::new(set, 2).unwrap().unwrap().ring().clone())
 }
 
 /// One coefficient of the product modulo `X^N + 1`, from integers.

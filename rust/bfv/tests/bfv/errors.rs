@@ -44,6 +44,25 @@ fn rows_that_do_not_fit_are_named() {
 }
 
 #[test]
+fn codes_outside_their_features_intervals_are_named() {
+    let input = Input::new(vec![1.0; 2], vec![0; 2], 4).unwrap();
+    let input = input.with_codes(&[0, 3], &[15, 5]).unwrap();
+    let linear = Linear::from_dense(2, &[1, 1], vec![0]).unwrap();
+    let output = Output::new(vec![1.0], vec![0.0]).unwrap();
+    let graph = IntegerGraph::from_layers(input, vec![LayerSpec::Linear(linear)], output).unwrap();
+    let pair = Pair::new(&graph, None).unwrap();
+    assert_eq!(pair.round_trip(&[15, 5, 0, 3]).unwrap(), [20, 3]);
+    for code in [2, 6] {
+        let expected = format!("code {code} at row 1, column 1 is outside [3, 5]");
+        says(pair.client.encrypt(&[15, 5, 0, code]), &expected);
+        says(pair.client.specs().codes_from(&[15, 5, 0, code.into()]), &expected);
+    }
+    says(pair.client.specs().codes_from(&[16, 5]), "code 16 at row 0, column 0 is outside [0, 15]");
+    let specs = Specs::from_bytes(&pair.client.specs().to_bytes()).unwrap();
+    says(specs.codes_from(&[15, 6]), "column 1 is outside [3, 5]");
+}
+
+#[test]
 fn messages_of_others_are_refused() {
     let pair = Pair::new(&layer().graph(), None).unwrap();
     let specs = pair.client.specs();
