@@ -50,9 +50,6 @@ SPACE: dict[str, tuple[Any, ...]] = {
     "p_error": (0.001, 0.01, 0.03, 0.1),
     "size": (0.125, 0.25, 0.5, 0.75, 1.0),
 }
-#: A network without lookups has only accumulators in the clear of bootstrapping: wide ones cost
-#: nothing.
-_LINEAR_ACCUM_BITS = 16
 #: Rows that show what a network costs, which needs no training worth the name.
 _PROBE_ROWS, _PROBE_NEURONS = 200, 8
 #: TPE proposes good networks again; these don't count, up to so many proposals per network.
@@ -276,15 +273,14 @@ class _Study:
 
     def _parameters(self, choice: dict[str, Any]) -> dict[str, Any]:
         """Return what the choice means; bits that can't go together are widened or cut."""
+        if choice["n_layers"] == 1:
+            return {"module__n_layers": 1}  # whose bits cost nothing
         chosen = {name: choice[name] for name in ("n_layers", "n_w_bits", "n_a_bits")}
-        if chosen["n_layers"] == 1:
-            chosen["n_accum_bits"] = _LINEAR_ACCUM_BITS
-        else:
-            least = choice["n_w_bits"] + choice["n_a_bits"]
-            chosen["n_accum_bits"] = max(choice["n_accum_bits"], least)
-            chosen["n_lookup_bits"] = min(choice["n_lookup_bits"], chosen["n_accum_bits"])
-            if chosen["n_lookup_bits"] < chosen["n_accum_bits"]:
-                chosen["rounding"] = choice["rounding"]
+        least = choice["n_w_bits"] + choice["n_a_bits"]
+        chosen["n_accum_bits"] = max(choice["n_accum_bits"], least)
+        chosen["n_lookup_bits"] = min(choice["n_lookup_bits"], chosen["n_accum_bits"])
+        if chosen["n_lookup_bits"] < chosen["n_accum_bits"]:
+            chosen["rounding"] = choice["rounding"]
         return {f"module__{name}": value for name, value in chosen.items()}
 
     def _n_neurons(self, parameters: dict[str, Any], p_error: float, size: float) -> int:
