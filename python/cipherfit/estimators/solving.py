@@ -83,7 +83,6 @@ class SolvingMixin(TrainingMixin):
                 raise KeyboardInterrupt  # by which skorch's callbacks end a training
             else:
                 solving.first_epoch = False
-                self.module_.linear_layers[-1].settled.fill_(False)
         super().on_epoch_begin(net, dataset_train=dataset_train, **kwargs)  # type: ignore[misc]
 
     def on_train_end(self, net: Any, X: Any = None, y: Any = None, **kwargs: Any) -> None:
