@@ -185,8 +185,8 @@ impl Client {
     }
 }
 
-/// The multiple of the scale that is nearest to a phase modulo `q`, which is centered first; `phase`
-/// is below `2q`. Without branches: sums are the client's alone.
+/// The multiple of the scale that is nearest to a phase modulo `q`, which is centered first;
+/// `phase` is below `2q`. Without branches: sums are the client's alone.
 pub(crate) fn decode(phase: u128, modulus: u128, scale_bits: u32) -> i64 {
     let (phase, modulus) = (phase.cast_signed(), modulus.cast_signed());
     let turns = i128::from(phase > modulus / 2) + i128::from(phase > modulus + modulus / 2);

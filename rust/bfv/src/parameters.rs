@@ -10,9 +10,10 @@ use crate::sampling::ERROR_BOUND;
 pub const STANDARD: [(usize, u32); 5] =
     [(1024, 27), (2048, 54), (4096, 109), (8192, 218), (16384, 438)];
 
-/// Degrees and primes in use, smallest first; messages name them by their position. Two primes of 62 bits hold sums of 5000 codes of 16 bits times weights of
-/// 16 bits with 40 bits of flooding, and integers of 128 bits hold their products: so `q` stays far
-/// below the standard's bound at degree 8192, and larger degrees bring nothing.
+/// Degrees and primes in use, smallest first; messages name them by their position. Two primes of
+/// 62 bits hold sums of 5000 codes of 16 bits times weights of 16 bits with 40 bits of flooding,
+/// and integers of 128 bits hold their products: so `q` stays far below the standard's bound at
+/// degree 8192, and larger degrees bring nothing.
 const SETS: [(usize, &[u64]); 5] = [
     (1024, &[0x7ff_f801]),
     (2048, &[0x3f_ffff_fffe_d001]),
@@ -138,8 +139,8 @@ impl Parameters {
     /// Where noise comes from and what is left for flooding, for weights of this L1 norm within one
     /// ciphertext of an answer; none where nothing is left.
     ///
-    /// Every bound is the worst case: an error is at most 21 and a secret's coefficient at most 1 in
-    /// magnitude, so a coefficient of a product is at most `21 |W|_1`, or `21 N`.
+    /// Every bound is the worst case: an error is at most 21 and a secret's coefficient at most 1
+    /// in magnitude, so a coefficient of a product is at most `21 |W|_1`, or `21 N`.
     #[must_use]
     pub fn noise(&self, l1_norm: u128) -> Option<NoiseBudget> {
         let degree = self.degree() as u128;
@@ -156,8 +157,8 @@ impl NoiseBudget {
     /// The largest integer `b` such that an answer of `outputs` sums is within statistical distance
     /// `2^-b` of one in whose noise there is flooding alone.
     ///
-    /// A uniform integer of `[-F, F)` and its shift by `s` are `|s| / 2F` apart; `outputs` of them at
-    /// most so many times as much.
+    /// A uniform integer of `[-F, F)` and its shift by `s` are `|s| / 2F` apart; `outputs` of them
+    /// at most so many times as much.
     #[must_use]
     pub fn statistical_bits(&self, outputs: usize) -> u32 {
         let shifts = self.hidden.saturating_mul(outputs as u128);

@@ -166,7 +166,8 @@ impl Ring {
         }
     }
 
-    /// The polynomial with these coefficients, whose magnitudes are below every prime; constant time.
+    /// The polynomial with these coefficients, whose magnitudes are below every prime; constant
+    /// time.
     pub fn small(&self, coefficients: &[i64]) -> Secret {
         let mut poly = Zeroizing::new(self.zero());
         for (prime, part) in self.parts(&mut poly) {
@@ -239,8 +240,8 @@ impl Ring {
     }
 }
 
-/// `sum + value * factor` modulo a prime below `2^62`, by Shoup's quotient `floor(factor 2^64 / prime)`;
-/// without branches.
+/// `sum + value * factor` modulo a prime below `2^62`, by Shoup's quotient
+/// `floor(factor 2^64 / prime)`; without branches.
 #[inline]
 const fn multiply_add(sum: u64, value: u64, factor: u64, quotient: u64, prime: u64) -> u64 {
     let quotient = ((value as u128 * quotient as u128) >> 64) as u64;

@@ -35,11 +35,12 @@ pub struct Server {
 }
 
 impl Server {
-    /// A server for a graph without lookups, with the smallest standard parameters that hold its sums
-    /// and `flooding_bits` of statistical circuit privacy per row.
+    /// A server for a graph without lookups, with the smallest standard parameters that hold its
+    /// sums and `flooding_bits` of statistical circuit privacy per row.
     ///
-    /// Where none are asked for, at least so many that `n_features + 1` answers, which give a linear
-    /// layer away in any case, together stay within statistical distance 1/2; and 12 at least.
+    /// Where none are asked for, at least so many that `n_features + 1` answers, which give a
+    /// linear layer away in any case, together stay within statistical distance 1/2; and 12 at
+    /// least.
     ///
     /// # Errors
     /// If the graph has lookups, no parameters fit, or `flooding_bits` is above 64.

@@ -19,8 +19,8 @@ pub const MAX_ROWS: usize = 1 << 24;
 
 /// Public parameters of a circuit.
 ///
-/// Of the weights they tell how many there are, the bits of the largest sum that they can give, and,
-/// by the bits of flooding and by the layouts, the magnitude of their L1 norm.
+/// Of the weights they tell how many there are, the bits of the largest sum that they can give,
+/// and, by the bits of flooding and by the layouts, the magnitude of their L1 norm.
 #[derive(Debug, Clone)]
 pub struct Specs {
     stored: StoredSpecs,

@@ -11,15 +11,16 @@
 //! | 5, encrypted sums | envelope, then by blocks, by groups of outputs: `c1'` and, row by row, the sums of `c0'` |
 //! | 6, server | bits of flooding asked for, 255 for none (`u8`), the graph's bytes |
 //!
-//! An envelope is the key name, the layout (`u8`), the number of rows (`u32`) and whether it is one row
-//! alone (`u8`). Polynomials are coefficients, in as many bits as their modulus has, low bits first, and
-//! each polynomial begins at a byte: of rows and keys residues, prime after prime; of sums whole
-//! coefficients, with low bits rounded away. A seed gives a polynomial by the key stream of `ChaCha20`
-//! (RFC 8439), with SHA-256 of a label, a zero byte and the seed as key, and the polynomial's number as
-//! nonce: 64-bit words, cut to the bits of the prime, those that are not below it left out.
+//! An envelope is the key name, the layout (`u8`), the number of rows (`u32`) and whether it is one
+//! row alone (`u8`). Polynomials are coefficients, in as many bits as their modulus has, low bits
+//! first, and each polynomial begins at a byte: of rows and keys residues, prime after prime; of
+//! sums whole coefficients, with low bits rounded away. A seed gives a polynomial by the key stream
+//! of `ChaCha20` (RFC 8439), with SHA-256 of a label, a zero byte and the seed as key, and the
+//! polynomial's number as nonce: 64-bit words, cut to the bits of the prime, those that are not
+//! below it left out.
 //!
-//! Reading trusts nothing: the length that a head asks for is compared with the bytes that are there
-//! before anything is reserved, and every number is compared with its bound.
+//! Reading trusts nothing: the length that a head asks for is compared with the bytes that are
+//! there before anything is reserved, and every number is compared with its bound.
 
 use crate::error::MessageError;
 

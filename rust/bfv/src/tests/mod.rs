@@ -86,16 +86,20 @@ impl Pair {
         i64::try_from(distance).unwrap()
     }
 
-    /// The noise of a hidden product (as coefficients) at a coefficient that holds `sum`.
-    fn noise(&self, product: &Product, at: usize, sum: i64) -> i64 {
-        let parameters = self.server.specs().parameters();
-        let ring = parameters.ring();
-        let mut phase = product.body.clone();
-        let mut mask = product.mask.clone();
+    /// What a hidden product, as coefficients, holds under the key.
+    fn phase(&self, product: &Product) -> Vec<u64> {
+        let ring = self.server.specs().parameters().ring();
+        let (mut phase, mut mask) = (product.body.clone(), product.mask.clone());
         ring.forward(&mut phase);
         ring.forward(&mut mask);
         self.add_key_times(&mut phase, mask);
         ring.backward(&mut phase);
-        self.centered(&phase, at, i128::from(sum) << parameters.scale_bits())
+        phase
+    }
+
+    /// The noise of a phase at a coefficient that holds `sum`.
+    fn noise(&self, phase: &[u64], at: usize, sum: i64) -> i64 {
+        let scale_bits = self.server.specs().parameters().scale_bits();
+        self.centered(phase, at, i128::from(sum) << scale_bits)
     }
 }

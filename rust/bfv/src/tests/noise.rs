@@ -18,10 +18,11 @@ fn measured_noise_is_below_the_proven_bound() {
         let grid = envelope.grid(pair.server.specs());
         let product = run.products(&mut reader, &seed, 0).unwrap().remove(0);
         let hidden = run.hide(product, 0..10, 1).unwrap();
+        let phase = pair.phase(&hidden);
         for output in 0..10 {
             let row = &weights[output * 64..][..64];
             let sum = row.iter().zip(&codes).map(|(weight, &code)| weight * i64::from(code)).sum();
-            largest = largest.max(pair.noise(&hidden, grid.sum_of(0, output), sum).unsigned_abs());
+            largest = largest.max(pair.noise(&phase, grid.sum_of(0, output), sum).unsigned_abs());
         }
     }
     let bound = pair.server.noise().next().unwrap().hidden;
@@ -32,7 +33,8 @@ fn measured_noise_is_below_the_proven_bound() {
     );
 }
 
-/// Worst errors meet every coefficient of the weights' polynomials with its sign: 21 times their sum.
+/// Worst errors meet every coefficient of the weights' polynomials with its sign: 21 times their
+/// sum.
 #[test]
 fn the_bound_counts_every_coefficient_that_errors_meet() {
     let weights: Vec<i64> = (0..640).map(|at| (at * 7919) % 31 - 15).collect();

@@ -27,35 +27,21 @@ fn estimated_weights(flooding: Option<u128>) -> Vec<f64> {
         run.flooding = flooding.unwrap_or(run.flooding);
         let product = run.products(&mut reader, &seed, 0).unwrap().remove(0);
         let hidden = run.hide(product, 0..1, rows).unwrap();
-        let phase = pair.noises(&hidden, &messages);
+        let phase = pair.phase(&hidden);
+        let sum = |row: usize| -> i64 {
+            messages.iter().zip(WEIGHTS).map(|(codes, weight)| codes[row] * weight).sum()
+        };
+        let noise: Vec<_> = (0..rows).map(|row| pair.noise(&phase, row, sum(row))).collect();
         for row in 0..rows {
             for (feature, errors) in errors.iter().enumerate() {
                 #[expect(clippy::cast_precision_loss, reason = "an estimate")]
-                let (error, noise) = (errors[row] as f64, phase[row] as f64);
+                let (error, noise) = (errors[row] as f64, noise[row] as f64);
                 products[feature] += error * noise;
                 squares[feature] += error * error;
             }
         }
     }
     products.iter().zip(&squares).map(|(product, square)| product / square).collect()
-}
-
-impl Pair {
-    /// The noise of every row of a product of one output, one row per coefficient.
-    fn noises(&self, product: &crate::answer::Product, messages: &[Vec<i64>]) -> Vec<i64> {
-        let parameters = self.server.specs().parameters();
-        let ring = parameters.ring();
-        let (mut phase, mut mask) = (product.body.clone(), product.mask.clone());
-        ring.forward(&mut phase);
-        ring.forward(&mut mask);
-        self.add_key_times(&mut phase, mask);
-        ring.backward(&mut phase);
-        let sum = |row: usize| -> i64 {
-            messages.iter().zip(WEIGHTS).map(|(codes, weight)| codes[row] * weight).sum()
-        };
-        let message = |row| i128::from(sum(row)) << parameters.scale_bits();
-        (0..parameters.degree()).map(|row| self.centered(&phase, row, message(row))).collect()
-    }
 }
 
 fn largest_miss(estimates: &[f64]) -> f64 {
