@@ -23,9 +23,9 @@ if TYPE_CHECKING:
     from cipherfit.estimators.regressor import NeuralNetRegressor as NeuralNetRegressor
     from cipherfit.exceptions import CipherfitError as CipherfitError
     from cipherfit.fhe.circuit import compile_graph as compile_graph
-    from cipherfit.fhe.run import run_encrypted as run_encrypted
     from cipherfit.interchange.onnx_export import to_onnx as to_onnx
     from cipherfit.limits import MAXIMUM_TLU_BIT_WIDTH as MAXIMUM_TLU_BIT_WIDTH
+    from cipherfit.predictor.backend import run_encrypted as run_encrypted
     from cipherfit.predictor.p_error import PErrorSearch as PErrorSearch
     from cipherfit.predictor.p_error import search_p_error as search_p_error
     from cipherfit.predictor.predictor import Predictor as Predictor
@@ -60,7 +60,7 @@ _HOMES = {
     "compile_graph": "fhe.circuit",
     "design_network": "search.network",
     "lower": "training.lowering",
-    "run_encrypted": "fhe.run",
+    "run_encrypted": "predictor.backend",
     "search_p_error": "predictor.p_error",
     "search_rounding": "search.rounding",
     "to_onnx": "interchange.onnx_export",

@@ -109,7 +109,7 @@ def test_every_input_of_a_handmade_graph_decrypts_to_its_simulation(name):
 def test_decrypted_results_are_the_simulated_integers_on_every_row(name, n_layers):
     model = model_on(name, n_layers)
     X = load(name)[0][::8][:10]
-    model.compile(p_error=1e-6)
+    model.compile(p_error=1e-6, backend="concrete")
     codes = model.quantize_input(X)
     decrypted = run_encrypted(model.fhe_circuit, codes)
     assert np.array_equal(decrypted, model.graph_.simulate(codes))

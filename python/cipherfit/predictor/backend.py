@@ -58,6 +58,29 @@ def imported(name: str) -> Backend:
     return cast(Backend, import_module(MODULES[name]))
 
 
+def run_encrypted(
+    circuit: Any, codes: NDArray[np.uint16], *, progress: bool | None = None
+) -> NDArray[np.int64]:
+    """Encrypt, run and decrypt codes, with the back end that the circuit is of.
+
+    Parameters
+    ----------
+    circuit : fhe.Circuit or BfvCircuit
+        As `Predictor.compile` or `compile_graph` of a back end returns it; keys are made at the
+        first run.
+    codes : ndarray of shape (n_samples, n_features)
+        Input codes; of a graph with client layers, the codes that the last of them gives.
+    progress : bool, optional
+        Whether to show a progress bar on standard error. Default: on a terminal only.
+
+    Returns
+    -------
+    ndarray of shape (n_samples, n_outputs), int64
+        The decrypted accumulators.
+    """
+    return imported(backend_of(circuit)).run_encrypted(circuit, codes, progress=progress)
+
+
 def backend_of(circuit: Any) -> str:
     """Return the name of the back end that a circuit is of."""
     return "bfv" if type(circuit).__module__.startswith(MODULES["bfv"]) else "concrete"

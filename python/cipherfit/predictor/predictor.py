@@ -10,7 +10,13 @@ from numpy.typing import NDArray
 
 from cipherfit._core import IntegerGraph
 from cipherfit.exceptions import InvalidParameterError, NotCompiledError
-from cipherfit.predictor.backend import Circuit, backend_for, backend_of, imported
+from cipherfit.predictor.backend import (
+    Circuit,
+    backend_for,
+    backend_of,
+    imported,
+    run_encrypted,
+)
 from cipherfit.predictor.features import Features
 from cipherfit.predictor.p_error import search_p_error
 from cipherfit.predictor.postprocessing import Function, post_process
@@ -399,7 +405,7 @@ class Predictor:
         """Compute the client layers in clear, and encrypt, run and decrypt what follows."""
         if self.graph.n_client_layers:
             codes = self.graph.split()[0].simulate(codes).astype(np.uint16)
-        return imported(backend_of(circuit)).run_encrypted(circuit, codes)
+        return run_encrypted(circuit, codes)
 
 
 def _batches(X: Any) -> Iterator[Any]:
