@@ -264,10 +264,11 @@ def _folds(classes: NDArray[Any], seed: int) -> Iterator[NDArray[np.bool_]]:
 def covariance_of(codes: NDArray[Any], weights: Float64) -> Float64:
     """Return the weighted covariance (n_codes, n_codes) of codes, of a part where they are many."""
     step = max(1, len(codes) // _ROWS_OF_COVARIANCE)
-    part, share = codes[::step], weights[::step] / weights[::step].sum()
+    part, share = codes[::step].astype(np.float64), weights[::step] / weights[::step].sum()
     mean = share @ part
-    centred = (part - mean) * np.sqrt(share)[:, None]
-    return np.asarray(centred.T @ centred, dtype=np.float64)
+    part -= mean
+    part *= np.sqrt(share)[:, None]
+    return np.asarray(part.T @ part)
 
 
 def _row_weights(weights: Any, n_rows: int) -> Float64:
