@@ -129,6 +129,8 @@ def test_widths_of_client_layers_are_their_own():
         (64, {}, [1024]),
         (784, {}, [2048]),
         (784, {"client_layers": "learned"}, [128]),
+        (20, {"client_layers": "learned"}, [40]),
+        (6, {"client_layers": "learned"}, [16]),
         (6, {"n_hidden_neurons": 7}, [7]),
     ],
 )
