@@ -20,7 +20,7 @@ _SOURCES = ("random", "learned")
 _W_BITS, _A_BITS, _ACCUM_BITS, _LOOKUP_BITS = 5, 4, 16, 10
 #: Least and most learned neurons of a layer by default, and how many per feature between them: on
 #: tables with few features more of them overfit.
-_LEAST_NEURONS, _MOST_NEURONS, _PER_FEATURE = 16, 128, 2
+_LEAST_NEURONS, _MOST_NEURONS, _PER_FEATURE = 16, 256, 2
 #: Bits of an input that random neurons read: fine, and yet its range clamps rare values.
 _RANDOM_IN_BITS = 7
 

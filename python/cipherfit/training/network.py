@@ -169,7 +169,7 @@ class SparseQuantNeuralNetImpl(QuantNetwork):
         Elementwise torch activation class, built without arguments.
     n_hidden_neurons : int or sequence of int, optional
         Neurons of every hidden layer, or of each. Default: what the multiplier gives; in client
-        layers 2 learned neurons per feature, within [16, 128], 1024 random ones that read pairs,
+        layers 2 learned neurons per feature, within [16, 256], 1024 random ones that read pairs,
         or 16 per feature and at most 2048 that read patches.
     n_lookup_bits : int or sequence of int, optional
         Top bits of a hidden accumulator that its lookup reads, in [1, 16], in every encrypted
