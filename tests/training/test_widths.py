@@ -6,12 +6,14 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from cipherfit import SparseQuantNeuralNetImpl
 from cipherfit.exceptions import InvalidParameterError
 from cipherfit.training.widths import (
     check_accumulator,
     default_in_bits,
     default_lookup_bits,
     hidden_widths_of,
+    linear_widths,
     max_active_neurons,
     multiplied,
     per_layer,
@@ -78,10 +80,43 @@ def test_a_multiplier_gives_whole_neurons_and_at_least_one():
 def test_one_value_is_for_all_hidden_layers_and_a_sequence_for_each():
     assert per_layer("rounding", "exact", 3) == ["exact"] * 3
     assert per_layer("n_lookup_bits", (4, 5), 2) == [4, 5]
-    assert hidden_widths_of(7, 3) == [7, 7]
-    assert hidden_widths_of([4, 9], 3) == [4, 9]
-    assert hidden_widths_of(7, 1) == []
+    defaults = [lambda: 11, lambda: 12]
+    assert hidden_widths_of(7, defaults) == [7, 7]
+    assert hidden_widths_of([4, 9], defaults) == [4, 9]
+    assert hidden_widths_of([None, 9], defaults) == [11, 9]
+    assert hidden_widths_of(None, defaults) == [11, 12]
+    assert hidden_widths_of(7, []) == []
     with pytest.raises(InvalidParameterError, match=r"n_lookup_bits: \[4\] has 1 values.*2 hidden"):
         per_layer("n_lookup_bits", [4], 2)
     with pytest.raises(InvalidParameterError, match="n_hidden_neurons=0"):
-        hidden_widths_of([4, 0], 3)
+        hidden_widths_of([4, 0], defaults)
+
+
+@pytest.mark.parametrize(
+    ("named", "w", "n_in", "accum"),
+    [
+        ({}, 7, 8, 19),
+        ({"n_w_bits": 3}, 3, 8, 15),
+        ({"n_in_bits": 4}, 7, 4, 15),
+        ({"n_in_bits": None}, 7, 8, 19),
+        ({"n_accum_bits": 20}, 7, 8, 20),
+        ({"n_accum_bits": 14}, 5, 5, 14),
+        ({"n_w_bits": 16, "n_a_bits": 16}, 16, None, 36),
+    ],
+)
+def test_a_network_without_hidden_layers_gets_wide_bits_where_none_are_named(named, w, n_in, accum):
+    options = linear_widths({"input_dim": 30, "n_layers": 1, "n_outputs": 2, **named})
+    chosen = (options["n_w_bits"], options.get("n_in_bits"), options["n_accum_bits"])
+    assert chosen == (w, n_in, accum)
+    (layer,) = SparseQuantNeuralNetImpl(**options).linear_layers
+    if "n_accum_bits" not in named:
+        # No sum is too wide, whatever the weights: nothing is pruned.
+        assert 30 * layer.max_weight_code <= layer.most_weight
+
+
+@pytest.mark.parametrize(
+    "named", [{"n_accum_bits": 8}, {"n_accum_bits": "8"}, {"n_w_bits": 2.5}, {"n_a_bits": None}]
+)
+def test_narrow_accumulators_and_what_is_no_width_change_nothing(named):
+    options = {"input_dim": 30, "n_layers": 1, "n_outputs": 2, **named}
+    assert linear_widths(options) == options

@@ -167,7 +167,7 @@ def compile_graph(
     Raises
     ------
     CompilationError
-        If the graph has lookups, or no standard parameters fit.
+        If the graph has lookups, or no parameters fit.
     InvalidParameterError
         If ``flooding_bits`` is out of range.
     """

@@ -11,17 +11,18 @@ import numpy as np
 
 from cipherfit._core import BfvSpecs, IntegerGraph
 from cipherfit.bfv.circuit import BfvCircuit, compile_graph
+from cipherfit.costs import FheEstimate
 
 #: Seconds per coefficient and prime of one product, which `BfvSpecs.cost` counts in, and of the
 #: calls from Python: fitted on one core of the machine of `benches/README.md`.
-_PER_COEFFICIENT = 2.9e-9
+_PER_COEFFICIENT = 3.0e-9
 _PER_CALL = 2.0e-5
 _REFERENCE_RUNS = 20
 
 
-@dataclass(frozen=True)
-class BfvEstimate:
-    """What encrypted rows of a circuit cost.
+@dataclass(frozen=True, kw_only=True)
+class BfvEstimate(FheEstimate):
+    """What encrypted rows of a linear layer cost, and under which parameters.
 
     Parameters
     ----------
@@ -33,58 +34,29 @@ class BfvEstimate:
         t, a power of two that holds every proven sum.
     flooding_bits : int
         Statistical bits with which a row's answer hides the weights beyond its sums.
-    input_bytes, output_bytes : int
-        One row up, and its sums down.
-    key_bytes : int
-        A client's public key, up once.
     batch_rows : int
         Rows of a full batch.
     batch_input_bytes, batch_output_bytes : int
         Such a batch up, and its sums down.
-    seconds_per_row : float
-        Modelled, on this machine: client and server together, one row.
     """
 
     degree: int
     modulus_bits: float
     plaintext_modulus: int
     flooding_bits: int
-    input_bytes: int
-    output_bytes: int
-    key_bytes: int
     batch_rows: int
     batch_input_bytes: int
     batch_output_bytes: int
-    seconds_per_row: float
-
-    @property
-    def n_lookups(self) -> int:
-        """Lookups per row: none."""
-        return 0
-
-    @property
-    def memory_bytes(self) -> int:
-        """Bytes of keys and one row's ciphertexts."""
-        return self.key_bytes + self.input_bytes + self.output_bytes
 
     def __str__(self) -> str:
-        kilo = 1e3
-        return "\n".join([
-            f"BFV: N={self.degree}, q of {self.modulus_bits:.0f} bits, "
-            f"t=2**{self.plaintext_modulus.bit_length() - 1}, {self.flooding_bits} bits of flooding",
-            "no lookups, results are exact",
-            f"{self.seconds_per_row:.3g} s per encrypted row on this machine (modelled)",
-            f"public key {self.key_bytes / kilo:.1f} kB once, input {self.input_bytes / kilo:.1f} kB, "
-            f"output {self.output_bytes / kilo:.1f} kB per row",
-            f"in batches of {self.batch_rows}: input {self._per_row(self.batch_input_bytes)}, "
-            f"output {self._per_row(self.batch_output_bytes)} per row",
-        ])  # fmt: skip
-
-    def _per_row(self, size: int) -> str:
-        return f"{size / self.batch_rows / 1e3:.2f} kB"
+        return (
+            f"{super().__str__()}\nin batches of {self.batch_rows}: "
+            f"input {self.batch_input_bytes / self.batch_rows / 1e3:.2f} kB, "
+            f"output {self.batch_output_bytes / self.batch_rows / 1e3:.2f} kB per row"
+        )
 
 
-def estimate_circuit(circuit: BfvCircuit, graph: IntegerGraph | None = None) -> BfvEstimate:
+def estimate_circuit(circuit: BfvCircuit, graph: IntegerGraph) -> BfvEstimate:
     """Return what encrypted rows of a compiled circuit cost.
 
     The first call measures how fast this machine is: some milliseconds, once per process.
@@ -93,28 +65,34 @@ def estimate_circuit(circuit: BfvCircuit, graph: IntegerGraph | None = None) -> 
     ----------
     circuit : BfvCircuit
         As `compile_graph` returns it.
-    graph : IntegerGraph, optional
-        As other back ends take it; the circuit tells everything.
+    graph : IntegerGraph
+        What it was compiled from.
 
     Returns
     -------
     BfvEstimate
     """
-    del graph
     specs = circuit.parameters
     batch = max(rows for _, _, rows in specs.layouts)
+    modulus_bits = math.log2(specs.modulus)
     return BfvEstimate(
-        degree=specs.degree,
-        modulus_bits=math.log2(specs.modulus),
-        plaintext_modulus=1 << specs.sum_bits,
-        flooding_bits=specs.flooding_bits,
+        backend="bfv",
+        parameters=f"N={specs.degree}, q of {modulus_bits:.0f} bits, t=2**{specs.sum_bits}, "
+        f"{specs.flooding_bits} bits of flooding",
+        layers=(),
+        output_bits=graph.prove().layers[-1].bits,
+        p_error=circuit.p_error,
+        seconds_per_row=machine_factor() * reference_seconds(specs),
         input_bytes=specs.request_bytes(1),
         output_bytes=specs.answer_bytes(1),
-        key_bytes=specs.public_key_bytes,
+        public_key_bytes=specs.public_key_bytes,
+        degree=specs.degree,
+        modulus_bits=modulus_bits,
+        plaintext_modulus=1 << specs.sum_bits,
+        flooding_bits=specs.flooding_bits,
         batch_rows=batch,
         batch_input_bytes=specs.request_bytes(batch),
         batch_output_bytes=specs.answer_bytes(batch),
-        seconds_per_row=machine_factor() * reference_seconds(specs),
     )
 
 
@@ -136,13 +114,17 @@ def reference_seconds(specs: BfvSpecs, n_rows: int = 1) -> float:
     return _PER_CALL + _PER_COEFFICIENT * coefficients * specs.cost(n_rows)
 
 
-def modelled_seconds(graph: IntegerGraph, flooding_bits: int | None = None) -> float:
+def modelled_seconds(
+    graph: IntegerGraph, p_error: float | None = None, *, flooding_bits: int | None = None
+) -> float:
     """Return modelled seconds per row of a graph, as of `reference_seconds`.
 
     Parameters
     ----------
     graph : IntegerGraph
         What is compiled for it.
+    p_error : float, optional
+        As other back ends take it; here nothing errs.
     flooding_bits : int, optional
         As of `compile_graph`.
 
@@ -153,8 +135,9 @@ def modelled_seconds(graph: IntegerGraph, flooding_bits: int | None = None) -> f
     Raises
     ------
     CompilationError
-        If the graph has lookups, or no standard parameters fit.
+        If the graph has lookups, or no parameters fit.
     """
+    del p_error
     return reference_seconds(compile_graph(graph, flooding_bits=flooding_bits).parameters)
 
 

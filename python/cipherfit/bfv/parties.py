@@ -89,7 +89,7 @@ class BfvClient:
         Parameters
         ----------
         force : bool, default=False
-            Make new ones in any case; what was encrypted under the old ones can't be decrypted then.
+            Make new ones in any case: what was encrypted under the old ones is lost.
         """
         with self._lock:
             if self._keys is None or force:

@@ -335,6 +335,7 @@ class QuantizedSkorchEstimatorMixin(InferenceMixin, SolvingMixin, OwnPrecisionMi
             self.targets_,
             post_processing=self._post_processing(),
             feature_names=getattr(self, "feature_names_in_", None),
+            client_layers=getattr(self.module_, "client_layers", None),
         )
 
     def __getstate__(self) -> dict[str, Any]:

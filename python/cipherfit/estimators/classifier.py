@@ -31,7 +31,7 @@ class NeuralNetClassifier(
     criterion : type, default=torch.nn.CrossEntropyLoss
         Loss between the network's outputs (logits) and the class indices. `criterion__weight`
         (n_classes,), a list, an array or a tensor, weighs the classes. Cross entropy runs with
-        ``criterion__label_smoothing=0.1``.
+        ``criterion__label_smoothing=0.1``, but without where there is no hidden layer.
     classes : array-like of shape (n_classes,), optional
         All class labels, where `fit` may not see every one. Default: those in `y`.
     optimizer : type, default=torch.optim.Adam
@@ -42,7 +42,7 @@ class NeuralNetClassifier(
         `cipherfit.estimators.schedule.OneCycle`).
     max_epochs : int, default=100
         Epochs: passes over the training rows, but for few rows, where an epoch makes at least 10
-        steps (``iterator_train__min_batches``).
+        steps (``iterator_train__min_batches``). Without hidden layers see the notes.
     batch_size : int, default=32
         Rows of a training step; -1: all.
     iterator_train : type, default=cipherfit.estimators.batches.BatchLoader
@@ -62,7 +62,9 @@ class NeuralNetClassifier(
     **kwargs : dict
         Parameters of skorch's classifier, and of the network as ``module__...``: see
         `SparseQuantNeuralNetImpl`. `module__input_dim` and `module__n_outputs` are taken from the
-        data.
+        data. With ``module__n_layers=1``, bits that aren't named are wide, since nothing is looked
+        up: 7 of weights, 8 of inputs, and what holds every sum of accumulators; a named
+        `module__n_accum_bits` narrows them.
 
     Attributes
     ----------
@@ -72,6 +74,17 @@ class NeuralNetClassifier(
         Class labels, sorted.
     n_features_in_ : int
         Number of features seen in `fit`.
+
+    Notes
+    -----
+    Without hidden layers (``module__n_layers=1``) training is a convex problem, and `fit` solves
+    it: multinomial logistic regression, its L2 penalty chosen by cross-validation, then integer
+    weights that keep its outputs. That is one epoch, whatever `max_epochs` (0 trains nothing),
+    `lr` and `batch_size`, also with `warm_start`. Where the bits are so few that rounding loses
+    more than 1 % of what was explained, the remaining ``max_epochs - 1`` epochs train on from
+    there, and the better network is kept. `partial_fit` always trains, as do losses other than
+    CrossEntropyLoss, optimizers other than Adam, any ``optimizer__...``, and subclasses with
+    steps of their own.
 
     Examples
     --------

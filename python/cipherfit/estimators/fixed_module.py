@@ -32,7 +32,8 @@ class FixedTypeSkorchNeuralNet:
     """A mixin with a helpful modification to a skorch estimator that fixes the module type.
 
     The module's `input_dim` and `n_outputs` are taken from the data where they are left out, and
-    `n_layers` is 2.
+    `n_layers` is 2. A network without hidden layers gets wide weights and inputs, unless the caller
+    names its bits: see `cipherfit.training.widths.linear_widths`.
     """
 
     n_features_in_: int

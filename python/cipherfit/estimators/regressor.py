@@ -29,7 +29,7 @@ class NeuralNetRegressor(FixedTypeSkorchNeuralNet, QuantizedSkorchEstimatorMixin
         `cipherfit.estimators.schedule.OneCycle`).
     max_epochs : int, default=100
         Epochs: passes over the training rows, but for few rows, where an epoch makes at least 10
-        steps (``iterator_train__min_batches``).
+        steps (``iterator_train__min_batches``). Without hidden layers see the notes.
     batch_size : int, default=32
         Rows of a training step; -1: all.
     iterator_train : type, default=cipherfit.estimators.batches.BatchLoader
@@ -46,7 +46,9 @@ class NeuralNetRegressor(FixedTypeSkorchNeuralNet, QuantizedSkorchEstimatorMixin
     **kwargs : dict
         Parameters of skorch's regressor (`criterion` is ``torch.nn.MSELoss``), and of the network
         as ``module__...``: see `SparseQuantNeuralNetImpl`. `module__input_dim` and
-        `module__n_outputs` are taken from the data.
+        `module__n_outputs` are taken from the data. With ``module__n_layers=1``, bits that aren't
+        named are wide, since nothing is looked up: 7 of weights, 8 of inputs, and what holds every
+        sum of accumulators; a named `module__n_accum_bits` narrows them.
 
     Attributes
     ----------
@@ -54,6 +56,17 @@ class NeuralNetRegressor(FixedTypeSkorchNeuralNet, QuantizedSkorchEstimatorMixin
         The proven integer graph of the trained network.
     n_features_in_ : int
         Number of features seen in `fit`.
+
+    Notes
+    -----
+    Without hidden layers (``module__n_layers=1``) training is a convex problem, and `fit` solves
+    it: ridge regression, each target's penalty chosen by generalized cross-validation, then
+    integer weights that keep its outputs. That is one epoch, whatever `max_epochs` (0 trains
+    nothing), `lr` and `batch_size`, also with `warm_start`. Where the bits are so few that
+    rounding loses more than 1 % of what was explained, the remaining ``max_epochs - 1`` epochs
+    train on from there, and the better network is kept. `partial_fit` always trains, as do losses
+    other than MSELoss, optimizers other than Adam, any ``optimizer__...``, and subclasses with
+    steps of their own.
 
     Examples
     --------

@@ -27,7 +27,7 @@ from cipherfit.training.network import QuantNetwork
 
 #: Fraction of what a linear model explains from which rounding its weights loses so much that
 #: training goes on from there.
-_MOST_LOST = 0.02
+_MOST_LOST = 0.01
 
 
 @dataclass
@@ -76,14 +76,13 @@ class SolvingMixin(TrainingMixin):
         """Skorch callback: solve in the first epoch; where that was enough, end at the second."""
         solving: Solving | None = vars(self).get("solving_now_")
         if solving is not None and self._is_convex():
-            solving.first_epoch = solving.solution is None
             if solving.solution is None:
                 solving.rows, solving.solution = dataset_train, self._solve(dataset_train)
-                solving.state = deepcopy(self.module_.state_dict())
+                solving.state, solving.first_epoch = deepcopy(self.module_.state_dict()), True
             elif solving.solution.lost <= _MOST_LOST:
                 raise KeyboardInterrupt  # by which skorch's callbacks end a training
             else:
-                self.module_.linear_layers[-1].settled.fill_(False)
+                solving.first_epoch = False
         super().on_epoch_begin(net, dataset_train=dataset_train, **kwargs)  # type: ignore[misc]
 
     def on_train_end(self, net: Any, X: Any = None, y: Any = None, **kwargs: Any) -> None:

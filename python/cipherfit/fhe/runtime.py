@@ -77,8 +77,10 @@ def _import_concrete() -> Any:
             from concrete import compiler, fhe
     except ImportError as error:
         raise MissingDependencyError(
-            f"encryption needs concrete-python, which can't be imported ({error}): "
-            "pip install 'concrete-python>=2.10,<2.12' 'numpy<2' 'setuptools<81'"
+            f"encrypted lookups need concrete-python, which can't be imported ({error}). It has "
+            "wheels for Linux on x86-64 with Python 3.10 to 3.12: pip install "
+            "'concrete-python>=2.10,<2.12' 'numpy<2' 'setuptools<81'. Networks without lookups run "
+            "encrypted without it (backend='bfv')"
         ) from error
     finally:
         _restore(actions)

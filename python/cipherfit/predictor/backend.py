@@ -63,7 +63,9 @@ def backend_of(circuit: Any) -> str:
     return "bfv" if type(circuit).__module__.startswith(MODULES["bfv"]) else "concrete"
 
 
-def backend_for(graph: IntegerGraph, name: str = "auto", *, options: dict[str, Any]) -> str:
+def backend_for(
+    graph: IntegerGraph, name: str = "auto", *, options: dict[str, Any] | None = None
+) -> str:
     """Return the name of the back end for a graph.
 
     Parameters
@@ -72,7 +74,7 @@ def backend_for(graph: IntegerGraph, name: str = "auto", *, options: dict[str, A
         What is to be compiled.
     name : {"auto", "concrete", "bfv"}, default="auto"
         "auto" takes BFV where no lookup is encrypted, but Concrete where its options are named.
-    options : dict
+    options : dict, optional
         Concrete's options, by parameter: those that are named are neither None nor False.
 
     Raises
@@ -83,7 +85,9 @@ def backend_for(graph: IntegerGraph, name: str = "auto", *, options: dict[str, A
         If BFV is asked for and there are lookups to encrypt.
     """
     named = [
-        option for option, value in options.items() if value is not None and value is not False
+        option
+        for option, value in (options or {}).items()
+        if value is not None and value is not False
     ]
     if name not in ("auto", *MODULES):
         raise InvalidParameterError(f"backend={name!r} must be 'auto', 'concrete' or 'bfv'")

@@ -44,10 +44,13 @@ class Predictor:
         From real-valued outputs to predictions: see `cipherfit.predictor.postprocessing`.
     feature_names : sequence of str, optional
         Names of the features, where it was trained on a data frame.
+    client_layers : {"random", "learned"}, optional
+        Where the weights of the graph's client layers come from, if it has any: random ones say
+        nothing of the training data; learned ones are public, since every client holds them.
 
     Attributes
     ----------
-    graph, targets, post_processing
+    graph, targets, post_processing, client_layers
         As given.
     features : Features
         What X must hold.
@@ -60,12 +63,14 @@ class Predictor:
         *,
         post_processing: Sequence[Function] = (),
         feature_names: Sequence[str] | None = None,
+        client_layers: str | None = None,
     ) -> None:
         names = None if feature_names is None else tuple(map(str, feature_names))
         self.graph = graph
         self.targets = targets
         self.post_processing = tuple(post_processing)
         self.features = Features(graph.n_features, names)
+        self.client_layers = client_layers if graph.n_client_layers else None
         self._circuit: Any = None
         self._saved: tuple[str, Any] | None = None
 
@@ -80,7 +85,16 @@ class Predictor:
     def __repr__(self) -> str:
         """Say what answers, and how far it is."""
         compiled = "compiled" if self._circuit is not None else "not compiled"
-        return f"Predictor({self.graph!r}, {compiled})"
+        return f"Predictor({self.graph!r}, {self._disclosed()}{compiled})"
+
+    def _disclosed(self) -> str:
+        """Say what of the network every client holds."""
+        if not self.graph.n_client_layers:
+            return ""
+        if self.client_layers == "random":
+            return "client layers are random, all trained weights secret, "
+        known = "learned" if self.client_layers == "learned" else "not known to be random"
+        return f"client layers are {known}: THEIR WEIGHTS ARE PUBLIC, "
 
     @property
     def is_classifier(self) -> bool:
@@ -122,6 +136,7 @@ class Predictor:
             self.targets,
             post_processing=self.post_processing,
             feature_names=self.features.names,
+            client_layers=self.client_layers,
         )
 
     def quantize_input(self, X: Any) -> NDArray[np.uint16]:
@@ -327,7 +342,7 @@ class Predictor:
             If Concrete can't run the network.
         """
         circuit = self.circuit
-        name = backend_for(self.graph, backend, options={})
+        name = backend_for(self.graph, backend)
         if circuit is not None and backend == "auto":
             name = backend_of(circuit)
         is_asked = circuit is not None and backend_of(circuit) == name

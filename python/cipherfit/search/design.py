@@ -11,6 +11,16 @@ from sklearn.base import is_classifier
 from cipherfit.estimators.protocol import Estimator
 from cipherfit.exceptions import MissingDependencyError
 
+#: Kinds of networks, with the colours that tell them apart.
+KINDS = {
+    "lookups": "C0",
+    "linear": "C1",
+    "random client layer, lookups": "C2",
+    "random client layer, linear": "C3",
+    "learned client layer, lookups": "C4",
+    "learned client layer, linear": "C5",
+}
+
 
 @dataclass(frozen=True)
 class Design:
@@ -29,7 +39,7 @@ class Design:
     seconds_per_row : float
         Modelled seconds per encrypted row.
     n_lookups : int
-        Lookups per row.
+        Encrypted lookups per row.
     """
 
     parameters: dict[str, Any]
@@ -39,12 +49,29 @@ class Design:
     seconds_per_row: float
     n_lookups: int
 
+    @property
+    def kind(self) -> str:
+        """What is encrypted, behind which client layers: one of `KINDS`."""
+        encrypted = "lookups" if self.n_lookups else "linear"
+        client = self.parameters.get("module__client_layers")
+        return f"{client} client layer, {encrypted}" if client else encrypted
+
+    @property
+    def secret(self) -> str:
+        """Which weights no client sees."""
+        client = self.parameters.get("module__client_layers")
+        if client == "learned":
+            return "all weights behind the client layer, which is public"
+        return "all that was trained" if client == "random" else "all weights"
+
     def __str__(self) -> str:
         module = {name.removeprefix("module__"): value for name, value in self.parameters.items()}
-        named = ", ".join(f"{name}={value!r}" for name, value in module.items())
+        named = [f"{name}={value!r}" for name, value in module.items()]
+        if self.n_lookups:
+            named.append(f"p_error={self.p_error:g}")
         return (
             f"score {self.score:.4f} at {self.seconds_per_row:.3g} s per row, "
-            f"{self.n_lookups} lookups: {named}, p_error={self.p_error:g}"
+            f"{self.n_lookups} lookups: {', '.join(named)}; secret: {self.secret}"
         )
 
 
@@ -85,7 +112,7 @@ class DesignSearch:
         return tuple(front)
 
     def plot(self, ax: Any = None) -> Any:
-        """Draw score over latency, with the front.
+        """Draw score over latency, each kind in its colour, and what it keeps secret.
 
         Parameters
         ----------
@@ -104,22 +131,28 @@ class DesignSearch:
                     "plot needs matplotlib: pip install 'cipherfit[plot]'"
                 ) from error
             _, ax = pyplot.subplots(figsize=(6.4, 4.2), layout="constrained")
-        seconds, scores = zip(*[(d.seconds_per_row, d.score) for d in self.designs], strict=True)
-        ax.scatter(seconds, scores, color="0.7", label="tried")
         front = self.front
         ax.plot(
             [d.seconds_per_row for d in front], [d.score for d in front],
-            marker="o", drawstyle="steps-post", label="front",
+            color="0.6", linewidth=1, drawstyle="steps-post", label="front", zorder=1,
         )  # fmt: skip
+        for kind, color in KINDS.items():
+            of_kind = [design for design in self.designs if design.kind == kind]
+            if of_kind:
+                ax.scatter(
+                    [d.seconds_per_row for d in of_kind], [d.score for d in of_kind],
+                    s=[36 if d in front else 14 for d in of_kind], color=color,
+                    label=f"{kind} (secret: {of_kind[0].secret})",
+                )  # fmt: skip
         chosen = self.chosen
-        ax.scatter([chosen.seconds_per_row], [chosen.score], marker="*", s=180, color="C3",
+        ax.scatter([chosen.seconds_per_row], [chosen.score], marker="*", s=180, color="black",
                    zorder=3, label="chosen")  # fmt: skip
         if self.max_latency is not None:
             ax.axvline(self.max_latency, color="0.5", linestyle=":", label="max_latency")
         ax.set_xscale("log")
         ax.set_xlabel("seconds per encrypted row (modelled)")
         ax.set_ylabel("accuracy" if is_classifier(self.model) else "R2")
-        ax.legend(loc="lower right")
+        ax.legend(loc="lower right", fontsize="x-small")
         return ax
 
     def __str__(self) -> str:

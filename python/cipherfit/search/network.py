@@ -1,9 +1,9 @@
 """Search for the most accurate network within an encrypted latency, or the fastest near the best.
 
-Bits, layers, rounding and the error probability are sampled by Optuna's multi-objective TPE
-(Ozaki et al., 2022, doi:10.1613/jair.1.13188). Hidden neurons follow from the budget: as many as
-fit, by the cost of the circuit that Concrete compiles. Accuracy is that of the trained integer
-graph under simulated errors, on rows held out.
+Bits, layers, client layers, rounding and the error probability are sampled by Optuna's
+multi-objective TPE (Ozaki et al., 2022, doi:10.1613/jair.1.13188). Encrypted hidden neurons follow
+from the budget: as many as fit, by the cost of the circuit that is compiled. Accuracy is that of
+the trained integer graph under simulated errors, on rows held out.
 """
 
 from __future__ import annotations
@@ -33,13 +33,15 @@ from cipherfit.exceptions import (
     MissingDependencyError,
     ProofError,
 )
-from cipherfit.fhe.estimate import machine_factor, modelled_seconds
+from cipherfit.fhe.estimate import machine_factor
 from cipherfit.parameters import integer, real
+from cipherfit.predictor.backend import backend_for, imported
 from cipherfit.predictor.p_error import NoisyScore
 from cipherfit.qnn import NeuralNetClassifier, NeuralNetRegressor
 from cipherfit.search.design import Design, DesignSearch
 
-#: What is searched by default. `size` is a share of the latency allowed, or of `max_neurons`.
+#: What is searched by default. `n_layers` are encrypted ones; `size` is a share of the latency
+#: allowed, or of `max_neurons`.
 SPACE: dict[str, tuple[Any, ...]] = {
     "n_layers": (1, 2, 3),
     "n_w_bits": (2, 3, 4),
@@ -50,9 +52,6 @@ SPACE: dict[str, tuple[Any, ...]] = {
     "p_error": (0.001, 0.01, 0.03, 0.1),
     "size": (0.125, 0.25, 0.5, 0.75, 1.0),
 }
-#: A network without lookups has only accumulators in the clear of bootstrapping: wide ones cost
-#: nothing.
-_LINEAR_ACCUM_BITS = 16
 #: Rows that show what a network costs, which needs no training worth the name.
 _PROBE_ROWS, _PROBE_NEURONS = 200, 8
 #: TPE proposes good networks again; these don't count, up to so many proposals per network.
@@ -68,6 +67,7 @@ def design_network(
     max_latency: float | None = None,
     tolerance: float = 0.0,
     estimator: Estimator | None = None,
+    client_layers: Sequence[str] = ("none", "random"),
     space: Mapping[str, Sequence[Any]] | None = None,
     max_neurons: int = 64,
     n_trials: int = 40,
@@ -93,10 +93,13 @@ def design_network(
     estimator : NeuralNetClassifier or NeuralNetRegressor, optional
         What is trained, with its other parameters (`max_epochs`, ...). Default: one of the two at
         its defaults, by the kind of `y`.
+    client_layers : sequence of {"none", "random", "learned"}, default=("none", "random")
+        Which kinds of first layers to try that the client computes in clear. All that is trained
+        stays secret with the first two; "learned" ones are the most accurate, and public.
     space : mapping of str to sequence, optional
         Values to try instead of the default ones, by name: see `cipherfit.search.network.SPACE`.
     max_neurons : int, default=64
-        Most hidden neurons of a layer.
+        Most encrypted hidden neurons of a layer.
     n_trials : int, default=40
         Networks to try, those found in `storage` included.
     n_folds : int in [1, 5], optional
@@ -125,7 +128,7 @@ def design_network(
         If a parameter is out of range, or no network that was tried is within `max_latency`.
     """
     study = _Study(
-        X, y, estimator, _merged(space),
+        X, y, estimator, _merged(space, client_layers),
         max_latency=_positive("max_latency", max_latency),
         max_neurons=integer("max_neurons", max_neurons, 1),
         n_folds=n_folds, machine=machine, random_state=integer("random_state", random_state, 0),
@@ -199,8 +202,10 @@ class _Study:
             )  # fmt: skip
             proposed, counted = _progress(study)
             if not proposed:
-                # First what is fastest, so that something is within the latency.
-                study.enqueue_trial({"n_layers": min(self.space["n_layers"])}, skip_if_exists=True)
+                # First what is fastest of each kind, so that something is within the latency.
+                for kind in self.space["client_layers"]:
+                    first = {"n_layers": min(self.space["n_layers"]), "client_layers": kind}
+                    study.enqueue_trial(first, skip_if_exists=True)
             with tqdm(
                 total=n_trials, initial=min(len(counted), n_trials), desc="networks",
                 disable=None if progress is None else not progress,
@@ -254,9 +259,9 @@ class _Study:
         if choice["n_layers"] == 1:
             p_error = min(self.space["p_error"])  # without lookups the rarest errors are free
         parameters = self._parameters(choice)
-        if parameters["module__n_layers"] > 1:
+        if choice["n_layers"] > 1:
             n_neurons = self._n_neurons(parameters, p_error, size)
-            parameters["module__n_hidden_neurons"] = n_neurons
+            parameters["module__n_hidden_neurons"] = _widths(parameters, n_neurons)
         splitter = StratifiedKFold if is_classifier(self.estimator) else KFold
         folds = splitter(_FOLDS, shuffle=True, random_state=self.random_state)
         scores, costs, lookups = [], [], []
@@ -276,10 +281,13 @@ class _Study:
 
     def _parameters(self, choice: dict[str, Any]) -> dict[str, Any]:
         """Return what the choice means; bits that can't go together are widened or cut."""
-        chosen = {name: choice[name] for name in ("n_layers", "n_w_bits", "n_a_bits")}
-        if chosen["n_layers"] == 1:
-            chosen["n_accum_bits"] = _LINEAR_ACCUM_BITS
-        else:
+        chosen = {"n_layers": choice["n_layers"]}
+        if choice["client_layers"] != "none":
+            chosen["n_layers"] += 1
+            chosen["n_client_layers"] = 1
+            chosen["client_layers"] = choice["client_layers"]
+        if choice["n_layers"] > 1:  # without lookups widths cost nothing, and have their defaults
+            chosen.update({name: choice[name] for name in ("n_w_bits", "n_a_bits")})
             least = choice["n_w_bits"] + choice["n_a_bits"]
             chosen["n_accum_bits"] = max(choice["n_accum_bits"], least)
             chosen["n_lookup_bits"] = min(choice["n_lookup_bits"], chosen["n_accum_bits"])
@@ -307,8 +315,8 @@ class _Study:
 
     def _probe(self, parameters: dict[str, Any], p_error: float, n_neurons: int) -> float:
         """Return seconds per row of a network that has hardly been trained."""
-        parameters = {**parameters, "module__n_hidden_neurons": n_neurons}
-        key = (*parameters.values(), p_error)
+        parameters = {**parameters, "module__n_hidden_neurons": _widths(parameters, n_neurons)}
+        key = (repr(parameters), p_error)
         if key not in self.costs:
             model = self._fitted({**parameters, "max_epochs": 1}, self.probe_rows)
             self.costs[key] = self._seconds(model.predictor_.graph, p_error)
@@ -321,7 +329,8 @@ class _Study:
         return model
 
     def _seconds(self, graph: IntegerGraph, p_error: float) -> float:
-        return self.machine * modelled_seconds(graph, p_error)
+        backend = imported(backend_for(graph))
+        return self.machine * backend.modelled_seconds(graph, p_error)
 
     def choose(self, designs: list[Design], tolerance: float) -> DesignSearch:
         """Fit the fastest design near the best on all rows, or the next where it got too slow."""
@@ -344,6 +353,14 @@ class _Study:
         )
 
 
+def _widths(parameters: dict[str, Any], n_neurons: int) -> int | list[int | None]:
+    """Return the widths of hidden layers: of client layers the default, of the others as given."""
+    n_client = parameters.get("module__n_client_layers", 0)
+    if not n_client:
+        return n_neurons
+    return [None] * n_client + [n_neurons] * (parameters["module__n_layers"] - 1 - n_client)
+
+
 def _progress(study: Any) -> tuple[list[Any], list[Any]]:
     """Return all finished proposals, and those that were not made before."""
     proposed = [trial for trial in study.trials if trial.state.is_finished()]
@@ -361,8 +378,10 @@ def _quiet(optuna: Any) -> Iterator[None]:
         optuna.logging.set_verbosity(before)
 
 
-def _merged(space: Mapping[str, Sequence[Any]] | None) -> dict[str, tuple[Any, ...]]:
-    merged = dict(SPACE)
+def _merged(
+    space: Mapping[str, Sequence[Any]] | None, client_layers: Sequence[str]
+) -> dict[str, tuple[Any, ...]]:
+    merged = {**SPACE, "client_layers": _kinds(client_layers)}
     for name, values in (space or {}).items():
         if name not in SPACE:
             raise InvalidParameterError(f"space has {name!r}; it may have {', '.join(SPACE)}")
@@ -370,6 +389,15 @@ def _merged(space: Mapping[str, Sequence[Any]] | None) -> dict[str, tuple[Any, .
             raise InvalidParameterError(f"space[{name!r}]={values!r} must be a sequence of values")
         merged[name] = tuple(values)
     return merged
+
+
+def _kinds(client_layers: Sequence[str]) -> tuple[str, ...]:
+    kinds = (client_layers,) if isinstance(client_layers, str) else tuple(client_layers)
+    if not kinds or not set(kinds) <= {"none", "random", "learned"}:
+        raise InvalidParameterError(
+            f"client_layers={client_layers!r} must name some of 'none', 'random' and 'learned'"
+        )
+    return kinds
 
 
 def _content(values: Any) -> Any:

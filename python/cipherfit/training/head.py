@@ -195,7 +195,6 @@ def _write(
     written = LinearModel(weights, model.mean, model.centre, model.penalty)
     assert head.bias is not None
     head.bias.copy_(torch.from_numpy(_bias(written, head.max_in_code)))
-    head.settled.fill_(True)
     return written
 
 

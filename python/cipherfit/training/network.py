@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import itertools
 from collections.abc import Sequence
+from functools import partial
 
 import torch
 from torch import Tensor, nn
@@ -167,10 +168,10 @@ class SparseQuantNeuralNetImpl(QuantNetwork):
         Bits that every accumulator fits, in [1, 48].
     activation_function : type, default=nn.ReLU
         Elementwise torch activation class, built without arguments.
-    n_hidden_neurons : int or sequence of int, optional
-        Neurons of every hidden layer, or of each. Default: what the multiplier gives; in client
-        layers 2 learned neurons per feature, within [16, 256], 1024 random ones that read pairs,
-        or 16 per feature and at most 2048 that read patches.
+    n_hidden_neurons : int or sequence of int or None, optional
+        Neurons of every hidden layer, or of each, where None stands for the default: what the
+        multiplier gives; in client layers 2 learned neurons per feature, within [16, 256], 1024
+        random ones that read pairs, or 16 per feature and at most 2048 that read patches.
     n_lookup_bits : int or sequence of int, optional
         Top bits of a hidden accumulator that its lookup reads, in [1, 16], in every encrypted
         hidden layer or in each. Default: all of them up to 6, else 6 or one more than the
@@ -231,7 +232,7 @@ class SparseQuantNeuralNetImpl(QuantNetwork):
         n_accum_bits: int = 8,
         activation_function: type[nn.Module] = nn.ReLU,
         *,
-        n_hidden_neurons: int | Sequence[int] | None = None,
+        n_hidden_neurons: int | Sequence[int | None] | None = None,
         n_lookup_bits: int | Sequence[int] | None = None,
         n_in_bits: int | None = None,
         rounding: str | Sequence[str] = "approximate",
@@ -287,12 +288,10 @@ class SparseQuantNeuralNetImpl(QuantNetwork):
         if client.kind is None:
             name = "n_client_accum_bits" if client.n_layers else "n_accum_bits"
             check_accumulator(widths[0].n_accum_bits, widths[0].n_w_bits, n_in_bits, "input", name)
-        if n_hidden_neurons is None:
-            most_active = max_active_neurons(n_accum_bits, n_w_bits, n_a_bits)
-            n_multiplied = multiplied(n_hidden_neurons_multiplier, most_active)
-            n_hidden_neurons = [client.default_neurons(input_dim)] * client.n_layers
-            n_hidden_neurons += [n_multiplied] * n_encrypted
-        hidden_widths = hidden_widths_of(n_hidden_neurons, n_layers)
+        most_active = max_active_neurons(n_accum_bits, n_w_bits, n_a_bits)
+        defaults = [partial(client.default_neurons, input_dim)] * client.n_layers
+        defaults += [partial(multiplied, n_hidden_neurons_multiplier, most_active)] * n_encrypted
+        hidden_widths = hidden_widths_of(n_hidden_neurons, defaults)
         drawn = client.draw(input_dim, hidden_widths[: client.n_layers], n_in_bits)
         trained = _build(
             [input_dim, *hidden_widths, n_outputs][len(drawn) :],

@@ -97,12 +97,14 @@ def value_ranges(x: Tensor, max_code: int, tail: float, by: Relevance) -> tuple[
     -------
     low, high : torch.Tensor of shape (n_features,), float64
     """
+    if tail == 0:
+        return x.amin(dim=0), x.amax(dim=0)
     ordered, order = x.sort(dim=0)
     inner_low, inner_high = _quantiles(ordered, order, tail, by.weights)
     use_inner = inner_high > inner_low
     low = torch.where(use_inner, inner_low, ordered[0])
     high = torch.where(use_inner, inner_high, ordered[-1])
-    if by.targets is None or tail == 0 or len(x) < 2 * _LEAST_ROWS:
+    if by.targets is None or len(x) < 2 * _LEAST_ROWS:
         return low, high
     ends = np.stack([low.cpu().numpy(), high.cpu().numpy()])
     clamps = (use_inner & ((ordered[0] < low) | (ordered[-1] > high))).nonzero()[:, 0]

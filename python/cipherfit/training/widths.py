@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from numbers import Integral
 from typing import Any
@@ -17,8 +17,8 @@ from cipherfit.training.linear import AMPLE_WEIGHT
 MAX_EXACT_LOOKUP_BITS = 6
 #: What an approximately rounded lookup reads where the activations need no more.
 ROUNDED_LOOKUP_BITS = 6
-#: Weights and inputs of networks without lookups, where nothing narrows them: no narrower ones are
-#: as accurate as real ones on every table of benches/README.md.
+#: Weights and inputs of networks without lookups, where nothing narrows them: on every table of
+#: benches/README.md within 0.002 of real ones, while a bit of the weights less costs up to 0.003.
 LINEAR_W_BITS, LINEAR_IN_BITS = 7, 8
 #: Accumulators that leave them less than this ask for the widths of other networks.
 MIN_LINEAR_BITS = 4
@@ -67,11 +67,16 @@ def multiplied(multiplier: float, most_active: int) -> int:
     return width
 
 
-def hidden_widths_of(n_hidden_neurons: int | Sequence[int], n_layers: int) -> list[int]:
-    """Return the width of each hidden layer."""
+def hidden_widths_of(
+    n_hidden_neurons: int | Sequence[int | None] | None, defaults: Sequence[Callable[[], int]]
+) -> list[int]:
+    """Return the width of each hidden layer; where None is given, its default."""
+    given = per_layer("n_hidden_neurons", n_hidden_neurons, len(defaults))
     return [
-        integer("n_hidden_neurons", width, 1, what="number of hidden neurons")
-        for width in per_layer("n_hidden_neurons", n_hidden_neurons, n_layers - 1)
+        default()
+        if width is None
+        else integer("n_hidden_neurons", width, 1, what="number of hidden neurons")
+        for width, default in zip(given, defaults, strict=True)
     ]
 
 
@@ -138,28 +143,26 @@ def linear_widths(options: Mapping[str, Any]) -> dict[str, Any]:
         The same, completed.
     """
     completed = dict(options)
-    named = [options.get(name) for name in ("n_accum_bits", "n_w_bits", "n_a_bits", "n_in_bits")]
-    if not all(
-        each is None or isinstance(each, Integral) for each in [*named, options["input_dim"]]
-    ):
+    if completed.get("n_in_bits") is None:
+        completed.pop("n_in_bits", None)
+    names = {"input_dim", "n_accum_bits", "n_w_bits", "n_a_bits", "n_in_bits"} & completed.keys()
+    if not all(isinstance(completed[name], Integral) for name in names):
         return completed  # the network says what is wrong with them
-    n_accum_bits, narrowest = named[0], MAX_CODE_BITS
-    if n_accum_bits is not None:
-        full = max(1.0, AMPLE_WEIGHT * options["input_dim"])
-        narrowest = int((n_accum_bits + 1 - math.log2(full)) // 2)
+    narrowest = MAX_CODE_BITS
+    if "n_accum_bits" in completed:
+        full = max(1.0, AMPLE_WEIGHT * completed["input_dim"])
+        narrowest = int((completed["n_accum_bits"] + 1 - math.log2(full)) // 2)
         if narrowest < MIN_LINEAR_BITS:
             return completed
-    completed.setdefault("n_w_bits", min(LINEAR_W_BITS, narrowest))
-    if "n_a_bits" not in options:
+    n_w_bits = completed.setdefault("n_w_bits", min(LINEAR_W_BITS, narrowest))
+    if "n_a_bits" not in completed:
         completed.setdefault("n_in_bits", min(LINEAR_IN_BITS, narrowest))
         completed["n_a_bits"] = completed["n_in_bits"]
-    if n_accum_bits is None:
-        n_in_bits = max(completed["n_a_bits"], completed.get("n_in_bits") or MAX_CHOSEN_IN_BITS)
-        largest = 2 ** max(1, completed["n_w_bits"] - 1) * 2**n_in_bits
-        needed = int(options["input_dim"] * largest).bit_length()
-        completed["n_accum_bits"] = min(
-            MAX_ACCUM_BITS, max(needed, completed["n_w_bits"] + n_in_bits)
-        )
+    if "n_accum_bits" not in completed:
+        n_in_bits = max(completed["n_a_bits"], completed.get("n_in_bits", MAX_CHOSEN_IN_BITS))
+        largest = (2 ** max(1, n_w_bits - 1)) * 2**n_in_bits
+        needed = max(n_w_bits + n_in_bits, int(completed["input_dim"] * largest).bit_length())
+        completed["n_accum_bits"] = min(MAX_ACCUM_BITS, needed)
     return completed
 
 

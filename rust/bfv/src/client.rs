@@ -87,7 +87,7 @@ impl Client {
             for chunk in 0..grid.chunks() {
                 let mut message = self.message(codes, grid, grid.rows_of(block, rows), chunk);
                 ring.add(&mut message, &ring.small(&errors.errors(ring.degree())));
-                let body = self.key.mask(ring, message, REQUEST_MASK, &seed, index);
+                let body = self.key.mask(ring, &message, REQUEST_MASK, &seed, index);
                 write_polynomial(&mut writer, ring, &body);
                 index += 1;
             }
@@ -96,7 +96,7 @@ impl Client {
     }
 
     fn rows_of(&self, codes: &[u16]) -> Result<usize, Error> {
-        let (features, max) = (self.specs.n_features(), self.specs.max_code());
+        let features = self.specs.n_features();
         if !codes.len().is_multiple_of(features) {
             return Err(Error::Shape { features, length: codes.len() });
         }
@@ -104,13 +104,8 @@ impl Client {
         if rows > MAX_ROWS {
             return Err(Error::TooManyRows { rows, allowed: MAX_ROWS });
         }
-        match codes.iter().position(|&code| code > max) {
-            None => Ok(rows),
-            Some(at) => {
-                let (row, column) = (at / features, at % features);
-                Err(Error::CodeOutOfRange { row, column, value: codes[at].into(), max })
-            }
-        }
+        self.specs.check_codes(codes)?;
+        Ok(rows)
     }
 
     /// Codes times the scale, at their coefficients.
@@ -190,9 +185,9 @@ impl Client {
     }
 }
 
-/// The multiple of the scale that is nearest to a phase modulo `q`, which is centered first; `phase`
-/// is below `2q`. Without branches: sums are the client's alone.
-fn decode(phase: u128, modulus: u128, scale_bits: u32) -> i64 {
+/// The multiple of the scale that is nearest to a phase modulo `q`, which is centered first;
+/// `phase` is below `2q`. Without branches: sums are the client's alone.
+pub(crate) fn decode(phase: u128, modulus: u128, scale_bits: u32) -> i64 {
     let (phase, modulus) = (phase.cast_signed(), modulus.cast_signed());
     let turns = i128::from(phase > modulus / 2) + i128::from(phase > modulus + modulus / 2);
     let half = 1_i128 << scale_bits >> 1;

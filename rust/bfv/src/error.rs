@@ -14,9 +14,9 @@ pub enum Error {
         /// How many.
         lookups: usize,
     },
-    /// No parameters of the standard hold the sums, the noise and the flooding.
+    /// No parameters in use hold the sums, the noise and the flooding.
     #[error(
-        "no standard parameters fit: sums of {sum_bits} bits and noise below 2^{noise_bits} leave \
+        "no parameters fit: sums of {sum_bits} bits and noise below 2^{noise_bits} leave \
          {available} bits of flooding at N = {degree}, the largest, where {needed} are needed"
     )]
     NoParameters {
@@ -60,7 +60,7 @@ pub enum Error {
         allowed: usize,
     },
     /// A code that the parameters were not proven for.
-    #[error("code {value} at row {row}, column {column} is outside [0, {max}]")]
+    #[error("code {value} at row {row}, column {column} is outside [{low}, {high}]")]
     CodeOutOfRange {
         /// Row of the code.
         row: usize,
@@ -68,8 +68,10 @@ pub enum Error {
         column: usize,
         /// The code.
         value: i64,
-        /// The largest code.
-        max: u16,
+        /// The least code of the column.
+        low: u16,
+        /// The largest.
+        high: u16,
     },
     /// Something made under other keys.
     #[error("the {what} was made under other keys than the {other}")]
@@ -116,7 +118,7 @@ pub enum MessageError {
         got: &'static str,
     },
     /// A message for another circuit.
-    #[error("this {kind} belongs to a circuit with other parameters")]
+    #[error("{kind} for a circuit with other parameters")]
     OtherParameters {
         /// The kind of message.
         kind: &'static str,

@@ -1,5 +1,7 @@
 //! What is computed: one linear layer over codes.
 
+use std::ops::Range;
+
 use cipherfit_core::IntegerGraph;
 
 use crate::error::Error;
@@ -8,7 +10,6 @@ use crate::error::Error;
 #[derive(Debug, Clone)]
 pub struct Head {
     graph: IntegerGraph,
-    weights: Vec<i64>,
     l1_norms: Vec<u128>,
     sum_bits: u32,
 }
@@ -23,15 +24,16 @@ impl Head {
         if lookups > 0 {
             return Err(Error::Lookups { lookups });
         }
-        let weights = graph.head().to_dense();
-        let rows = weights.chunks_exact(graph.n_features());
-        let norm = |row: &[i64]| row.iter().map(|weight| u128::from(weight.unsigned_abs())).sum();
-        let l1_norms = rows.map(norm).collect();
+        let norm = |output| {
+            let (_, weights) = graph.head().row(output);
+            weights.iter().map(|weight| u128::from(weight.unsigned_abs())).sum()
+        };
+        let l1_norms = (0..graph.n_outputs()).map(norm).collect();
         let intervals = graph.output_intervals().iter();
         let largest =
             intervals.map(|interval| interval.low.unsigned_abs().max(interval.high.unsigned_abs()));
         let magnitude_bits = u64::BITS - largest.max().unwrap_or(0).leading_zeros();
-        Ok(Self { graph: graph.clone(), weights, l1_norms, sum_bits: 1 + magnitude_bits.max(1) })
+        Ok(Self { graph: graph.clone(), l1_norms, sum_bits: 1 + magnitude_bits.max(1) })
     }
 
     /// The graph.
@@ -59,9 +61,27 @@ impl Head {
         self.graph.input().n_bits().get()
     }
 
-    /// A weight.
-    pub fn weight(&self, output: usize, feature: usize) -> i64 {
-        self.weights[output * self.n_features() + feature]
+    /// The least and the largest code of each feature; none where all have all codes.
+    pub fn codes(&self) -> Vec<(u16, u16)> {
+        let input = self.graph.input();
+        let intervals = input.codes().iter().filter(|_| !input.has_all_codes());
+        intervals.map(|interval| (interval.low, interval.high)).collect()
+    }
+
+    /// The weights of an output that are not zero, for features in a range, each with its position
+    /// in the range.
+    pub fn weights(
+        &self,
+        output: usize,
+        features: Range<usize>,
+    ) -> impl Iterator<Item = (usize, i64)> {
+        let (columns, weights) = self.graph.head().row(output);
+        let position = move |&column: &u32| column as usize;
+        let begin = columns.partition_point(|column| position(column) < features.start);
+        let end = columns.partition_point(|column| position(column) < features.end);
+        let columns =
+            columns[begin..end].iter().map(move |column| position(column) - features.start);
+        columns.zip(weights[begin..end].iter().copied())
     }
 
     /// What is added to a sum.

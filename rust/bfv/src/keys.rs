@@ -86,7 +86,7 @@ impl SecretKey {
         let public = hash(PUBLIC_SEED, self.seed.as_ref());
         let error = Stream::expand(PUBLIC_ERROR, &self.seed, 0).errors(ring.degree());
         let message = ring.small(&error);
-        let body = self.mask(ring, message, PUBLIC_MASK, &public, 0);
+        let body = self.mask(ring, &message, PUBLIC_MASK, &public, 0);
         let mut writer = Writer::of(Kind::PublicKey, specs.digest(), specs.public_key_bytes());
         writer.bytes(&self.name);
         writer.bytes(public.as_ref());
@@ -94,20 +94,20 @@ impl SecretKey {
         writer.finish()
     }
 
-    /// `message - a s` as values, from a message of coefficients, where `a` is stream `index` of a
-    /// public seed.
+    /// `message - a s`, as coefficients, where `a` is stream `index` of a public seed.
     pub(crate) fn mask(
         &self,
         ring: &Ring,
-        mut message: Secret,
+        message: &Secret,
         label: &str,
         seed: &[u8; SEED_BYTES],
         index: u64,
     ) -> Vec<u64> {
-        ring.forward(&mut message);
         let mut body = ring.uniform(label, seed, index);
+        ring.forward(&mut body);
         ring.multiply(&mut body, &self.polynomial);
-        ring.subtract_from(&mut body, &message);
+        ring.backward(&mut body);
+        ring.subtract_from(&mut body, message);
         body
     }
 }
@@ -131,8 +131,10 @@ impl PublicKey {
         let mut reader = Reader::of(Kind::PublicKey, specs.digest(), message)?;
         reader.expect(DIGEST_BYTES + SEED_BYTES + specs.polynomial_bytes())?;
         let name = reader.array()?;
-        let mask = ring.uniform(PUBLIC_MASK, &reader.array()?, 0);
-        let body = read_polynomial(&mut reader, ring)?;
+        let mut mask = ring.uniform(PUBLIC_MASK, &reader.array()?, 0);
+        let mut body = read_polynomial(&mut reader, ring)?;
+        ring.forward(&mut mask);
+        ring.forward(&mut body);
         Ok(Self { name, digest: *specs.digest(), body, mask })
     }
 

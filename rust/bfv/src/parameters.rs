@@ -10,11 +10,14 @@ use crate::sampling::ERROR_BOUND;
 pub const STANDARD: [(usize, u32); 5] =
     [(1024, 27), (2048, 54), (4096, 109), (8192, 218), (16384, 438)];
 
-/// The primes used with each degree. Two of 62 bits hold more than any proven sum needs, so `q` stays
-/// far below the standard's bound at degree 8192, and larger degrees aren't needed.
-const PRIMES: [(usize, &[u64]); 4] = [
+/// Degrees and primes in use, smallest first; messages name them by their position. Two primes of
+/// 62 bits hold sums of 5000 codes of 16 bits times weights of 16 bits with 40 bits of flooding,
+/// and integers of 128 bits hold their products: so `q` stays far below the standard's bound at
+/// degree 8192, and larger degrees bring nothing.
+const SETS: [(usize, &[u64]); 5] = [
     (1024, &[0x7ff_f801]),
     (2048, &[0x3f_ffff_fffe_d001]),
+    (4096, &[0x3fff_ffff_ffff_0001]),
     (4096, &[0x3f_ffff_fffd_6001, 0x7f_ffff_fffb_4001]),
     (8192, &[0x3fff_ffff_ffff_0001, 0x3fff_ffff_fffe_8001]),
 ];
@@ -25,6 +28,7 @@ pub const SUM_BITS: std::ops::RangeInclusive<u32> = 2..=63;
 /// What client and server agree on.
 #[derive(Debug, Clone)]
 pub struct Parameters {
+    set: u8,
     ring: Ring,
     sum_bits: u32,
     scale_bits: u32,
@@ -46,31 +50,42 @@ pub struct NoiseBudget {
 }
 
 impl Parameters {
-    /// Every degree in use, smallest first.
-    pub fn degrees() -> impl Iterator<Item = usize> {
-        PRIMES.into_iter().map(|(degree, _)| degree)
+    /// Every set of a degree and primes in use, smallest first.
+    pub fn sets() -> impl Iterator<Item = u8> {
+        (0_u8..).take(SETS.len())
     }
 
-    /// The parameters of a degree for sums in `[-(2^(sum_bits - 1) - 1), 2^(sum_bits - 1) - 1]`; none
-    /// where the degree is not in use or the sums leave no room.
+    /// The parameters of a set for sums in `[-(2^(sum_bits - 1) - 1), 2^(sum_bits - 1) - 1]`; none
+    /// where there is no such set or the sums leave no room.
     ///
     /// The scale is the largest power of two with `scale (2^sum_bits - 1) <= q`: then `scale sum +
     /// noise` stays within `(-q/2, q/2)` for every sum and every noise below half the scale.
     ///
     /// # Errors
     /// If the library refuses the primes.
-    pub fn new(degree: usize, sum_bits: u32) -> Result<Option<Self>, Error> {
-        let set = PRIMES.into_iter().find(|&(each, _)| each == degree);
-        let Some((_, primes)) = set.filter(|_| SUM_BITS.contains(&sum_bits)) else {
+    pub fn new(set: u8, sum_bits: u32) -> Result<Option<Self>, Error> {
+        let found = SETS.get(usize::from(set)).filter(|_| SUM_BITS.contains(&sum_bits));
+        let Some(&(degree, primes)) = found else {
             return Ok(None);
         };
         let ring = Ring::new(degree, primes)?;
         let Some(scale_bits) = (ring.modulus() / ((1 << sum_bits) - 1)).checked_ilog2() else {
             return Ok(None);
         };
-        let parameters =
-            Self { dropped_bits: dropped_bits(scale_bits, degree), ring, sum_bits, scale_bits };
+        let parameters = Self {
+            dropped_bits: dropped_bits(scale_bits, degree),
+            set,
+            ring,
+            sum_bits,
+            scale_bits,
+        };
         Ok((scale_bits > 0).then_some(parameters))
+    }
+
+    /// Position of degree and primes among those in use.
+    #[must_use]
+    pub const fn set(&self) -> u8 {
+        self.set
     }
 
     /// The ring.
@@ -124,8 +139,8 @@ impl Parameters {
     /// Where noise comes from and what is left for flooding, for weights of this L1 norm within one
     /// ciphertext of an answer; none where nothing is left.
     ///
-    /// Every bound is the worst case: an error is at most 21 and a secret's coefficient at most 1 in
-    /// magnitude, so a coefficient of a product is at most `21 |W|_1`, or `21 N`.
+    /// Every bound is the worst case: an error is at most 21 and a secret's coefficient at most 1
+    /// in magnitude, so a coefficient of a product is at most `21 |W|_1`, or `21 N`.
     #[must_use]
     pub fn noise(&self, l1_norm: u128) -> Option<NoiseBudget> {
         let degree = self.degree() as u128;
@@ -142,8 +157,8 @@ impl NoiseBudget {
     /// The largest integer `b` such that an answer of `outputs` sums is within statistical distance
     /// `2^-b` of one in whose noise there is flooding alone.
     ///
-    /// A uniform integer of `[-F, F)` and its shift by `s` are `|s| / 2F` apart; `outputs` of them at
-    /// most so many times as much.
+    /// A uniform integer of `[-F, F)` and its shift by `s` are `|s| / 2F` apart; `outputs` of them
+    /// at most so many times as much.
     #[must_use]
     pub fn statistical_bits(&self, outputs: usize) -> u32 {
         let shifts = self.hidden.saturating_mul(outputs as u128);

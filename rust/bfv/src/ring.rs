@@ -37,9 +37,11 @@ pub struct Factors {
     quotients: Vec<u64>,
 }
 
-/// An integer as a factor.
-#[derive(Debug, Clone)]
-pub struct Scalar(Vec<(u64, u64)>);
+/// An integer as a factor: its residue modulo each prime, with the quotient.
+#[derive(Debug, Clone, Copy)]
+pub struct Scalar([(u64, u64); MAX_PRIMES]);
+
+const MAX_PRIMES: usize = 2;
 
 impl Ring {
     /// The ring of degree `degree` modulo one or two primes that are 1 modulo `2 degree`.
@@ -147,9 +149,9 @@ impl Ring {
     }
 
     /// `sum += poly * scalar`, as values or as coefficients.
-    pub fn scale_add(&self, sum: &mut [u64], poly: &[u64], scalar: &Scalar) {
-        let others = poly.chunks_exact(self.degree).zip(&scalar.0);
-        for ((prime, sums), (poly, &(factor, quotient))) in self.parts(sum).zip(others) {
+    pub fn scale_add(&self, sum: &mut [u64], poly: &[u64], scalar: Scalar) {
+        let others = poly.chunks_exact(self.degree).zip(scalar.0);
+        for ((prime, sums), (poly, (factor, quotient))) in self.parts(sum).zip(others) {
             for (sum, &value) in sums.iter_mut().zip(poly) {
                 *sum = multiply_add(*sum, value, factor, quotient, *prime.modulus);
             }
@@ -164,7 +166,8 @@ impl Ring {
         }
     }
 
-    /// The polynomial with these coefficients, whose magnitudes are below every prime; constant time.
+    /// The polynomial with these coefficients, whose magnitudes are below every prime; constant
+    /// time.
     pub fn small(&self, coefficients: &[i64]) -> Secret {
         let mut poly = Zeroizing::new(self.zero());
         for (prime, part) in self.parts(&mut poly) {
@@ -201,14 +204,15 @@ impl Ring {
 
     /// A factor from an integer.
     pub fn scalar(&self, value: i64) -> Scalar {
-        let residues = self.primes.iter().map(|prime| {
+        let mut scalar = Scalar([(0, 0); MAX_PRIMES]);
+        for (prime, factor) in self.primes.iter().zip(&mut scalar.0) {
             let residue = residue(&prime.modulus, value.into());
-            (residue, prime.modulus.shoup(residue))
-        });
-        Scalar(residues.collect())
+            *factor = (residue, prime.modulus.shoup(residue));
+        }
+        scalar
     }
 
-    /// The uniform polynomial that stream `index` of a seed gives, as values.
+    /// The uniform polynomial that stream `index` of a seed gives, as coefficients.
     pub fn uniform(&self, label: &str, seed: &[u8; 32], index: u64) -> Vec<u64> {
         let mut poly = self.zero();
         let mut stream = Stream::expand(label, seed, index);
@@ -236,8 +240,8 @@ impl Ring {
     }
 }
 
-/// `sum + value * factor` modulo a prime below `2^62`, by Shoup's quotient `floor(factor 2^64 / prime)`;
-/// without branches.
+/// `sum + value * factor` modulo a prime below `2^62`, by Shoup's quotient
+/// `floor(factor 2^64 / prime)`; without branches.
 #[inline]
 const fn multiply_add(sum: u64, value: u64, factor: u64, quotient: u64, prime: u64) -> u64 {
     let quotient = ((value as u128 * quotient as u128) >> 64) as u64;

@@ -4,16 +4,16 @@ use std::sync::OnceLock;
 
 use cipherfit_core::IntegerGraph;
 
-use crate::client::REQUEST_MASK;
+use crate::answer::{Run, Weights};
 use crate::envelope::Envelope;
 use crate::error::{Error, MessageError};
 use crate::guard::guarded;
 use crate::head::Head;
-use crate::keys::{PublicKey, read_polynomial};
+use crate::keys::PublicKey;
 use crate::layout::{Grid, Layout, fastest};
-use crate::parameters::{NoiseBudget, Parameters, round};
-use crate::ring::{Factors, Scalar};
-use crate::sampling::Stream;
+use crate::parameters::{NoiseBudget, Parameters};
+use crate::ring::Scalar;
+use crate::sampling::ERROR_BOUND;
 use crate::specs::Specs;
 use crate::wire::{Kind, Reader, Writer};
 
@@ -34,19 +34,13 @@ pub struct Server {
     weights: Vec<OnceLock<Weights>>,
 }
 
-/// The weights as a layout needs them: `groups` rows of `chunks` factors.
-#[derive(Debug)]
-enum Weights {
-    Polynomials(Vec<Factors>),
-    Scalars(Vec<Scalar>),
-}
-
 impl Server {
-    /// A server for a graph without lookups, with the smallest standard parameters that hold its sums
-    /// and `flooding_bits` of statistical circuit privacy per row.
+    /// A server for a graph without lookups, with the smallest standard parameters that hold its
+    /// sums and `flooding_bits` of statistical circuit privacy per row.
     ///
-    /// Where none are asked for, at least so many that `n_features + 1` answers, which give a linear
-    /// layer away in any case, together stay within statistical distance 1/2; and 12 at least.
+    /// Where none are asked for, at least so many that `n_features + 1` answers, which give a
+    /// linear layer away in any case, together stay within statistical distance 1/2; and 12 at
+    /// least.
     ///
     /// # Errors
     /// If the graph has lookups, no parameters fit, or `flooding_bits` is above 64.
@@ -55,21 +49,23 @@ impl Server {
         let asked_bits = flooding_bits.map(check_bits).transpose()?;
         let by_answers = (2 * head.n_features() + 1).ilog2() + 1;
         let needed = asked_bits.unwrap_or(LEAST_BITS.max(by_answers));
-        let mut available = 0;
-        for degree in Parameters::degrees() {
-            let Some(parameters) = Parameters::new(degree, head.sum_bits())? else { continue };
+        let (mut available, mut degree) = (0, 0);
+        for set in Parameters::sets() {
+            let Some(parameters) = Parameters::new(set, head.sum_bits())? else { continue };
             let bits = |outputs| statistical_bits(&head, &parameters, outputs);
             let layouts = layouts(&head, &parameters, |outputs| bits(outputs) >= Some(needed));
             let reached = layouts.iter().filter_map(|layout| bits(layout.outputs as usize)).min();
             if let Some(reached) = reached {
-                let sizes = (head.n_features(), head.n_outputs());
-                let specs = Specs::new(&parameters, sizes, head.code_bits(), reached, layouts)?;
+                let specs = Specs::new(&parameters, &head, reached, layouts)?;
                 let weights = specs.grids().iter().map(|_| OnceLock::new()).collect();
                 return Ok(Self { head, specs, asked_bits, weights });
             }
-            available = bits(1).unwrap_or(0);
+            (available, degree) = (bits(1).unwrap_or(0), parameters.degree());
         }
-        Err(no_parameters(&head, needed, available))
+        let noise = head.l1_norm(1).saturating_mul(ERROR_BOUND.into());
+        let noise_bits = noise.checked_ilog2().map_or(0, |bits| bits + 1);
+        let sum_bits = head.sum_bits();
+        Err(Error::NoParameters { sum_bits, noise_bits, degree, available, needed })
     }
 
     /// Reads what [`Server::to_bytes`] wrote, and proves it anew.
@@ -143,143 +139,47 @@ impl Server {
         })
     }
 
-    fn weights(&self, layout: usize) -> &Weights {
+    pub(crate) const fn head(&self) -> &Head {
+        &self.head
+    }
+
+    pub(crate) fn weights(&self, layout: usize) -> &Weights {
         self.weights[layout].get_or_init(|| {
             let grid = &self.specs.grids()[layout];
-            let ring = self.specs.parameters().ring();
+            if grid.is_scalar() {
+                return Weights::Scalars(self.scalars());
+            }
             let parts = (0..grid.groups())
                 .flat_map(|group| (0..grid.chunks()).map(move |chunk| (group, chunk)));
-            if grid.is_scalar() {
-                let scalar = |(output, feature)| ring.scalar(self.head.weight(output, feature));
-                return Weights::Scalars(parts.map(scalar).collect());
-            }
+            let ring = self.specs.parameters().ring();
             let factors = |(group, chunk)| ring.factors(&self.coefficients(grid, group, chunk));
             Weights::Polynomials(parts.map(factors).collect())
         })
     }
 
+    /// Weights row by row, zeros included.
+    fn scalars(&self) -> Vec<Scalar> {
+        let ring = self.specs.parameters().ring();
+        let (n_features, n_outputs) = (self.head.n_features(), self.head.n_outputs());
+        let mut scalars = vec![ring.scalar(0); n_features * n_outputs];
+        for output in 0..n_outputs {
+            for (feature, weight) in self.head.weights(output, 0..n_features) {
+                scalars[output * n_features + feature] = ring.scalar(weight);
+            }
+        }
+        scalars
+    }
+
     /// Weights at their coefficients, features in reverse.
-    fn coefficients(&self, grid: &Grid, group: usize, chunk: usize) -> Vec<i64> {
+    pub(crate) fn coefficients(&self, grid: &Grid, group: usize, chunk: usize) -> Vec<i64> {
         let mut coefficients = vec![0; self.specs.parameters().degree()];
         for (position, output) in grid.outputs_of(group).enumerate() {
             let last = grid.sum_of(0, position);
-            for (index, feature) in grid.features_of(chunk).enumerate() {
-                coefficients[last - index] = self.head.weight(output, feature);
+            for (feature, weight) in self.head.weights(output, grid.features_of(chunk)) {
+                coefficients[last - feature] = weight;
             }
         }
         coefficients
-    }
-}
-
-/// One request being answered.
-struct Run<'a> {
-    server: &'a Server,
-    grid: &'a Grid,
-    weights: &'a Weights,
-    key: &'a PublicKey,
-    flooding: u128,
-}
-
-/// The two halves of a ciphertext of an answer, as values.
-struct Product {
-    body: Vec<u64>,
-    mask: Vec<u64>,
-}
-
-impl<'a> Run<'a> {
-    fn new(server: &'a Server, layout: usize, key: &'a PublicKey) -> Result<Self, Error> {
-        let grid = &server.specs.grids()[layout];
-        let noise = server.specs.parameters().noise(server.head.l1_norm(grid.outputs));
-        // The layouts of the specs are those that have a budget.
-        let noise = noise.ok_or_else(|| Error::Internal("a layout without a budget".into()))?;
-        Ok(Self { server, grid, weights: server.weights(layout), key, flooding: noise.flooding })
-    }
-
-    /// Codes times weights of one block: a product for every group of outputs.
-    fn products(
-        &self,
-        reader: &mut Reader<'_>,
-        seed: &[u8; 32],
-        block: usize,
-    ) -> Result<Vec<Product>, Error> {
-        let ring = self.server.specs.parameters().ring();
-        let (chunks, groups) = (self.grid.chunks(), self.grid.groups());
-        let empty = || Product { body: ring.zero(), mask: ring.zero() };
-        let mut products: Vec<_> = std::iter::repeat_with(empty).take(groups).collect();
-        for chunk in 0..chunks {
-            let index = (block * chunks + chunk) as u64;
-            let mask = ring.uniform(REQUEST_MASK, seed, index);
-            let body = read_polynomial(reader, ring)?;
-            for (group, product) in products.iter_mut().enumerate() {
-                let at = group * chunks + chunk;
-                match self.weights {
-                    Weights::Polynomials(factors) => {
-                        ring.multiply_add(&mut product.body, &body, &factors[at]);
-                        ring.multiply_add(&mut product.mask, &mask, &factors[at]);
-                    }
-                    Weights::Scalars(scalars) => {
-                        ring.scale_add(&mut product.body, &body, &scalars[at]);
-                        ring.scale_add(&mut product.mask, &mask, &scalars[at]);
-                    }
-                }
-            }
-        }
-        Ok(products)
-    }
-
-    /// Appends products, each hidden and rounded: the mask whole, of the body only the sums.
-    fn answer(
-        &self,
-        writer: &mut Writer,
-        products: Vec<Product>,
-        rows: usize,
-    ) -> Result<(), Error> {
-        let parameters = self.server.specs.parameters();
-        let (ring, dropped) = (parameters.ring(), parameters.dropped_bits());
-        let width = parameters.rounded_bits();
-        for (group, product) in products.into_iter().enumerate() {
-            let outputs = self.grid.outputs_of(group);
-            let Product { body, mask } = self.hide(product, outputs.clone(), rows)?;
-            let rounded = |poly: &[u64], index| round(ring.compose(poly, index), dropped);
-            writer.packed(width, (0..ring.degree()).map(|index| rounded(&mask, index)));
-            let sums = (0..rows * outputs.len())
-                .map(|index| self.grid.sum_of(index / outputs.len(), index % outputs.len()));
-            writer.packed(width, sums.map(|index| rounded(&body, index)));
-        }
-        Ok(())
-    }
-
-    /// Makes a product a fresh ciphertext of its sums, as coefficients: adds a fresh encryption of
-    /// zero under the client's public key, offsets, and flooding.
-    fn hide(
-        &self,
-        product: Product,
-        outputs: std::ops::Range<usize>,
-        rows: usize,
-    ) -> Result<Product, Error> {
-        let parameters = self.server.specs.parameters();
-        let ring = parameters.ring();
-        let Product { mut body, mut mask } = product;
-        let mut random = Stream::fresh()?;
-        let mut secret = ring.small(&random.ternary(ring.degree()));
-        ring.forward(&mut secret);
-        let (key_body, key_mask) = self.key.polynomials();
-        for (half, key_half) in [(&mut body, key_body), (&mut mask, key_mask)] {
-            let mut masked = secret.clone();
-            ring.multiply(&mut masked, key_half);
-            ring.add(half, &masked);
-            ring.backward(half);
-        }
-        ring.add(&mut mask, &ring.small(&random.errors(ring.degree())));
-        for row in 0..rows {
-            for (position, output) in outputs.clone().enumerate() {
-                let offset = i128::from(self.server.head.offset(output)) << parameters.scale_bits();
-                let flooding = random.below_u128(2 * self.flooding).cast_signed();
-                let noise = flooding - self.flooding.cast_signed();
-                ring.add_to_coefficient(&mut body, self.grid.sum_of(row, position), offset + noise);
-            }
-        }
-        Ok(Product { body, mask })
     }
 }
 
@@ -300,11 +200,4 @@ fn statistical_bits(head: &Head, parameters: &Parameters, outputs: usize) -> Opt
 
 fn layouts(head: &Head, parameters: &Parameters, allowed: impl Fn(usize) -> bool) -> Vec<Layout> {
     fastest(parameters.degree(), head.n_features(), head.n_outputs(), allowed)
-}
-
-fn no_parameters(head: &Head, needed: u32, available: u32) -> Error {
-    let degree = Parameters::degrees().last().unwrap_or(0);
-    let noise = head.l1_norm(1).saturating_mul(crate::sampling::ERROR_BOUND.into());
-    let noise_bits = noise.checked_ilog2().map_or(0, |bits| bits + 1);
-    Error::NoParameters { sum_bits: head.sum_bits(), noise_bits, degree, available, needed }
 }

@@ -6,6 +6,7 @@ use cipherfit_core::graph::linear::MAX_WEIGHTS;
 
 use crate::envelope::ENVELOPE_BYTES;
 use crate::error::{Error, MessageError};
+use crate::head::Head;
 use crate::layout::{Grid, Layout};
 use crate::parameters::{Parameters, SUM_BITS};
 use crate::sampling::{SEED_BYTES, hash};
@@ -18,8 +19,8 @@ pub const MAX_ROWS: usize = 1 << 24;
 
 /// Public parameters of a circuit.
 ///
-/// Of the weights they tell how many there are, the bits of the largest sum that they can give, and,
-/// from the bits of flooding, the magnitude of their L1 norm.
+/// Of the weights they tell how many there are, the bits of the largest sum that they can give,
+/// and, by the bits of flooding and by the layouts, the magnitude of their L1 norm.
 #[derive(Debug, Clone)]
 pub struct Specs {
     stored: StoredSpecs,
@@ -30,32 +31,34 @@ pub struct Specs {
 
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 struct StoredSpecs {
-    degree: u32,
+    set: u8,
     n_features: u32,
     n_outputs: u32,
     code_bits: u8,
     sum_bits: u8,
     flooding_bits: u8,
     layouts: Vec<Layout>,
+    /// The least and the largest code of each feature; none where all have all codes.
+    codes: Vec<(u16, u16)>,
 }
 
 impl Specs {
     pub(crate) fn new(
         parameters: &Parameters,
-        (n_features, n_outputs): (usize, usize),
-        code_bits: u8,
+        head: &Head,
         flooding_bits: u32,
         layouts: Vec<Layout>,
     ) -> Result<Self, Error> {
         let narrow = |size| u32::try_from(size).unwrap_or(u32::MAX);
         StoredSpecs {
-            degree: narrow(parameters.degree()),
-            n_features: narrow(n_features),
-            n_outputs: narrow(n_outputs),
-            code_bits,
+            set: parameters.set(),
+            n_features: narrow(head.n_features()),
+            n_outputs: narrow(head.n_outputs()),
+            code_bits: head.code_bits(),
             sum_bits: u8::try_from(parameters.sum_bits()).unwrap_or(u8::MAX),
             flooding_bits: u8::try_from(flooding_bits).unwrap_or(u8::MAX),
             layouts,
+            codes: head.codes(),
         }
         .validate()
     }
@@ -111,15 +114,36 @@ impl Specs {
     /// # Errors
     /// If one is no code.
     pub fn codes_from(&self, values: &[i64]) -> Result<Vec<u16>, Error> {
-        let max = self.max_code();
         let code = |(at, &value): (usize, &i64)| match u16::try_from(value) {
-            Ok(code) if code <= max => Ok(code),
-            _ => {
-                let (row, column) = (at / self.n_features(), at % self.n_features());
-                Err(Error::CodeOutOfRange { row, column, value, max })
-            }
+            Ok(code) => Ok(code),
+            Err(_) => Err(self.no_code(at, value)),
         };
-        values.iter().enumerate().map(code).collect()
+        let codes: Vec<_> = values.iter().enumerate().map(code).collect::<Result<_, _>>()?;
+        self.check_codes(&codes)?;
+        Ok(codes)
+    }
+
+    /// That rows hold codes that sums were proven for.
+    ///
+    /// # Errors
+    /// If one isn't.
+    pub(crate) fn check_codes(&self, codes: &[u16]) -> Result<(), Error> {
+        let max = self.max_code();
+        let intervals = &self.stored.codes;
+        let outside = if intervals.is_empty() {
+            codes.iter().position(|&code| code > max)
+        } else {
+            let mut pairs = codes.iter().zip(intervals.iter().cycle());
+            pairs.position(|(&code, &(low, high))| code < low || code > high)
+        };
+        outside.map_or(Ok(()), |at| Err(self.no_code(at, codes[at].into())))
+    }
+
+    fn no_code(&self, at: usize, value: i64) -> Error {
+        let (row, column) = (at / self.n_features(), at % self.n_features());
+        let all = (0, self.max_code());
+        let (low, high) = self.stored.codes.get(column).copied().unwrap_or(all);
+        Error::CodeOutOfRange { row, column, value, low, high }
     }
 
     /// Statistical bits with which a row's answer hides the weights; see the crate's documentation.
@@ -198,6 +222,19 @@ impl StoredSpecs {
         writer.finish()
     }
 
+    /// That intervals of codes are those of all features, or none.
+    fn check_codes(&self) -> Result<(), MessageError> {
+        if self.codes.is_empty() {
+            return Ok(());
+        }
+        let (count, features) = (self.codes.len() as u128, u128::from(self.n_features));
+        check("intervals of codes", count, features, features)?;
+        let max = u128::from(u16::MAX >> (16 - self.code_bits));
+        self.codes
+            .iter()
+            .try_for_each(|&(low, high)| check("largest code", high.into(), low.into(), max))
+    }
+
     fn validate(self) -> Result<Specs, Error> {
         check("code_bits", self.code_bits.into(), 1, 16)?;
         let (low, high) = (*SUM_BITS.start(), *SUM_BITS.end());
@@ -205,13 +242,18 @@ impl StoredSpecs {
         check("layouts", self.layouts.len() as u128, 1, MAX_LAYOUTS as u128)?;
         let size = u128::from(self.n_features) * u128::from(self.n_outputs);
         check("weights", size, 1, MAX_WEIGHTS as u128)?;
-        let degree = self.degree as usize;
-        let Some(parameters) = Parameters::new(degree, self.sum_bits.into())? else {
-            let reason = format!("no parameters of degree {degree} for {} bits", self.sum_bits);
+        self.check_codes()?;
+        let Some(parameters) = Parameters::new(self.set, self.sum_bits.into())? else {
+            let reason = format!("no parameters {} for {} bits", self.set, self.sum_bits);
             return Err(MessageError::Damaged { reason }.into());
         };
         let grid = |layout| {
-            let grid = Grid::new(degree, self.n_features as usize, self.n_outputs as usize, layout);
+            let grid = Grid::new(
+                parameters.degree(),
+                self.n_features as usize,
+                self.n_outputs as usize,
+                layout,
+            );
             let reason = || format!("a layout of {layout:?} doesn't fit");
             grid.ok_or_else(|| MessageError::Damaged { reason: reason() })
         };

@@ -1,8 +1,26 @@
-//! Messages as bytes: `MAGIC`, the version (`u16`, little-endian), the kind (`u8`), then, of all but
-//! specs and servers, the digest of the specs that the message belongs to, and its body.
+//! Messages as bytes: `MAGIC`, the version (`u16`), the kind (`u8`); then, of all but specs and
+//! servers, the digest of the specs that the message belongs to; then its body. Integers are
+//! little-endian.
 //!
-//! Reading trusts nothing: the length that a head asks for is compared with the bytes that are there
-//! before anything is reserved, and every number is compared with its bound.
+//! | kind | body |
+//! |---|---|
+//! | 1, specs | set of parameters, features, outputs, bits of a code, of a sum, of flooding, layouts, intervals of codes: postcard |
+//! | 2, secret key | the seed of the ternary polynomial `s` |
+//! | 3, public key | key name, seed of `k1`, `k0` |
+//! | 4, encrypted rows | envelope, seed of all `c1`, then `c0` by blocks, by chunks of features |
+//! | 5, encrypted sums | envelope, then by blocks, by groups of outputs: `c1'` and, row by row, the sums of `c0'` |
+//! | 6, server | bits of flooding asked for, 255 for none (`u8`), the graph's bytes |
+//!
+//! An envelope is the key name, the layout (`u8`), the number of rows (`u32`) and whether it is one
+//! row alone (`u8`). Polynomials are coefficients, in as many bits as their modulus has, low bits
+//! first, and each polynomial begins at a byte: of rows and keys residues, prime after prime; of
+//! sums whole coefficients, with low bits rounded away. A seed gives a polynomial by the key stream
+//! of `ChaCha20` (RFC 8439), with SHA-256 of a label, a zero byte and the seed as key, and the
+//! polynomial's number as nonce: 64-bit words, cut to the bits of the prime, those that are not
+//! below it left out.
+//!
+//! Reading trusts nothing: the length that a head asks for is compared with the bytes that are
+//! there before anything is reserved, and every number is compared with its bound.
 
 use crate::error::MessageError;
 

@@ -364,7 +364,7 @@ impl PyBfvServer {
     /// Raises
     /// ------
     /// CompilationError
-    ///     If the graph has lookups, or no standard parameters fit.
+    ///     If the graph has lookups, or no parameters fit.
     /// InvalidParameterError
     ///     If ``flooding_bits`` is out of range.
     #[staticmethod]

@@ -1,4 +1,6 @@
 //! Promises of the encrypted linear layer.
 
 mod common;
+mod errors;
 mod exact;
+mod hostile;
