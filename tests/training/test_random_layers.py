@@ -17,12 +17,17 @@ def layers(kind, n_inputs, widths, n_in_bits=7, n_a_bits=4):
 
 @pytest.mark.parametrize(
     ("kind", "n_inputs", "n_in_bits"),
-    [(Pairs(), 5, 7), (Patches(10, 10, 1), 100, 8), (Pairs(), 3, 16)],
+    [
+        (Pairs(), 5, 7),
+        (Patches(10, 10, 1), 100, 8),
+        (Pairs(), 3, 16),
+        (Patches(30, 30, 1), 900, 16),
+    ],
 )
 def test_codes_are_read_off_the_tables_at_the_accumulators(kind, n_inputs, n_in_bits):
     (layer,) = layers(kind, n_inputs, [30], n_in_bits)
     weights, tables = layer.integers()
-    codes = np.random.default_rng(1).integers(0, 2**n_in_bits, size=(200, n_inputs))
+    codes = np.random.default_rng(1).integers(0, 2**n_in_bits, size=(4000, n_inputs))
     least = np.minimum(weights, 0).sum(axis=1) * (2**n_in_bits - 1)
     half = (1 << layer.lsbs) >> 1
     index = (codes @ weights.T - least + half) >> layer.lsbs

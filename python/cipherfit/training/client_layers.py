@@ -18,8 +18,9 @@ _SOURCES = ("random", "learned")
 #: Widths by default: in the clear they cost next to nothing, but the codes are what the encrypted
 #: part takes in, whose sums they widen.
 _W_BITS, _A_BITS, _ACCUM_BITS, _LOOKUP_BITS = 5, 4, 16, 10
-#: Learned neurons of a layer by default.
-_LEARNED_NEURONS = 128
+#: Least and most learned neurons of a layer by default, and how many per feature between them: on
+#: tables with few features more of them overfit.
+_LEAST_NEURONS, _MOST_NEURONS, _PER_FEATURE = 16, 256, 2
 #: Bits of an input that random neurons read: fine, and yet its range clamps rare values.
 _RANDOM_IN_BITS = 7
 
@@ -77,7 +78,9 @@ class ClientLayers:
 
     def default_neurons(self, input_dim: int) -> int:
         """Return how many neurons a layer has by default."""
-        return _LEARNED_NEURONS if self.kind is None else self.kind.default_width(input_dim)
+        if self.kind is not None:
+            return self.kind.default_width(input_dim)
+        return min(max(_PER_FEATURE * input_dim, _LEAST_NEURONS), _MOST_NEURONS)
 
     def default_in_bits(self, input_dim: int) -> int:
         """Return how many bits an input has by default."""

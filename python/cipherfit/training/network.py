@@ -170,8 +170,8 @@ class SparseQuantNeuralNetImpl(QuantNetwork):
         Elementwise torch activation class, built without arguments.
     n_hidden_neurons : int or sequence of int or None, optional
         Neurons of every hidden layer, or of each, where None stands for the default: what the
-        multiplier gives; in client layers 128 learned neurons, 1024 random ones that read pairs, or
-        16 per feature and at most 2048 that read patches.
+        multiplier gives; in client layers 2 learned neurons per feature, within [16, 256], 1024
+        random ones that read pairs, or 16 per feature and at most 2048 that read patches.
     n_lookup_bits : int or sequence of int, optional
         Top bits of a hidden accumulator that its lookup reads, in [1, 16], in every encrypted
         hidden layer or in each. Default: all of them up to 6, else 6 or one more than the
