@@ -107,7 +107,7 @@ def measure(network: Network, table: Table, seed: int) -> dict[str, Any]:
     rows, labels = np.asarray(X_test)[chosen], np.asarray(y_test)[chosen]
     row_wise = Rows(model, circuit)
     decrypted = np.array([
-        row_wise.run(row) for row in tqdm(rows, desc=f"{network}, seed {seed}", leave=False)
+        row_wise.run(row) for row in tqdm(rows, desc=f"{network.data}, {network.name}, seed {seed}", leave=False)
     ])  # fmt: skip
     graph, predictor = model.graph_, model.predictor_
     expected = graph.simulate(graph.quantize(rows))
