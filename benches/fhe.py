@@ -106,9 +106,8 @@ def measure(network: Network, table: Table, seed: int) -> dict[str, Any]:
     chosen = np.random.default_rng(seed).permutation(len(X_test))[: network.n_rows]
     rows, labels = np.asarray(X_test)[chosen], np.asarray(y_test)[chosen]
     row_wise = Rows(model, circuit)
-    decrypted = np.array([
-        row_wise.run(row) for row in tqdm(rows, desc=f"{network.data}, {network.name}, seed {seed}", leave=False)
-    ])  # fmt: skip
+    title = f"{network.data}, {network.name}, seed {seed}"
+    decrypted = np.array([row_wise.run(row) for row in tqdm(rows, desc=title, leave=False)])
     graph, predictor = model.graph_, model.predictor_
     expected = graph.simulate(graph.quantize(rows))
     loss = predictor.targets.loss_against(labels, labels.shape)
