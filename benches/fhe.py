@@ -44,6 +44,7 @@ class Network:
     n_rows: int = 200  # encrypted rows per seed, of those held out
     n_seeds: int = 5
     batch: bool = False
+    epochs: int = 100
 
 
 LINEAR = {"n_layers": 1}
@@ -60,12 +61,12 @@ NETWORKS = [
     Network("breast_cancer", "linear", 0.965, 1, LINEAR),
     Network("breast_cancer", "2 neurons", 0.95, 50, {"n_hidden_neurons": [2]}, p_error=0.03),
     Network("friedman1", "random client layers", 0.93, 3, RANDOM),
-    Network("fashion_mnist", "learned client layer", 0.895, 1, LEARNED, n_seeds=1),
+    Network("fashion_mnist", "learned client layer", 0.895, 1, LEARNED, n_seeds=1, epochs=15),
     Network("fashion_mnist", "random client layers", 0.87, 5, RANDOM, n_seeds=1),
     Network("fashion_mnist", "64 neurons", 0.86, 800,
             {"n_hidden_neurons": [64], "n_w_bits": 4, "n_a_bits": 4, "n_accum_bits": 10},
-            p_error=0.01, n_rows=50, n_seeds=1),
-    Network("mnist", "learned client layer", 0.981, 1, LEARNED, n_seeds=1),
+            p_error=0.01, n_rows=50, n_seeds=1, epochs=15),
+    Network("mnist", "learned client layer", 0.981, 1, LEARNED, n_seeds=1, epochs=15),
     Network("mnist", "random client layers", 0.97, 5, RANDOM, n_seeds=1),
 ]  # fmt: skip
 COLUMNS = {
@@ -97,7 +98,7 @@ def measure(network: Network, table: Table, seed: int) -> dict[str, Any]:
     kind = NeuralNetClassifier if table.is_classes else NeuralNetRegressor
     module = {f"module__{name}": value for name, value in network.parameters.items()}
     start = time.perf_counter()
-    model = kind(**module, random_state=seed).fit(X_train, y_train)
+    model = kind(**module, max_epochs=network.epochs, random_state=seed).fit(X_train, y_train)
     fitted = time.perf_counter()
     circuit = model.compile(p_error=network.p_error)
     compiled = time.perf_counter()
