@@ -9,7 +9,7 @@ import numpy as np
 from matplotlib import pyplot as plt
 
 from cipherfit.report.task_report import TaskReport
-from cipherfit.stages import stages_of
+from cipherfit.stages import encrypted_part, stages_of
 
 _PROVEN, _SEEN, _ENCRYPTED, _ACCENT = "#c9d6e8", "#2f5d8c", "#2a9d8f", "#c2452d"
 
@@ -21,7 +21,7 @@ def save_picture(reports: list[TaskReport], path: Path) -> None:
     for row, report in zip(np.ravel(np.array(rows)), reports, strict=True):
         row.suptitle(
             f"{report.task.name}: {report.model.graph_.n_lookups} lookups, "
-            f"{report.row_seconds:.2f} s per encrypted row",
+            f"{report.row_time} per encrypted row",
             fontweight="bold",
         )
         accuracy, intervals, samples = row.subplots(1, 3, width_ratios=[1, 1.5, 1.4])
@@ -49,12 +49,14 @@ def _draw_accuracy(axes: Any, report: TaskReport) -> None:
 
 def _draw_intervals(axes: Any, report: TaskReport) -> None:
     graph = report.model.graph_
-    first = stages_of(graph)[0]
+    first = stages_of(encrypted_part(graph))[0]
     proof = first.proof
-    codes = graph.quantize(report.X_test.astype(np.float32))
-    seen = codes.astype(np.int64) @ first.weights.T + first.offset - proof.low
+    codes = graph.quantize(report.X_test.astype(np.float32)).astype(np.int64)
+    if graph.n_client_layers:
+        codes = graph.split()[0].simulate(codes)
+    seen = codes @ first.weights.T + first.offset - proof.low
     neurons = np.arange(len(proof.low))
-    n_bits: int = report.model.module_.n_accum_bits
+    n_bits: int = max(proof.bits, report.model.module_.n_accum_bits if graph.n_lookups else 0)
     axes.bar(neurons, proof.high - proof.low, width=0.8, color=_PROVEN, label="proven")
     axes.bar(
         neurons,
@@ -67,7 +69,7 @@ def _draw_intervals(axes: Any, report: TaskReport) -> None:
     budget = 2**n_bits - 1
     axes.axhline(budget, color=_ACCENT, label=f"budget: {n_bits} bits")
     axes.set(
-        title="accumulators of the first layer, from their minimum",
+        title="accumulators of the first encrypted layer, from their minimum",
         xlabel="neuron",
         ylim=(0, 1.3 * budget),
     )

@@ -13,11 +13,24 @@ from cipherfit.estimators.classifier import NeuralNetClassifier
 
 @dataclass(frozen=True)
 class Task:
-    """A data set and the network that is to learn it."""
+    """A data set and the network that is to learn it.
+
+    Parameters
+    ----------
+    name : str
+        Its name in the report.
+    load : callable
+        Returns features and labels, as scikit-learn's loaders do.
+    n_hidden_neurons : int
+        Neurons of the hidden layer.
+    in_clear : bool, default=False
+        Whether the client computes that layer in clear, with random weights.
+    """
 
     name: str
     load: Callable[..., Any]
     n_hidden_neurons: int
+    in_clear: bool = False
 
 
 @dataclass(frozen=True)
@@ -34,6 +47,13 @@ class TaskReport:
     compile_seconds: float
     key_seconds: float
     row_seconds: float
+
+    @property
+    def row_time(self) -> str:
+        """Time of an encrypted row, in units that suit it."""
+        if self.row_seconds < 0.01:
+            return f"{1e3 * self.row_seconds:.2f} ms"
+        return f"{self.row_seconds:.3f} s"
 
     @property
     def accuracy(self) -> float:
