@@ -34,7 +34,7 @@ class Admission:
 
         Raises
         ------
-        Refusal
+        RefusedError
             429 if there is none.
         """
         if self._taken[tenant] >= self._per_tenant:

@@ -8,7 +8,7 @@ import anyio
 from fastapi import Request
 from starlette.requests import ClientDisconnect
 
-from cipherfit.serve.refusals import Refusal
+from cipherfit.serve.refusals import RefusedError
 
 #: Bytes of a refused body that are still read, so that its sender reads the refusal.
 _DISCARDED = 1 << 20
@@ -20,15 +20,15 @@ def content_length(request: Request, *, at_most: int) -> int:
 
     Raises
     ------
-    Refusal
+    RefusedError
         411 if none is sent, 413 if it is more than allowed.
     """
     header = request.headers.get("content-length")
     if header is None or "transfer-encoding" in request.headers:
-        raise Refusal(411, "length_required", "send the body with a Content-Length")
+        raise RefusedError(411, "length_required", "send the body with a Content-Length")
     length = int(header)
     if length > at_most:
-        raise Refusal(
+        raise RefusedError(
             413, "too_large", f"the body has {length} bytes, and at most {at_most} are allowed"
         )
     return length
@@ -39,7 +39,7 @@ async def pieces(request: Request, seconds: float) -> AsyncIterator[bytes]:
 
     Raises
     ------
-    Refusal
+    RefusedError
         408 if nothing comes in for so many seconds, 400 if the client goes away.
     """
     stream = request.stream()
@@ -48,9 +48,9 @@ async def pieces(request: Request, seconds: float) -> AsyncIterator[bytes]:
             with anyio.fail_after(seconds):
                 piece = await anext(stream, None)
         except TimeoutError as error:
-            raise Refusal(408, "slow", f"nothing came in for {seconds:g} s") from error
+            raise RefusedError(408, "slow", f"nothing came in for {seconds:g} s") from error
         except ClientDisconnect as error:
-            raise Refusal(400, "disconnected", "the body ended early") from error
+            raise RefusedError(400, "disconnected", "the body ended early") from error
         if piece is None:
             return
         yield piece
@@ -61,16 +61,16 @@ async def whole(request: Request, seconds: float) -> bytes:
 
     Raises
     ------
-    Refusal
+    RefusedError
         408 if it takes longer, 400 if the client goes away.
     """
     try:
         with anyio.fail_after(seconds):
             return await request.body()
     except TimeoutError as error:
-        raise Refusal(408, "slow", f"the body took more than {seconds:g} s") from error
+        raise RefusedError(408, "slow", f"the body took more than {seconds:g} s") from error
     except ClientDisconnect as error:
-        raise Refusal(400, "disconnected", "the body ended early") from error
+        raise RefusedError(400, "disconnected", "the body ended early") from error
 
 
 async def discard(request: Request) -> None:

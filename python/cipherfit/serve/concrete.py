@@ -14,9 +14,12 @@ from cipherfit.exceptions import CipherfitError
 from cipherfit.serve.frames import OVERHEAD
 from cipherfit.serve.keys import Key
 from cipherfit.serve.logs import event
-from cipherfit.serve.refusals import Refusal, unknown_key, unprocessable
+from cipherfit.serve.refusals import RefusedError, unknown_key, unprocessable
 from cipherfit.serve.worker import Setting
-from cipherfit.serve.workers import WorkerDied, Workers
+from cipherfit.serve.workers import WorkerDiedError, Workers
+
+#: Why a worker ended: over its request, or since that took too long.
+DIED, LATE = "died", "late"
 
 
 class ConcreteModel:
@@ -109,29 +112,30 @@ class ConcreteModel:
 
     def check_frames(self, frames: Sequence[bytes]) -> None:
         """Refuse a frame that is not laid out as this circuit's encrypted rows are."""
-        for frame in frames:
-            try:
+        try:
+            for frame in frames:
                 self._templates.check_input(frame)
-            except CipherfitError as error:
-                raise unprocessable("rows", str(error)) from error
+        except CipherfitError as error:
+            raise unprocessable("rows", str(error)) from error
 
     async def run(self, key: Key, frames: Sequence[bytes]) -> list[bytes]:
         """Return the encrypted answers to encrypted rows."""
         if self._workers is None:
-            raise Refusal(503, "not_ready", "workers are starting", {"Retry-After": "2"})
+            raise RefusedError(503, "not_ready", "workers are starting", {"Retry-After": "2"})
         try:
             return await self._workers.run(str(key.path), frames)
-        except WorkerDied as error:
-            self._note_death(key, "died")
+        except WorkerDiedError as error:
+            self._note_death(key, DIED)
             event("worker_died", tenant=key.tenant, key=key.id[:12], how=str(error))
-            raise Refusal(503, "worker_died", "the worker ended over this request") from error
+            raise RefusedError(503, "worker_died", "the worker ended over this request") from error
         except asyncio.CancelledError:
+            self._note_death(key, LATE)
             event("worker_ended", tenant=key.tenant, key=key.id[:12])
             raise
         except FileNotFoundError as error:
             raise unknown_key(key.id) from error
         except MemoryError as error:
-            raise Refusal(503, "memory", "the worker's memory doesn't suffice") from error
+            raise RefusedError(503, "memory", "the worker's memory doesn't suffice") from error
         except (RuntimeError, ValueError) as error:
             raise unprocessable("rows", "Concrete can't run these rows with this key") from error
 

@@ -21,7 +21,7 @@ from cipherfit.serve import bodies, frames, metrics, uploads
 from cipherfit.serve.logs import failure
 from cipherfit.serve.models import described
 from cipherfit.serve.observed import Observed
-from cipherfit.serve.refusals import Refusal, unauthorized, unprocessable
+from cipherfit.serve.refusals import RefusedError, unauthorized, unprocessable
 from cipherfit.serve.state import Service
 
 _SWEEP_SECONDS = 60.0
@@ -146,7 +146,7 @@ async def predict(
     bodies.content_length(request, at_most=model.max_body)
     found = service.keys.find(tenant, key)
     if found.fits != model.fits:
-        raise Refusal(409, "other_model", f"key {key[:12]}... was made for another model")
+        raise RefusedError(409, "other_model", f"key {key[:12]}... was made for another model")
     with service.predictions.place(tenant):
         body = await bodies.whole(request, service.deadlines.body)
         try:
@@ -159,7 +159,7 @@ async def predict(
                 answers = await model.run(found, questions)
         except TimeoutError as error:
             message = f"it took more than {service.deadlines.run:g} s"
-            raise Refusal(504, "deadline", message) from error
+            raise RefusedError(504, "deadline", message) from error
     service.metrics.rows.labels(model.backend).inc(len(answers))
     return Response(frames.pack(answers), media_type=_BYTES)
 
@@ -261,7 +261,9 @@ async def ready(service: Shared) -> Health:
     """Tell whether every model can answer."""
     waiting = [model.name for model in service.models.values() if not model.is_ready]
     if waiting:
-        raise Refusal(503, "not_ready", f"not ready: {', '.join(waiting)}", {"Retry-After": "1"})
+        raise RefusedError(
+            503, "not_ready", f"not ready: {', '.join(waiting)}", {"Retry-After": "1"}
+        )
     return Health(status="ready")
 
 
@@ -311,7 +313,7 @@ def make_app(service: Service) -> FastAPI:
     app.state.service = service
     app.include_router(router)
     app.add_middleware(Observed, metrics=service.metrics)
-    app.add_exception_handler(Refusal, _refused)
+    app.add_exception_handler(RefusedError, _refused)
     app.add_exception_handler(RequestValidationError, _invalid)
     app.add_exception_handler(HTTPException, _no_such_path)
     return app
@@ -328,7 +330,7 @@ async def _sweep(service: Service) -> None:
 
 
 async def _refused(request: Request, error: Exception) -> Response:
-    assert isinstance(error, Refusal)
+    assert isinstance(error, RefusedError)
     request.state.refusal = error.kind
     await bodies.discard(request)
     return _answer(error.status, error.kind, error.message, error.headers)
@@ -336,9 +338,7 @@ async def _refused(request: Request, error: Exception) -> Response:
 
 async def _invalid(request: Request, error: Exception) -> Response:
     assert isinstance(error, RequestValidationError)
-    places = "; ".join(
-        f"{'.'.join(map(str, one['loc']))}: {one['msg']}" for one in error.errors()
-    )
+    places = "; ".join(f"{'.'.join(map(str, one['loc']))}: {one['msg']}" for one in error.errors())
     await bodies.discard(request)
     return _answer(422, "parameters", places)
 
@@ -350,5 +350,7 @@ async def _no_such_path(request: Request, error: Exception) -> Response:
     return _answer(error.status_code, kind, str(error.detail), dict(error.headers or {}))
 
 
-def _answer(status: int, kind: str, message: str, headers: dict[str, str] | None = None) -> Response:
+def _answer(
+    status: int, kind: str, message: str, headers: dict[str, str] | None = None
+) -> Response:
     return JSONResponse({"error": kind, "message": message}, status, headers)

@@ -18,7 +18,7 @@ from pathlib import Path
 from typing import TextIO
 
 from cipherfit.exceptions import InvalidParameterError
-from cipherfit.serve.refusals import Refusal, unknown_key, unprocessable
+from cipherfit.serve.refusals import RefusedError, unknown_key, unprocessable
 
 _SCHEMA = """
 CREATE TABLE IF NOT EXISTS keys (
@@ -128,7 +128,7 @@ class KeyStore:
 
         Raises
         ------
-        Refusal
+        RefusedError
             404 if this tenant has none such, 409 if it is quarantined.
         """
         with self._lock:
@@ -136,7 +136,7 @@ class KeyStore:
             if row is None or not row[2]:
                 raise unknown_key(key)
             if self.deaths(tenant, key) >= MAX_DEATHS:
-                raise Refusal(
+                raise RefusedError(
                     409, "quarantined", f"key {key[:12]}... ended {MAX_DEATHS} runs: make new keys"
                 )
             now = time.time()
@@ -169,19 +169,21 @@ class KeyStore:
 
         Raises
         ------
-        Refusal
+        RefusedError
             409 if other bytes are here than said, or the key is quarantined; 413 if it is larger
             than the tenant's quota.
         """
         quota = min(self._limits.tenant_bytes, self._limits.total_bytes)
         if length > quota:
-            raise Refusal(413, "quota", f"the key has {length} bytes, and the quota is {quota}")
+            raise RefusedError(
+                413, "quota", f"the key has {length} bytes, and the quota is {quota}"
+            )
         with self._lock:
             if self.deaths(tenant, key) >= MAX_DEATHS:
-                raise Refusal(409, "quarantined", f"key {key[:12]}... ended {MAX_DEATHS} runs")
+                raise RefusedError(409, "quarantined", f"key {key[:12]}... ended {MAX_DEATHS} runs")
             here = self.uploaded(tenant, key)
             if offset and here != offset:
-                raise Refusal(
+                raise RefusedError(
                     409,
                     "upload_offset",
                     f"Upload-Offset is {offset}, and {here or 0} bytes are here",
@@ -320,6 +322,7 @@ class Upload:
         if self._received > self.length:
             raise unprocessable("length", f"more than the {self.length} bytes that were announced")
         self._file.write(chunk)
+        self._file.flush()
 
     def close(self) -> None:
         """Write what has come in to disk."""

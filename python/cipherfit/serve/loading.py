@@ -12,6 +12,7 @@ import cipherfit
 from cipherfit.exceptions import InvalidParameterError, NotCompiledError
 from cipherfit.predictor.backend import backend_of
 from cipherfit.predictor.predictor import Predictor
+from cipherfit.serve.concrete import ConcreteModel
 from cipherfit.serve.keys import Key
 from cipherfit.serve.models import BfvModel, ServedModel
 from cipherfit.stages import encrypted_part
@@ -125,7 +126,6 @@ def _model(
         )
     # Models without lookups are served without Concrete.
     from cipherfit.fhe.messages import Templates
-    from cipherfit.serve.concrete import ConcreteModel
 
     return ConcreteModel(
         name=name,
@@ -144,6 +144,8 @@ def _model(
 
 
 def _client_file(predictor: Predictor) -> bytes:
+    if not hasattr(predictor, "save_client"):
+        return bytes(predictor.circuit.client.serialize())
     with tempfile.TemporaryDirectory() as folder:
         path = Path(folder) / "client"
         predictor.save_client(path)

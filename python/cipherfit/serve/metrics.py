@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram, generate_latest
 
+from cipherfit.serve.admission import Admission
 from cipherfit.serve.keys import KeyStore
 
 CONTENT_TYPE = "text/plain; version=0.0.4; charset=utf-8"
@@ -16,9 +17,11 @@ class Metrics:
     ----------
     keys : KeyStore
         Whose size is told.
+    predictions : Admission
+        Whose taken places are told.
     """
 
-    def __init__(self, keys: KeyStore) -> None:
+    def __init__(self, keys: KeyStore, predictions: Admission) -> None:
         self._registry = CollectorRegistry()
         self.requests = Counter(
             "cipherfit_requests",
@@ -30,11 +33,6 @@ class Metrics:
             "cipherfit_request_seconds",
             "Seconds from a request's head to the end of its answer.",
             ["route"],
-            registry=self._registry,
-        )
-        self.running = Gauge(
-            "cipherfit_predictions_running",
-            "Predictions that run or wait.",
             registry=self._registry,
         )
         self.rows = Counter(
@@ -52,6 +50,11 @@ class Metrics:
         for name, text, value in (
             ("cipherfit_key_bytes", "Bytes of all keys and uploads.", lambda: keys.total_bytes),
             ("cipherfit_keys", "Complete keys.", lambda: keys.n_keys),
+            (
+                "cipherfit_predictions_running",
+                "Predictions that run or wait.",
+                lambda: predictions.taken,
+            ),
         ):
             Gauge(name, text, registry=self._registry).set_function(value)
 

@@ -61,7 +61,7 @@ class ServedModel(Protocol):
 class BfvModel:
     """A network without encrypted lookups: it answers in this process, in milliseconds.
 
-    Its Rust code checks every byte and lets other threads run, so that it needs no worker processes.
+    Its Rust code checks every byte and lets other threads run: it needs no worker processes.
 
     Parameters
     ----------
@@ -81,7 +81,14 @@ class BfvModel:
     max_frames = 1
 
     def __init__(
-        self, *, name: str, digest: str, n_features: int, client: bytes, server: bytes, max_rows: int
+        self,
+        *,
+        name: str,
+        digest: str,
+        n_features: int,
+        client: bytes,
+        server: bytes,
+        max_rows: int,
     ) -> None:
         self.name = name
         self.digest = digest

@@ -5,7 +5,7 @@ from __future__ import annotations
 from cipherfit.exceptions import CipherfitError
 
 
-class Refusal(CipherfitError):
+class RefusedError(CipherfitError):
     """A request that is not answered.
 
     Parameters
@@ -34,9 +34,9 @@ class Refusal(CipherfitError):
         return self.message
 
 
-def unauthorized() -> Refusal:
+def unauthorized() -> RefusedError:
     """Return what a request without a known token gets."""
-    return Refusal(
+    return RefusedError(
         401,
         "unauthorized",
         "send 'Authorization: Bearer TOKEN' with a token that this service knows",
@@ -44,16 +44,16 @@ def unauthorized() -> Refusal:
     )
 
 
-def unknown_key(key: str) -> Refusal:
+def unknown_key(key: str) -> RefusedError:
     """Return what a request under a key that is not here gets."""
-    return Refusal(404, "unknown_key", f"there is no key {key[:12]}...: upload it (again)")
+    return RefusedError(404, "unknown_key", f"there is no key {key[:12]}...: upload it (again)")
 
 
-def busy(message: str, seconds: int = 1) -> Refusal:
+def busy(message: str, seconds: int = 1) -> RefusedError:
     """Return what a request gets that there is no room for now."""
-    return Refusal(429, "busy", message, {"Retry-After": str(seconds)})
+    return RefusedError(429, "busy", message, {"Retry-After": str(seconds)})
 
 
-def unprocessable(kind: str, message: str) -> Refusal:
+def unprocessable(kind: str, message: str) -> RefusedError:
     """Return what bytes get that are not what they should be."""
-    return Refusal(422, kind, message)
+    return RefusedError(422, kind, message)

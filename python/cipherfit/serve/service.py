@@ -8,18 +8,21 @@ import signal
 import threading
 from collections.abc import Mapping, Sequence
 from contextlib import suppress
+from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from cipherfit.exceptions import InvalidParameterError, MissingDependencyError
 from cipherfit.parameters import integer, real
+from cipherfit.serve.admission import Admission
 from cipherfit.serve.keys import Key, KeyStore, Limits
-from cipherfit.serve.loading import Source, Workforce, served
 from cipherfit.serve.logs import log_to_stderr
 from cipherfit.serve.tenants import Authenticate, Tokens, everyone
 
 if TYPE_CHECKING:
     from fastapi import FastAPI
+
+    from cipherfit.serve.loading import Source
 
 _MEGABYTE = 1_000_000
 _DAY = 86_400.0
@@ -31,65 +34,74 @@ _HEAD_BYTES = 16_384
 _CONNECTIONS = 1000
 
 
+@dataclass(frozen=True, kw_only=True)
+class Options:
+    """Bounds of a service; what each means is told at `serve`."""
+
+    keys_mb: int = 8192
+    tenant_mb: int = 1024
+    keep_days: float = 30.0
+    max_rows: int | None = None
+    queue: int = 64
+    tenant_queue: int = 16
+    deadline: float = 60.0
+    body_deadline: float = 30.0
+    workers: int = 1
+    worker_mb: int = 8192
+
+    def __post_init__(self) -> None:
+        """Check all values."""
+        for name in ("keys_mb", "tenant_mb", "queue", "tenant_queue", "workers", "worker_mb"):
+            integer(name, getattr(self, name), 1)
+        for name in ("keep_days", "deadline", "body_deadline"):
+            real(name, getattr(self, name), above_low=True)
+        if self.max_rows is not None:
+            integer("max_rows", self.max_rows, 1)
+
+
 def application(
     models: Source | Sequence[Source] | Mapping[str, Source],
     *,
     keys: str | Path,
     tokens: str | Path | Authenticate | None = None,
-    keys_mb: int = 8192,
-    tenant_mb: int = 1024,
-    keep_days: float = 30.0,
-    max_rows: int | None = None,
-    queue: int = 64,
-    tenant_queue: int = 16,
-    deadline: float = 60.0,
-    body_deadline: float = 30.0,
-    workers: int = 1,
-    worker_mb: int = 8192,
+    **options: Any,
 ) -> FastAPI:
-    """Return the service as an ASGI application, for a server of one's own: one process of it.
+    """Return the service as an ASGI application, for one process of a server of one's own.
 
     Parameters are those of `serve`.
     """
     try:
+        from cipherfit.serve.concrete import DIED
         from cipherfit.serve.http import make_app
+        from cipherfit.serve.loading import Workforce, served
         from cipherfit.serve.metrics import Metrics
         from cipherfit.serve.state import Deadlines, Service
     except ImportError as error:
-        raise MissingDependencyError(
-            f"a service needs more packages ({error}): pip install 'cipherfit[serve]'"
-        ) from error
-    from cipherfit.serve.admission import Admission
-
+        raise _missing(error) from error
+    bounds = Options(**options)
     limits = Limits(
-        total_bytes=integer("keys_mb", keys_mb, 1) * _MEGABYTE,
-        tenant_bytes=integer("tenant_mb", tenant_mb, 1) * _MEGABYTE,
-        seconds=real("keep_days", keep_days, above_low=True) * _DAY,
+        total_bytes=bounds.keys_mb * _MEGABYTE,
+        tenant_bytes=bounds.tenant_mb * _MEGABYTE,
+        seconds=bounds.keep_days * _DAY,
     )
-    deadlines = Deadlines(
-        body=real("body_deadline", body_deadline, above_low=True),
-        run=real("deadline", deadline, above_low=True),
-    )
-    predictions = Admission(integer("queue", queue, 1), integer("tenant_queue", tenant_queue, 1))
-    worker_bytes = integer("worker_mb", worker_mb, 1) * _MEGABYTE
-    n_workers = integer("workers", workers, 1)
-    if max_rows is not None:
-        integer("max_rows", max_rows, 1)
+    authenticate = _authenticate(tokens)
     store = KeyStore(Path(keys), limits)
-    metrics = Metrics(store)
+    predictions = Admission(bounds.queue, bounds.tenant_queue)
+    metrics = Metrics(store, predictions)
 
     def note_death(key: Key, why: str) -> None:
         metrics.deaths.labels(why).inc()
-        store.note_death(key.tenant, key.id)
+        if why == DIED:
+            store.note_death(key.tenant, key.id)
 
-    workforce = Workforce(n_workers, worker_bytes, note_death)
+    workforce = Workforce(bounds.workers, bounds.worker_mb * _MEGABYTE, note_death)
     service = Service(
-        models=served(models, workforce, max_rows),
+        models=served(models, workforce, bounds.max_rows),
         keys=store,
-        authenticate=_authenticate(tokens),
+        authenticate=authenticate,
         predictions=predictions,
         uploads=Admission(_UPLOADS, _UPLOADS_OF_ONE),
-        deadlines=deadlines,
+        deadlines=Deadlines(body=bounds.body_deadline, run=bounds.deadline),
         metrics=metrics,
     )
     return make_app(service)
@@ -102,17 +114,8 @@ def serve(
     tokens: str | Path | Authenticate | None = None,
     host: str = "127.0.0.1",
     port: int = 8000,
-    keys_mb: int = 8192,
-    tenant_mb: int = 1024,
-    keep_days: float = 30.0,
-    max_rows: int | None = None,
-    queue: int = 64,
-    tenant_queue: int = 16,
-    deadline: float = 60.0,
-    body_deadline: float = 30.0,
     drain: int = 30,
-    workers: int = 1,
-    worker_mb: int = 8192,
+    **options: Any,
 ) -> None:
     """Answer encrypted rows over HTTP until SIGTERM or SIGINT, and then what was asked before.
 
@@ -132,6 +135,11 @@ def serve(
         Address to listen on.
     port : int in [0, 65535], default=8000
         Its port; 0 takes a free one, which the log tells.
+    drain : int, default=30
+        Seconds for what is under way when the service is told to end.
+
+    Other Parameters
+    ----------------
     keys_mb, tenant_mb : int, default=8192 and 1024
         Megabytes of all keys, and of one tenant's. Those go first that were not used for longest.
     keep_days : float, default=30
@@ -144,8 +152,6 @@ def serve(
         Seconds for a prediction to wait and run. Then its worker is ended.
     body_deadline : float, default=30
         Seconds for a prediction's body to come in, and for an upload between two of its pieces.
-    drain : int, default=30
-        Seconds for what is under way when the service is told to end.
     workers : int, default=1
         Processes of each model that has encrypted lookups; others need none.
     worker_mb : int, default=8192
@@ -164,22 +170,11 @@ def serve(
     integer("port", port, 0, 65535)
     # A core dump would hold tokens.
     resource.setrlimit(resource.RLIMIT_CORE, (0, 0))
-    app = application(
-        models,
-        keys=keys,
-        tokens=tokens,
-        keys_mb=keys_mb,
-        tenant_mb=tenant_mb,
-        keep_days=keep_days,
-        max_rows=max_rows,
-        queue=queue,
-        tenant_queue=tenant_queue,
-        deadline=deadline,
-        body_deadline=body_deadline,
-        workers=workers,
-        worker_mb=worker_mb,
-    )
-    import uvicorn
+    app = application(models, keys=keys, tokens=tokens, **options)
+    try:
+        import uvicorn
+    except ImportError as error:
+        raise _missing(error) from error
 
     log_to_stderr()
     config = uvicorn.Config(
@@ -202,6 +197,12 @@ def serve(
         signal.signal(signal.SIGTERM, lambda *_: None)
     with suppress(KeyboardInterrupt):
         uvicorn.Server(config).run()
+
+
+def _missing(error: ImportError) -> MissingDependencyError:
+    return MissingDependencyError(
+        f"a service needs more packages ({error}): pip install 'cipherfit[serve]'"
+    )
 
 
 def _authenticate(tokens: str | Path | Authenticate | None) -> Authenticate:

@@ -8,7 +8,7 @@ from cipherfit.serve.admission import Admission
 from cipherfit.serve.keys import KeyStore
 from cipherfit.serve.metrics import Metrics
 from cipherfit.serve.models import ServedModel
-from cipherfit.serve.refusals import Refusal
+from cipherfit.serve.refusals import RefusedError
 from cipherfit.serve.tenants import Authenticate
 
 
@@ -62,11 +62,11 @@ class Service:
 
         Raises
         ------
-        Refusal
+        RefusedError
             404 if there is none such.
         """
         if digest not in self.models:
-            raise Refusal(404, "unknown_model", f"no model {digest[:12]}... is served here")
+            raise RefusedError(404, "unknown_model", f"no model {digest[:12]}... is served here")
         return self.models[digest]
 
     def close(self) -> None:

@@ -8,7 +8,7 @@ from fastapi import Request, Response
 from cipherfit.serve import bodies
 from cipherfit.serve.keys import Upload
 from cipherfit.serve.models import ServedModel
-from cipherfit.serve.refusals import Refusal, unprocessable
+from cipherfit.serve.refusals import RefusedError, unprocessable
 from cipherfit.serve.state import Service
 
 
@@ -43,7 +43,7 @@ async def receive(
 
     Raises
     ------
-    Refusal
+    RefusedError
         If it is not taken.
     """
     if length != model.key_bytes:
@@ -54,7 +54,7 @@ async def receive(
         return await _again(service, request, tenant, key, model)
     name = (tenant, key)
     if name in service.uploading:
-        raise Refusal(409, "uploading", f"key {key[:12]}... is being uploaded already")
+        raise RefusedError(409, "uploading", f"key {key[:12]}... is being uploaded already")
     with service.uploads.place(tenant):
         service.uploading.add(name)
         try:
@@ -68,7 +68,7 @@ async def _again(
 ) -> Response:
     """Answer an upload of what is here: its bytes are read, and not kept."""
     if service.keys.find(tenant, key).fits != model.fits:
-        raise Refusal(409, "other_model", f"key {key[:12]}... was made for another model")
+        raise RefusedError(409, "other_model", f"key {key[:12]}... was made for another model")
     async for _ in bodies.pieces(request, service.deadlines.body):
         pass
     return Response(status_code=200)
@@ -96,7 +96,7 @@ async def _take(
         return Response(status_code=204, headers={"Upload-Offset": str(here or 0)})
     try:
         await anyio.to_thread.run_sync(_check, model, upload)
-    except Refusal:
+    except RefusedError:
         service.keys.delete(tenant, key)
         raise
     await anyio.to_thread.run_sync(service.keys.finish, tenant, upload)

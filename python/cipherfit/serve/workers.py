@@ -7,6 +7,7 @@ import multiprocessing
 from collections import OrderedDict
 from collections.abc import Sequence
 from concurrent.futures.process import BrokenProcessPool
+
 from pebble import ProcessExpired, ProcessPool
 
 from cipherfit.serve import worker
@@ -18,7 +19,7 @@ _REMEMBERED = 4096
 _TRIES = 3
 
 
-class WorkerDied(Exception):
+class WorkerDiedError(Exception):
     """A worker ended while it ran a request."""
 
 
@@ -48,7 +49,7 @@ class Worker:
 
         Raises
         ------
-        WorkerDied
+        WorkerDiedError
             If the process ended over it.
         """
         self.waiting += 1
@@ -61,7 +62,7 @@ class Worker:
 
     def close(self) -> None:
         """End the process."""
-        self._pool.stop()
+        self._pool.stop()  # type: ignore[no-untyped-call]
         self._pool.join()
 
     async def _run(self, path: str, frames: Sequence[bytes]) -> list[bytes]:
@@ -69,7 +70,7 @@ class Worker:
             if not self._pool.active:
                 # It ended while nothing ran.
                 event("worker_renewed")
-                self._pool.stop()
+                self._pool.stop()  # type: ignore[no-untyped-call]
                 self._pool = self._started()
             try:
                 future = self._pool.schedule(worker.run, args=(path, frames))
@@ -77,9 +78,9 @@ class Worker:
             except BrokenProcessPool:
                 continue
             except ProcessExpired as error:
-                raise WorkerDied(f"exit code {error.exitcode}") from error
+                raise WorkerDiedError(f"exit code {error.exitcode}") from error
             return answers
-        raise WorkerDied("no worker starts")
+        raise WorkerDiedError("no worker starts")
 
     def _started(self) -> ProcessPool:
         return ProcessPool(
