@@ -129,12 +129,10 @@ class Running:
         assert said["message"]
         return status, said["error"]
 
-    def raw(self, data: bytes, *, then_close: bool = False) -> bytes:
+    def raw(self, data: bytes) -> bytes:
         """Send bytes as they are; return what comes back until the connection closes."""
         with socket.create_connection(("127.0.0.1", self.port), timeout=20) as connection:
             connection.sendall(data)
-            if then_close:
-                return b""
             received = b""
             with contextlib.suppress(ConnectionResetError):
                 while piece := connection.recv(65536):
@@ -152,10 +150,8 @@ def key_id(data: bytes) -> str:
 
 def framed(*frames: bytes) -> bytes:
     """Write frames without the code under test."""
-    parts = [struct.pack("<I", len(frames))]
-    for frame in frames:
-        parts.append(struct.pack("<I", len(frame)) + frame)
-    return b"".join(parts)
+    parts = [struct.pack("<I", len(frame)) + frame for frame in frames]
+    return struct.pack("<I", len(frames)) + b"".join(parts)
 
 
 def unframed(body: bytes) -> list[bytes]:

@@ -3,6 +3,15 @@ from __future__ import annotations
 import pytest
 from service_process import Running
 
+from cipherfit.serve import keystore
+
+
+@pytest.fixture(autouse=True)
+def _quick_scrypt(monkeypatch):
+    """Derive keys in milliseconds; a file says by itself how its key was derived."""
+    monkeypatch.setattr(keystore, "_LOG2_N", 4)
+    monkeypatch.delenv("CIPHERFIT_PASSPHRASE", raising=False)
+
 
 @pytest.fixture
 def running(tmp_path):
