@@ -273,7 +273,7 @@ def test_sigterm_lets_what_is_under_way_end(running, party):
 
 
 def test_a_tenant_with_too_much_under_way_is_told_to_come_back_and_others_are_answered(running):
-    service = running(tenant_queue=2, body_deadline=5)
+    service = running(tenant_queue=2, body_deadline=3)
     party = Party()
     party.upload(service)
     party.upload(service, token="bob")
