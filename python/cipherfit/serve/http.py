@@ -332,7 +332,8 @@ async def _sweep(service: Service) -> None:
 async def _refused(request: Request, error: Exception) -> Response:
     assert isinstance(error, RefusedError)
     request.state.refusal = error.kind
-    await bodies.discard(request)
+    if error.kind != "slow":
+        await bodies.discard(request)
     return _answer(error.status, error.kind, error.message, error.headers)
 
 
