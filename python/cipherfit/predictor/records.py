@@ -71,7 +71,7 @@ def unpack_array(value: Any, what: str) -> NDArray[Any]:
         raise SerializationError(f"{what}: texts of {name[1:]} characters are too long")
     plain = [math.nan if entry == _NAN and name[0] in "fO" else entry for entry in entries]
     for entry in plain:
-        if type(entry) not in _ENTRY_TYPES[name[0]] or not _fits(entry):
+        if type(entry) not in _ENTRY_TYPES[name[0]] or not _fits(entry, name):
             raise SerializationError(f"{what}: {entry!r:.60} is no entry of type {name}")
     try:
         array = np.empty(len(plain), dtype=name)
@@ -165,9 +165,13 @@ def check_versions(value: Any) -> dict[str, str]:
     return dict(value)
 
 
-def _fits(entry: Any) -> bool:
-    """Whether an integer has 64 bits: Python's longer ones can be made to share one hash."""
-    return type(entry) is not int or -(2**63) <= entry < 2**64
+def _fits(entry: Any, name: str = "O") -> bool:
+    """Whether an integer is of a type, or of 64 bits: longer ones can be made to share one hash."""
+    if type(entry) is not int:
+        return True
+    if name == "O":
+        return -(2**63) <= entry < 2**64
+    return bool(np.iinfo(name).min <= entry <= np.iinfo(name).max)
 
 
 def _packed(value: Any, what: str) -> Any:
