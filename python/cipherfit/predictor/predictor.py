@@ -119,6 +119,11 @@ class Predictor:
         return isinstance(self.targets, ClassTargets)
 
     @property
+    def n_features(self) -> int:
+        """Features of a row: raw ones where there is a preparation."""
+        return self._surroundings().n_features(self.graph.n_features)
+
+    @property
     def circuit(self) -> Any:
         """The compiled circuit; None before `compile`.
 

@@ -66,6 +66,10 @@ class Surroundings:
         read._check_outputs(n_outputs)
         return read
 
+    def n_features(self, of_network: int) -> int:
+        """Return how many features a row has, of which the network gets some number."""
+        return of_network if self.preparation is None else self.preparation.n_features
+
     def features(self, X: Any, n_features: int) -> NDArray[np.float32]:
         """Return the network's features of raw ones, checked."""
         if self.preparation is None:
