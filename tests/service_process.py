@@ -102,6 +102,11 @@ class Running:
             time.sleep(0.05)
         raise AssertionError(self.log.read_text()[-3000:])
 
+    def runs(self, number: int) -> bool:
+        """Whether so many predictions wait or run."""
+        page = self.ask("GET", "/metrics", token=None)[2]
+        return f"cipherfit_predictions_running {number}.0".encode() in page
+
     def kill(self) -> None:
         self.process.kill()
         self.process.wait()
@@ -137,6 +142,14 @@ class Running:
                 return connection.recv(65536)
             except (BrokenPipeError, ConnectionResetError):
                 return b""
+
+
+def wait_until(condition, seconds: float = 20) -> None:
+    """Wait for what comes true soon."""
+    end = time.monotonic() + seconds
+    while not condition():
+        assert time.monotonic() < end, f"not within {seconds} s"
+        time.sleep(0.01)
 
 
 def digest_of(name: str) -> str:

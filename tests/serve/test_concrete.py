@@ -10,7 +10,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from service_process import Running, digest_of, framed, key_id, network, predictor, unframed
+from service_process import Running, digest_of, framed, key_id, network, predictor, unframed, wait_until
 
 pytestmark = pytest.mark.fhe
 
@@ -111,8 +111,7 @@ def test_a_worker_that_dies_costs_one_request_and_keys_that_kill_two_are_quarant
     for _ in range(2):
         with ThreadPoolExecutor(2) as pool:
             dying = pool.submit(service.refusal, "POST", party.predict_path, long)
-            while b"predictions_running 1.0" not in service.ask("GET", "/metrics")[2]:
-                pass
+            wait_until(lambda: service.runs(1))
             time.sleep(0.3)
             waiting = pool.submit(other.is_answered, service, "bob", CODES[:1])
             time.sleep(0.1)
@@ -145,12 +144,7 @@ def test_workers_end_with_the_service_however_it_ends(running):
     pids = workers_of(service)
     assert pids
     service.kill()
-    for _ in range(100):
-        if not any(Path(f"/proc/{pid}/cmdline").exists() for pid in pids):
-            break
-        time.sleep(0.1)
-    else:
-        pytest.fail("workers are left")
+    wait_until(lambda: not any(Path(f"/proc/{pid}/cmdline").exists() for pid in pids))
     service.start()
     pids = workers_of(service)
     assert service.stop() == 0
