@@ -77,3 +77,13 @@ def test_an_error_of_ours_is_one_line_and_status_1(monkeypatch, tmp_path, capsys
     assert main(["demo", "--output", str(tmp_path)]) == 1
     (line,) = capsys.readouterr().err.splitlines()
     assert line.startswith("cipherfit: Input X contains NaN at row ")
+
+
+def test_serve_says_what_it_takes_and_names_what_cannot_be(tmp_path, capsys):
+    assert ended(["serve", "--help"]) == 0
+    assert "--tenant-mb" in capsys.readouterr().out
+    arguments = ["serve", "missing.cipherfit", "--keys", str(tmp_path / "keys")]
+    assert main([*arguments, "--host", "0.0.0.0"]) == 1
+    assert "name a file of tokens" in capsys.readouterr().err
+    assert main([*arguments, "--queue", "0"]) == 1
+    assert "queue=0" in capsys.readouterr().err

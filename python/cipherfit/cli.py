@@ -11,6 +11,7 @@ from pathlib import Path
 
 import cipherfit
 from cipherfit.exceptions import CipherfitError
+from cipherfit.serve.command import add_serve
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
@@ -33,12 +34,11 @@ def main(arguments: Sequence[str] | None = None) -> int:
     demo.add_argument(
         "--rows", type=_rows, default=40, help="encrypted rows per data set (default: %(default)s)"
     )
+    demo.set_defaults(action=_demo)
+    add_serve(commands, argparse.ArgumentParser(add_help=False))
     options = parser.parse_args(arguments)
-    # What a command needs is imported with it: torch and Concrete take seconds.
-    from cipherfit.report.demo import run_demo
-
     try:
-        run_demo(options.output, options.rows)
+        options.action(options)
         sys.stdout.flush()
     except CipherfitError as error:
         print(f"cipherfit: {error}", file=sys.stderr)
@@ -48,6 +48,13 @@ def main(arguments: Sequence[str] | None = None) -> int:
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
         return 128 + signal.SIGPIPE
     return 0
+
+
+def _demo(options: argparse.Namespace) -> None:
+    # What a command needs is imported with it: torch and Concrete take seconds.
+    from cipherfit.report.demo import run_demo
+
+    run_demo(options.output, options.rows)
 
 
 def _rows(text: str) -> int:
