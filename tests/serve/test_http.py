@@ -148,6 +148,11 @@ def test_what_cannot_be_is_refused_with_its_reason(shared, method, path, body, r
         assert refused == (413, "too_large")
 
 
+def test_a_method_that_a_path_has_not_is_told_which_it_has(shared):
+    status, headers, _ = shared.ask("POST", f"/v1/keys/{'0' * 64}", b"")
+    assert (status, headers["Allow"]) == (405, "DELETE, HEAD, PATCH, PUT")
+
+
 def test_a_body_without_a_length_is_refused(shared):
     def chunks():
         yield b"x"

@@ -6,7 +6,7 @@ from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from typing import Annotated, Any
 
-import anyio
+import anyio.to_thread
 from fastapi import APIRouter, Depends, FastAPI, Header, Path, Query, Request, Response
 from fastapi.exceptions import RequestValidationError
 from fastapi.responses import JSONResponse
@@ -14,6 +14,7 @@ from fastapi.security import HTTPAuthorizationCredentials, HTTPBearer
 from fastapi_offline import FastAPIOffline
 from pydantic import BaseModel
 from starlette.exceptions import HTTPException
+from starlette.routing import Match
 
 import cipherfit
 from cipherfit.exceptions import SerializationError
@@ -102,7 +103,7 @@ def _refusals(*statuses: int) -> dict[int | str, dict[str, Any]]:
         413: "Larger than allowed",
         422: "Not what it should be",
         429: "No room now: see Retry-After",
-        503: "The worker ended, or is not ready",
+        503: "The worker ended, or is not ready, or the disk is full",
         504: "It took too long",
     }
     return {status: {"model": Error, "description": texts[status]} for status in statuses}
@@ -185,7 +186,7 @@ async def key_state(key: KeyId, tenant: Tenant, service: Shared) -> Response:
     return Response(status_code=404, headers={"Upload-Offset": str(here)})
 
 
-_OF_UPLOADS = _refusals(400, 401, 404, 408, 409, 411, 413, 422, 429)
+_OF_UPLOADS = _refusals(400, 401, 404, 408, 409, 411, 413, 422, 429, 503)
 
 
 @router.put(
@@ -246,7 +247,7 @@ async def resume_upload(
 )
 async def delete_key(key: KeyId, tenant: Tenant, service: Shared) -> Response:
     """Remove a key, or an upload; it may be gone already."""
-    service.keys.delete(tenant, key)
+    await anyio.to_thread.run_sync(service.keys.delete, tenant, key)
     return Response(status_code=204)
 
 
@@ -347,8 +348,18 @@ async def _invalid(request: Request, error: Exception) -> Response:
 async def _no_such_path(request: Request, error: Exception) -> Response:
     assert isinstance(error, HTTPException)
     await bodies.discard(request)
-    kind = {404: "unknown_path", 405: "method"}.get(error.status_code, "http")
-    return _answer(error.status_code, kind, str(error.detail), dict(error.headers or {}))
+    if error.status_code != 405:
+        kind = "unknown_path" if error.status_code == 404 else "http"
+        return _answer(error.status_code, kind, str(error.detail))
+    # Starlette names the methods of the first route with this path alone.
+    methods = {
+        method
+        for route in router.routes
+        if route.matches(request.scope)[0] is not Match.NONE
+        for method in getattr(route, "methods", ())
+    }
+    allowed = ", ".join(sorted(methods)) or "GET, HEAD"
+    return _answer(405, "method", f"this path takes {allowed}", {"Allow": allowed})
 
 
 def _answer(
