@@ -1,0 +1,81 @@
+"""Arguments that several commands share, and what they name: tables in, answers out."""
+
+from __future__ import annotations
+
+import argparse
+import io
+from collections.abc import Sequence
+from typing import Any
+
+from numpy.typing import NDArray
+
+from cipherfit.commands.statuses import note
+from cipherfit.files.paths import called, read_bytes, write_bytes
+from cipherfit.files.tables import Table, read_table, write_answers
+
+DATA = """\
+DATA is a table of features, one row each: CSV in UTF-8, npy, or Parquet (which needs polars or
+pyarrow), or - for standard input; its first bytes tell which. CSV may have a header. Where table
+and model both have names, columns are matched by name, and others are left out."""
+
+
+def command(
+    commands: Any, common: argparse.ArgumentParser, name: str, summary: str, text: str, example: str
+) -> argparse.ArgumentParser:
+    """Add a command whose ``--help`` explains it and ends in an example."""
+    parser: argparse.ArgumentParser = commands.add_parser(
+        name,
+        parents=[common],
+        help=summary,
+        description=text,
+        epilog=f"example:\n{example}",
+        formatter_class=argparse.RawDescriptionHelpFormatter,
+    )
+    return parser
+
+
+def add_data(parser: argparse.ArgumentParser) -> None:
+    """Take a table."""
+    parser.add_argument("data", metavar="DATA", help="table of features, or - for standard input")
+
+
+def add_output(parser: argparse.ArgumentParser, what: str, *, default: str | None = None) -> None:
+    """Say where to write."""
+    where = "required" if default is None else "default: standard output"
+    parser.add_argument(
+        "-o",
+        "--output",
+        metavar="FILE",
+        default=default,
+        required=default is None,
+        help=f"{what}, - for standard output ({where})",
+    )
+
+
+def add_proba(parser: argparse.ArgumentParser) -> None:
+    """Ask for probabilities."""
+    parser.add_argument(
+        "--proba", action="store_true", help="probabilities, a column per class, not labels"
+    )
+
+
+def rows_of(source: str, names: Sequence[str] | None) -> Table:
+    """Return the rows of a table, with the columns that a model asks for."""
+    table = read_table(read_bytes(source), names=names, name=called(source))
+    left_out = table.left_out(names)
+    if left_out:
+        note(f"columns that the model doesn't take are left out: {', '.join(left_out)}")
+    return table.select(names)
+
+
+def write_csv(target: str, answers: NDArray[Any], classes: Sequence[Any] | None = None) -> None:
+    """Write answers as CSV: labels or targets, or a column of probabilities for each class."""
+    if classes is not None:
+        header = [str(label) for label in classes]
+    elif answers.ndim == 1:
+        header = ["prediction"]
+    else:
+        header = [f"prediction_{column}" for column in range(answers.shape[1])]
+    stream = io.StringIO()
+    write_answers(stream, header, answers)
+    write_bytes(target, stream.getvalue().encode())
