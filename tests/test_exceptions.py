@@ -19,11 +19,14 @@ STANDARD_KINDS = {
     "InputTypeError": TypeError,
     "InvalidInputError": ValueError,
     "InvalidParameterError": ValueError,
+    "KeyStoreError": ValueError,
     "MissingDependencyError": ImportError,
     "NotCompiledError": ValueError,
     "NotFittedError": SklearnNotFittedError,
     "ProofError": ValueError,
+    "SecurityError": ValueError,
     "SerializationError": ValueError,
+    "ServiceError": ConnectionError,
     "UnsupportedModuleError": ValueError,
 }
 

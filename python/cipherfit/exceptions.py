@@ -15,11 +15,14 @@ __all__ = [
     "InputTypeError",
     "InvalidInputError",
     "InvalidParameterError",
+    "KeyStoreError",
     "MissingDependencyError",
     "NotCompiledError",
     "NotFittedError",
     "ProofError",
+    "SecurityError",
     "SerializationError",
+    "ServiceError",
     "UnsupportedModuleError",
 ]
 
@@ -94,6 +97,18 @@ class ProofError(CipherfitError, ValueError):
 
 class SerializationError(CipherfitError, ValueError):
     """Bytes are not a stored graph, or not one that this version reads."""
+
+
+class SecurityError(CipherfitError, ValueError):
+    """Parameters of encryption are weaker than 128 bits, or none that are known."""
+
+
+class KeyStoreError(CipherfitError, ValueError):
+    """Stored secret keys can't be opened or kept: passphrase, file or permissions are wrong."""
+
+
+class ServiceError(CipherfitError, ConnectionError):
+    """A service can't be reached, refuses, or answers with something else."""
 
 
 class NotCompiledError(CipherfitError, ValueError):

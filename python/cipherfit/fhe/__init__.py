@@ -1,12 +1,32 @@
-"""From an integer graph to encrypted runs with Concrete: a back end of predictors."""
+"""From an integer graph to encrypted runs with Concrete: a back end of predictors.
 
-from cipherfit.fhe.circuit import compile_graph
-from cipherfit.fhe.estimate import estimate_circuit, modelled_seconds
-from cipherfit.fhe.run import run_encrypted
+Names are imported when they are first used, so that messages can be checked without Concrete.
+"""
 
-__all__ = [
-    "compile_graph",
-    "estimate_circuit",
-    "modelled_seconds",
-    "run_encrypted",
-]
+from importlib import import_module
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from cipherfit.fhe.circuit import compile_graph as compile_graph
+    from cipherfit.fhe.estimate import estimate_circuit as estimate_circuit
+    from cipherfit.fhe.estimate import modelled_seconds as modelled_seconds
+    from cipherfit.fhe.run import run_encrypted as run_encrypted
+
+#: The module that each name is imported from.
+_HOMES = {
+    "compile_graph": "circuit",
+    "estimate_circuit": "estimate",
+    "modelled_seconds": "estimate",
+    "run_encrypted": "run",
+}
+
+__all__ = ["compile_graph", "estimate_circuit", "modelled_seconds", "run_encrypted"]
+
+
+def __getattr__(name: str) -> Any:
+    """Import a name, and with it Concrete, when it is first used."""
+    if name not in _HOMES:
+        raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+    found = getattr(import_module(f"cipherfit.fhe.{_HOMES[name]}"), name)
+    globals()[name] = found
+    return found

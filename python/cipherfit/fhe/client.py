@@ -1,0 +1,28 @@
+"""Concrete's clients, made from specs that someone else may have written."""
+
+from __future__ import annotations
+
+from cipherfit.fhe.runtime import fhe
+from cipherfit.fhe.security import check_security
+
+
+def client_of(specs: bytes) -> fhe.Client:
+    """Return the client of specs, once they are known to be secure.
+
+    Parameters
+    ----------
+    specs : bytes
+        As ``client.specs.serialize()`` returns them.
+
+    Returns
+    -------
+    fhe.Client
+        Without keys.
+
+    Raises
+    ------
+    SecurityError
+        If `check_security` refuses them.
+    """
+    check_security(specs)
+    return fhe.Client(fhe.ClientSpecs.deserialize(specs))
