@@ -66,9 +66,9 @@ def test_evaluation_keys_are_named_by_what_they_are():
 
 def test_a_message_for_another_model_or_under_other_keys_is_refused():
     ROWS.check_belongs(model=MODEL, key=OTHER, name="rows.enc")
-    with pytest.raises(InvalidInputError, match=f"rows.enc is for the model {MODEL}, and this"):
+    with pytest.raises(InvalidInputError, match=f"rows.enc belong to the model {MODEL}, and this"):
         ROWS.check_belongs(model=OTHER, name="rows.enc")
-    with pytest.raises(InvalidInputError, match=f"made under the keys {OTHER}, and these are"):
+    with pytest.raises(InvalidInputError, match=f"were made under the keys {OTHER}, and these are"):
         ROWS.check_belongs(model=MODEL, key=MODEL, name="rows.enc")
 
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import argparse
-from pathlib import Path
+import sys
 from typing import Any
 
 import cipherfit
@@ -18,3 +18,115 @@ from cipherfit.commands.arguments import (
 )
 from cipherfit.files.messages import Kind, Message
 from cipherfit.files.paths import called, read_bytes, write_bytes
+
+_KEYGEN = """\
+Make keys for a model, unless the key store has some: the secret key stays in the key store, encrypted
+and readable by you alone; the evaluation keys are written to a file for the server. They let it
+compute on what you encrypt, and read none of it."""
+
+_ENCRYPT = f"""\
+Turn rows into codes, compute the client's layers, and encrypt the result for the server. Nothing
+else of the rows leaves this machine.
+
+{DATA}"""
+
+_RUN = """\
+Compute encrypted rows: the server's side, which needs the model and the client's evaluation keys,
+and no secret. Everything about the files is checked first."""
+
+_DECRYPT = """\
+Decrypt the server's answers, and write them as CSV. Don't tell a server that you don't trust what
+came out: errors of the encryption say something about the key."""
+
+
+def add_sides(commands: Any, common: argparse.ArgumentParser) -> None:
+    """Add the commands."""
+    _add_keygen(commands, common)
+    _add_encrypt(commands, common)
+    _add_run(commands, common)
+    _add_decrypt(commands, common)
+
+
+def _add_keygen(commands: Any, common: argparse.ArgumentParser) -> None:
+    parser = command(
+        commands,
+        common,
+        "keygen",
+        "client: make keys, and write the evaluation keys for the server",
+        _KEYGEN,
+        "  cipherfit keygen model.client --keys ~/.cipherfit/keys -o keys.public",
+    )
+    _add_client_file(parser)
+    _add_keys(parser)
+    add_output(parser, "evaluation keys, for the server")
+    parser.set_defaults(action=_keygen)
+
+
+def _add_encrypt(commands: Any, common: argparse.ArgumentParser) -> None:
+    parser = command(
+        commands,
+        common,
+        "encrypt",
+        "client: encrypt rows",
+        _ENCRYPT,
+        "  cipherfit encrypt model.client rows.csv --keys ~/.cipherfit/keys -o rows.enc",
+    )
+    _add_client_file(parser)
+    add_data(parser)
+    _add_keys(parser)
+    add_output(parser, "encrypted rows")
+    parser.set_defaults(action=_encrypt)
+
+
+def _add_run(commands: Any, common: argparse.ArgumentParser) -> None:
+    parser = command(
+        commands,
+        common,
+        "run",
+        "server: compute encrypted rows, without a secret",
+        _RUN,
+        "  cipherfit run model.cipherfit rows.enc --evaluation-keys keys.public -o answers.enc",
+    )
+    parser.add_argument("model", metavar="MODEL", help="file that model.save() wrote")
+    _add_message(parser, "encrypted rows")
+    parser.add_argument(
+        "--evaluation-keys", metavar="FILE", required=True, help="of the client that encrypted them"
+    )
+    add_output(parser, "encrypted answers")
+    parser.set_defaults(action=_run)
+
+
+def _add_decrypt(commands: Any, common: argparse.ArgumentParser) -> None:
+    parser = command(
+        commands,
+        common,
+        "decrypt",
+        "client: decrypt answers, into CSV",
+        _DECRYPT,
+        "  cipherfit decrypt model.client answers.enc --keys ~/.cipherfit/keys -o answers.csv",
+    )
+    _add_client_file(parser)
+    _add_message(parser, "encrypted answers")
+    _add_keys(parser)
+    add_proba(parser)
+    add_output(parser, "answers, CSV", default="-")
+    parser.set_defaults(action=_decrypt)
+
+
+def _add_client_file(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument("client", metavar="CLIENTFILE", help="file of `cipherfit client`")
+
+
+def _add_message(parser: argparse.ArgumentParser, what: str) -> None:
+    parser.add_argument("message", metavar="FILE", help=f"{what}, or - for standard input")
+
+
+def _message(source: str, kind: Kind) -> Message:
+    return Message.from_bytes(read_bytes(source), kind=kind, name=called(source))
+
+
+def _show_progress(done: int, total: int) -> None:
+    """Say how far it is, on a terminal, in place of what was said before."""
+    if sys.stderr.isatty():
+        end = "\n" if done == total else ""
+        print(f"\r{done} of {total} rows", end=end, file=sys.stderr, flush=True)

@@ -145,10 +145,10 @@ class Message:
             If it is for another model, or made under other keys.
         """
         if self.model != model:
-            raise InvalidInputError(f"{name} is for the model {self.model}, and this one is {model}")
+            raise InvalidInputError(f"{name} belong to the model {self.model}, and this is {model}")
         if key is not None and self.key != key:
             raise InvalidInputError(
-                f"{name} was made under the keys {self.key}, and these are {key}"
+                f"{name} were made under the keys {self.key}, and these are {key}"
             )
 
 
