@@ -25,10 +25,14 @@ if TYPE_CHECKING:
     from cipherfit.fhe.circuit import compile_graph as compile_graph
     from cipherfit.interchange.onnx_export import to_onnx as to_onnx
     from cipherfit.limits import MAXIMUM_TLU_BIT_WIDTH as MAXIMUM_TLU_BIT_WIDTH
+    from cipherfit.predictor.artifact import ClientModel as ClientModel
+    from cipherfit.predictor.artifact import load_client as load_client
     from cipherfit.predictor.backend import run_encrypted as run_encrypted
     from cipherfit.predictor.p_error import PErrorSearch as PErrorSearch
     from cipherfit.predictor.p_error import search_p_error as search_p_error
     from cipherfit.predictor.predictor import Predictor as Predictor
+    from cipherfit.predictor.saving import load as load
+    from cipherfit.predictor.saving import save as save
     from cipherfit.search.design import Design as Design
     from cipherfit.search.design import DesignSearch as DesignSearch
     from cipherfit.search.network import design_network as design_network
@@ -44,6 +48,7 @@ _HOMES = {
     "MAXIMUM_TLU_BIT_WIDTH": "limits",
     "Certificate": "_core",
     "CipherfitError": "exceptions",
+    "ClientModel": "predictor.artifact",
     "Design": "search.design",
     "DesignSearch": "search.design",
     "FheEstimate": "costs",
@@ -59,8 +64,11 @@ _HOMES = {
     "accumulator_mask": "_core",
     "compile_graph": "fhe.circuit",
     "design_network": "search.network",
+    "load": "predictor.saving",
+    "load_client": "predictor.artifact",
     "lower": "training.lowering",
     "run_encrypted": "predictor.backend",
+    "save": "predictor.saving",
     "search_p_error": "predictor.p_error",
     "search_rounding": "search.rounding",
     "to_onnx": "interchange.onnx_export",

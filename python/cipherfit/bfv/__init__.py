@@ -3,7 +3,13 @@
 It needs NumPy and `cipherfit._core`, nothing else, on either side.
 """
 
-from cipherfit.bfv.circuit import BfvCircuit, BfvConfiguration, compile_graph
+from cipherfit.bfv.circuit import (
+    BfvCircuit,
+    BfvConfiguration,
+    compile_graph,
+    restored_configuration,
+    stored_options,
+)
 from cipherfit.bfv.estimate import BfvEstimate, estimate_circuit, modelled_seconds
 from cipherfit.bfv.parties import BfvCiphertext, BfvClient, BfvEvaluationKeys, BfvServer
 from cipherfit.bfv.run import run_encrypted
@@ -19,5 +25,7 @@ __all__ = [
     "compile_graph",
     "estimate_circuit",
     "modelled_seconds",
+    "restored_configuration",
     "run_encrypted",
+    "stored_options",
 ]

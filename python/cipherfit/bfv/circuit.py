@@ -175,3 +175,13 @@ def compile_graph(
         flooding_bits = configuration.flooding_bits
     server = BfvServer(_core.BfvServer.compile(encrypted_part(graph), flooding_bits))
     return BfvCircuit(server, BfvConfiguration(flooding_bits))
+
+
+def stored_options(configuration: BfvConfiguration) -> dict[str, Any]:
+    """Return how a circuit was compiled, as plain values for a file."""
+    return {"flooding_bits": configuration.flooding_bits}
+
+
+def restored_configuration(options: dict[str, Any]) -> BfvConfiguration:
+    """Return the configuration of what `stored_options` gave."""
+    return BfvConfiguration(options["flooding_bits"])

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import warnings
 from collections.abc import Callable
 from typing import Any, TypeVar
@@ -23,6 +24,7 @@ from cipherfit.interchange.onnx_export import to_onnx
 from cipherfit.predictor.postprocessing import post_process
 from cipherfit.predictor.predictor import FHE_MODES, Predictor
 from cipherfit.predictor.quantizer import UniformQuantizer
+from cipherfit.predictor.saving import save
 from cipherfit.predictor.targets import ClassTargets, Targets
 
 Float64 = NDArray[np.float64]
@@ -213,6 +215,29 @@ class InferenceMixin:
     def estimate_fhe(self, p_error: float | None = None, *, backend: str = "auto") -> Any:
         """Estimate what encrypted prediction costs, before keys are made."""
         return self._fitted("estimate_fhe").estimate_fhe(p_error, backend=backend)
+
+    def save(self, path: str | os.PathLike[str]) -> None:
+        """Write the trained network to one file, which `cipherfit.load` reads as a `Predictor`.
+
+        Parameters
+        ----------
+        path : str or path
+            Where to. The file is written in one step; it holds weights in clear.
+
+        Raises
+        ------
+        NotFittedError
+            If the model is not fitted.
+        SerializationError
+            If something can't be stored, such as a function of one's own after the network.
+        """
+        self._fitted("save")
+        save(self, path)
+
+    @described_by(Predictor.save_client)
+    def save_client(self, path: str | os.PathLike[str]) -> None:
+        """Write what clients need to one file."""
+        self._fitted("save_client").save_client(path)
 
     def __sklearn_tags__(self) -> Any:
         """Tell scikit-learn that sparse matrices are taken."""

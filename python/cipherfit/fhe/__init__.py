@@ -8,6 +8,8 @@ from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
     from cipherfit.fhe.circuit import compile_graph as compile_graph
+    from cipherfit.fhe.configuration import restored_configuration as restored_configuration
+    from cipherfit.fhe.configuration import stored_options as stored_options
     from cipherfit.fhe.estimate import estimate_circuit as estimate_circuit
     from cipherfit.fhe.estimate import modelled_seconds as modelled_seconds
     from cipherfit.fhe.run import run_encrypted as run_encrypted
@@ -17,10 +19,19 @@ _HOMES = {
     "compile_graph": "circuit",
     "estimate_circuit": "estimate",
     "modelled_seconds": "estimate",
+    "restored_configuration": "configuration",
     "run_encrypted": "run",
+    "stored_options": "configuration",
 }
 
-__all__ = ["compile_graph", "estimate_circuit", "modelled_seconds", "run_encrypted"]
+__all__ = [
+    "compile_graph",
+    "estimate_circuit",
+    "modelled_seconds",
+    "restored_configuration",
+    "run_encrypted",
+    "stored_options",
+]
 
 
 def __getattr__(name: str) -> Any:

@@ -52,6 +52,12 @@ class Backend(Protocol):
     def modelled_seconds(self, graph: IntegerGraph, p_error: float | None = None) -> float:
         """Return seconds per encrypted row, on the machine of the latency model."""
 
+    def stored_options(self, configuration: Any) -> dict[str, Any]:
+        """Return how a circuit was compiled, as numbers and booleans by name."""
+
+    def restored_configuration(self, options: dict[str, Any]) -> Any:
+        """Return the configuration of what `stored_options` gave."""
+
 
 def imported(name: str) -> Backend:
     """Return the back end with a name, imported when it is first asked for."""

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from collections.abc import Iterator, Sequence
 from typing import Any
 
@@ -10,6 +11,7 @@ from numpy.typing import NDArray
 
 from cipherfit._core import IntegerGraph
 from cipherfit.exceptions import InvalidParameterError, NotCompiledError
+from cipherfit.predictor.artifact import ClientModel, ModelFile, Surroundings, versions
 from cipherfit.predictor.backend import (
     Circuit,
     backend_for,
@@ -17,11 +19,15 @@ from cipherfit.predictor.backend import (
     imported,
     run_encrypted,
 )
+from cipherfit.predictor.compilation import Compilation
+from cipherfit.predictor.container import write_file
 from cipherfit.predictor.features import Features
 from cipherfit.predictor.p_error import search_p_error
 from cipherfit.predictor.postprocessing import Function, post_process
+from cipherfit.predictor.preparation import Preparation
 from cipherfit.predictor.quantizer import UniformQuantizer
 from cipherfit.predictor.targets import ClassTargets, Targets
+from cipherfit.validation import Float32
 
 Float64 = NDArray[np.float64]
 
@@ -53,13 +59,15 @@ class Predictor:
     client_layers : {"random", "learned"}, optional
         Where the weights of the graph's client layers come from, if it has any: random ones say
         nothing of the training data; learned ones are public, since every client holds them.
+    preparation : Preparation, optional
+        What makes the network's features of raw ones. X is raw features then, in every method.
 
     Attributes
     ----------
-    graph, targets, post_processing, client_layers
+    graph, targets, post_processing, client_layers, preparation
         As given.
     features : Features
-        What X must hold.
+        What the network takes: X, or what the preparation makes of it.
     """
 
     def __init__(
@@ -70,6 +78,7 @@ class Predictor:
         post_processing: Sequence[Function] = (),
         feature_names: Sequence[str] | None = None,
         client_layers: str | None = None,
+        preparation: Preparation | None = None,
     ) -> None:
         names = None if feature_names is None else tuple(map(str, feature_names))
         self.graph = graph
@@ -77,8 +86,9 @@ class Predictor:
         self.post_processing = tuple(post_processing)
         self.features = Features(graph.n_features, names)
         self.client_layers = client_layers if graph.n_client_layers else None
+        self.preparation = preparation
         self._circuit: Any = None
-        self._saved: tuple[str, Any] | None = None
+        self._saved: tuple[str, Any] | Compilation | None = None
 
     def __getstate__(self) -> dict[str, Any]:
         """Return the state to pickle or copy: of the circuit, only how to compile it again."""
@@ -114,7 +124,10 @@ class Predictor:
         After loading or copying it is compiled again, with the same options, when first needed.
         """
         if self._circuit is None and self._saved is not None:
-            name, configuration = self._saved
+            if isinstance(self._saved, Compilation):
+                name, configuration = self._saved.backend, self._saved.configuration()
+            else:
+                name, configuration = self._saved
             self.circuit = imported(name).compile_graph(self.graph, configuration=configuration)
         return self._circuit
 
@@ -143,7 +156,109 @@ class Predictor:
             post_processing=self.post_processing,
             feature_names=self.features.names,
             client_layers=self.client_layers,
+            preparation=self.preparation,
         )
+
+    def with_preparation(self, preparation: Preparation | None) -> Predictor:
+        """Return this predictor behind what makes its features of raw ones; compiled as this is."""
+        copy = Predictor.__new__(Predictor)
+        vars(copy).update(vars(self), preparation=preparation)
+        return copy
+
+    @classmethod
+    def from_file(cls, file: ModelFile) -> Predictor:
+        """Return the predictor that a file holds: see `cipherfit.load`."""
+        around = file.surroundings
+        predictor = cls(
+            file.graph,
+            around.targets,
+            post_processing=around.post_processing,
+            feature_names=around.feature_names,
+            client_layers=file.client_layers,
+            preparation=around.preparation,
+        )
+        predictor._saved = file.compiled
+        return predictor
+
+    def to_bytes(self) -> bytes:
+        """Return the bytes of the file that `save` writes."""
+        compiled = self._compilation()
+        file = ModelFile(self.graph, self._surroundings(), self.client_layers, compiled, versions())
+        return file.to_bytes()
+
+    def save(self, path: str | os.PathLike[str]) -> None:
+        """Write this model to one file, which `cipherfit.load` reads.
+
+        It holds weights in clear, so it is for who serves the model; clients get `save_client`.
+
+        Parameters
+        ----------
+        path : str or path
+            Where to. The file is written in one step.
+
+        Raises
+        ------
+        SerializationError
+            If the post-processing is a function of one's own, or an option that it was compiled
+            with can't be stored; the message names it.
+        """
+        write_file(path, self.to_bytes())
+
+    def client_model(self) -> ClientModel:
+        """Return what clients need of this model: no weights of the part that is encrypted.
+
+        Raises
+        ------
+        NotCompiledError
+            If it is not compiled for encrypted execution: its public parameters are not known.
+        """
+        circuit = self.circuit
+        if circuit is None or not circuit.configuration.fhe_execution:
+            raise NotCompiledError(
+                "this model is not yet compiled to FHE: call compile() before making what its "
+                "clients need"
+            )
+        backend, specs = backend_of(circuit), circuit.client.specs
+        return ClientModel.of(
+            self.graph,
+            self._surroundings(),
+            backend=backend,
+            specs=specs if backend == "bfv" else specs.serialize(),
+        )
+
+    def save_client(self, path: str | os.PathLike[str]) -> None:
+        """Write what clients need to one file, which `cipherfit.load_client` reads.
+
+        Parameters
+        ----------
+        path : str or path
+            Where to. The file is written in one step.
+
+        Raises
+        ------
+        NotCompiledError
+            If it is not compiled for encrypted execution.
+        SerializationError
+            If the post-processing is a function of one's own.
+        """
+        write_file(path, self.client_model().to_bytes())
+
+    def _surroundings(self) -> Surroundings:
+        return Surroundings(
+            self.targets, self.post_processing, self.features.names, self.preparation
+        )
+
+    def _compilation(self) -> Compilation | None:
+        """Return how this was compiled, as it is stored."""
+        if self._circuit is not None:
+            return Compilation.of(backend_of(self._circuit), self._circuit.configuration)
+        if self._saved is None or isinstance(self._saved, Compilation):
+            return self._saved
+        return Compilation.of(*self._saved)
+
+    def _features(self, X: Any) -> Float32:
+        """Return the network's features, of raw ones where there is a preparation."""
+        return self._surroundings().features(X, self.graph.n_features)
 
     def quantize_input(self, X: Any) -> NDArray[np.uint16]:
         """Return the codes of features.
@@ -157,7 +272,7 @@ class Predictor:
         -------
         ndarray of shape (n_samples, n_features), uint16
         """
-        return self.graph.quantize(self.features.check(X))
+        return self.graph.quantize(self._features(X))
 
     def dequantize_output(self, accumulators: Any) -> Float64:
         """Return the real-valued outputs of accumulators.
@@ -293,7 +408,7 @@ class Predictor:
             If the back end can't run the network; the message says what would fit.
         """
         if X is not None:
-            self.features.check(X)
+            self._features(X)
         own = {
             "configuration": configuration,
             "compilation_artifacts": compilation_artifacts,
@@ -382,7 +497,7 @@ class Predictor:
         if mode not in FHE_MODES:
             raise InvalidParameterError(f"fhe={mode!r} must be one of {', '.join(FHE_MODES)}")
         if mode == "disable":
-            outputs = [self.graph.run(self.features.check(batch)) for batch in _batches(X)]
+            outputs = [self.graph.run(self._features(batch)) for batch in _batches(X)]
             return outputs[0] if len(outputs) == 1 else np.concatenate(outputs)
         circuit = self.circuit
         if circuit is None:
