@@ -42,7 +42,7 @@ KINDS = {
 def test_every_kind_gives_the_same_numbers(kind):
     data, columns = KINDS[kind]
     table = read_table(data)
-    assert np.array_equal(table.values, VALUES)
+    assert np.array_equal(table.to_numpy(), VALUES)
     assert table.columns == columns
     assert len(table) == 2
 
@@ -60,17 +60,40 @@ def test_columns_are_matched_by_name_where_both_sides_have_names():
     assert chosen.columns == ("a", "b")
     assert chosen.to_numpy().tolist() == [[2, 1]]
     assert table.left_out(("a", "b")) == ["y"]
-    assert table.select(None).values.tolist() == [[9, 1, 2]]
+    assert table.select(None).to_numpy().tolist() == [[9, 1, 2]]
     assert table.left_out(None) == []
     unnamed = read_table(b"9,1\n")
-    assert unnamed.select(("a", "b")).values.tolist() == [[9, 1]]
+    assert unnamed.select(("a", "b")).to_numpy().tolist() == [[9, 1]]
+    assert unnamed.select(("a", "b")).columns == ("a", "b")
     assert unnamed.left_out(("a", "b")) == []
+    with pytest.raises(InvalidInputError, match="2 columns without names.*takes 3: 'a', 'b', 'c'"):
+        unnamed.select(("a", "b", "c"))
     with pytest.raises(InvalidInputError, match="no column 'c'; their columns are 'y', 'b', 'a'"):
         table.select(("a", "c"))
 
 
 def test_an_empty_cell_is_nan_which_is_the_models_to_judge():
-    assert np.isnan(read_table(b"a,b\n1,\n2,3\n").values[0, 1])
+    assert np.isnan(read_table(b"a,b\n1,\n2,3\n").to_numpy()[0, 1])
+
+
+def test_columns_of_texts_keep_them_where_the_model_takes_texts():
+    data = b"age,town\n31,Bern\n,\n"
+    table = read_table(data, texts=True)
+    assert [*table] == ["age", "town"]
+    ages, towns = (table[name].to_numpy() for name in table)
+    assert ages.dtype == np.float64
+    assert np.array_equal(ages, [31, np.nan], equal_nan=True)
+    assert towns[0] == "Bern"
+    assert np.isnan(towns[1])
+    stored = read_table(parquet(age=[31], town=["Bern"]), texts=True)
+    assert [stored[name].to_numpy()[0] for name in stored] == [31, "Bern"]
+
+
+def test_a_first_line_of_texts_and_numbers_is_a_row_where_the_model_takes_texts():
+    table = read_table(b"31,Bern\n32,Basel\n", texts=True)
+    assert (table.columns, len(table)) == (None, 2)
+    assert [*table.numbered()] == ["0", "1"]
+    assert table.numbered()["1"].to_numpy().tolist() == ["Bern", "Basel"]
 
 
 WRONG = {
@@ -87,6 +110,8 @@ WRONG = {
     "a pickle in npy": (npy(np.array([{}]), allow_pickle=True), "can't be read as npy: Object"),
     "a row alone": (npy(VALUES[0]), r"float64 of shape \(2,\); a table is numbers of shape"),
     "words in npy": (npy(np.array([["a"]])), r"holds <U1 of shape \(1, 1\)"),
+    "no rows in npy": (npy(VALUES[:0]), r"holds float64 of shape \(0, 2\)"),
+    "no rows in Parquet": (parquet(a=VALUES[:0, 0]), "has no rows"),
     "a cut Parquet": (parquet(a=[1])[:-9], "can't be read as Parquet"),
     "words in Parquet": (parquet(a=["x"]), "column 'a' of the data holds no numbers"),
 }

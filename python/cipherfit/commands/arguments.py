@@ -12,6 +12,7 @@ from numpy.typing import NDArray
 from cipherfit.commands.statuses import note
 from cipherfit.files.paths import called, read_bytes, write_bytes
 from cipherfit.files.tables import Table, read_table, write_answers
+from cipherfit.predictor.preparation import Preparation
 
 DATA = """\
 DATA is a table of features, one row each: CSV in UTF-8, npy, or Parquet (which needs polars or
@@ -59,13 +60,28 @@ def add_proba(parser: argparse.ArgumentParser) -> None:
     )
 
 
-def rows_of(source: str, names: Sequence[str] | None) -> Table:
-    """Return the rows of a table, with the columns that a model asks for."""
-    table = read_table(read_bytes(source), names=names, name=called(source))
-    left_out = table.left_out(names)
+def rows_of(
+    source: str, names: Sequence[str] | None, preparation: Preparation | None = None
+) -> Table:
+    """Return the rows of a table, with the columns that a model asks for.
+
+    Parameters
+    ----------
+    source : str
+        A path, or ``-``.
+    names : sequence of str, optional
+        Names of the network's features.
+    preparation : Preparation, optional
+        What makes these features of raw ones, which may be texts.
+    """
+    if preparation is not None:
+        names = preparation.names
+    texts = preparation is not None
+    table = read_table(read_bytes(source), names=names, texts=texts, name=called(source))
+    chosen, left_out = table.select(names), table.left_out(names)
     if left_out:
         note(f"columns that the model doesn't take are left out: {', '.join(left_out)}")
-    return table.select(names)
+    return chosen.numbered() if texts else chosen
 
 
 def write_csv(target: str, answers: NDArray[Any], classes: Sequence[Any] | None = None) -> None:

@@ -17,7 +17,8 @@ from cipherfit.commands.arguments import (
     write_csv,
 )
 from cipherfit.commands.statuses import Status
-from cipherfit.files.summary import as_text, differences, summary
+from cipherfit.files.paths import write_bytes
+from cipherfit.files.summary import as_text, client_model_of, differences, summary
 
 _INSPECT = """\
 Say what a model computes, what is proven of it, what stays secret, and what encrypted rows cost on
@@ -128,25 +129,21 @@ def _verify(options: argparse.Namespace) -> Status:
     predictor = cipherfit.load(options.model)
     client = None if options.client is None else cipherfit.load_client(options.client)
     found = differences(predictor, digest=options.digest, client=client)
-    for line in found:
+    bits = predictor.graph.prove().max_accumulator_bits
+    holds = f"whole, and proven to fit accumulators of {bits} bits: {predictor.graph!r}"
+    for line in found or [holds]:
         print(line)
-    if found:
-        return Status.NO
-    proof = predictor.graph.prove()
-    print(
-        f"model {summary_digest(predictor)}: whole, and proven to fit accumulators of "
-        f"{proof.max_accumulator_bits} bits"
-    )
-    return Status.DONE
+    return Status.NO if found else Status.DONE
 
 
 def _client(options: argparse.Namespace) -> None:
-    raise NotImplementedError
+    predictor = cipherfit.load(options.model)
+    write_bytes(options.output, client_model_of(predictor).to_bytes())
 
 
 def _predict(options: argparse.Namespace) -> None:
     predictor = cipherfit.load(options.model)
-    rows = rows_of(options.data, predictor.features.names)
+    rows = rows_of(options.data, predictor.features.names, predictor.preparation)
     if options.fhe != "disable" and predictor.circuit is None:
         predictor.compile()
     if options.proba:

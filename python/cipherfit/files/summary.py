@@ -6,9 +6,10 @@ from dataclasses import asdict
 from typing import Any
 
 from cipherfit.exceptions import MissingDependencyError
+from cipherfit.predictor.artifact import ClientModel
 from cipherfit.predictor.predictor import Predictor
 from cipherfit.predictor.targets import ClassTargets
-from cipherfit.stages import stages_of
+from cipherfit.stages import encrypted_part, stages_of
 
 
 def summary(predictor: Predictor) -> dict[str, Any]:
@@ -24,14 +25,10 @@ def summary(predictor: Predictor) -> dict[str, Any]:
     dict
         Plain numbers, strings, lists and dicts, ready for JSON.
     """
-    graph = predictor.graph
     return {
-        "graph": graph.digest,
-        "features": {
-            "count": predictor.features.n_features,
-            "names": None if predictor.features.names is None else [*predictor.features.names],
-            "bits": graph.n_bits,
-        },
+        "graph": predictor.graph.digest,
+        "digest": encrypted_part(predictor.graph).digest,
+        "features": _features(predictor),
         "predicts": _predicts(predictor),
         "layers": _layers(predictor),
         "secret": secrets(predictor),
@@ -58,12 +55,55 @@ def secrets(predictor: Predictor) -> list[str]:
     return told
 
 
+def client_model_of(predictor: Predictor) -> ClientModel:
+    """Return what clients need of a model, which is compiled as it was, or anew."""
+    if predictor.circuit is None:
+        predictor.compile()
+    return predictor.client_model()
+
+
+def differences(
+    predictor: Predictor, *, digest: str | None = None, client: ClientModel | None = None
+) -> list[str]:
+    """Say in what a model differs from the one that somebody else speaks of.
+
+    Parameters
+    ----------
+    predictor : Predictor
+        The model.
+    digest : str, optional
+        Digest that its server's graph must have.
+    client : ClientModel, optional
+        What a client holds, which must be made of this model.
+
+    Returns
+    -------
+    list of str
+        A sentence for each difference; none where all is as it must be.
+    """
+    own = encrypted_part(predictor.graph).digest
+    found = []
+    if digest is not None and digest.lower() != own:
+        found.append(f"the digest of the server's graph is {own}, and not {digest}")
+    if client is not None and client.digest != own:
+        found.append(f"the client's file is for the model {client.digest}, and this is {own}")
+    elif client is not None and client.to_bytes() != client_model_of(predictor).to_bytes():
+        found.append(
+            "the client's file is for this server's graph, but not what this model gives clients: "
+            "another version wrote it, the model was compiled otherwise, or it was altered"
+        )
+    return found
+
+
 def as_text(told: dict[str, Any]) -> str:
     """Return a summary as people read it."""
     features, predicts = told["features"], told["predicts"]
-    lines = [f"graph {told['graph']}", ""]
+    lines = [f"digest {told['digest']} (of the server's graph)", f"graph {told['graph']}", ""]
     names = "" if features["names"] is None else f": {_listed(features['names'])}"
-    lines.append(f"takes {features['count']} features as codes of {features['bits']} bits{names}")
+    lines.append(f"takes {features['count']} features{names}")
+    if features["prepared"] is not None:
+        lines.append(f"prepares {features['prepared']} features of them, as in training")
+    lines.append(f"quantizes to codes of {features['bits']} bits")
     if predicts["kind"] == "classes":
         lines.append(f"tells {len(predicts['classes'])} classes: {_listed(predicts['classes'])}")
     else:
@@ -73,6 +113,17 @@ def as_text(told: dict[str, Any]) -> str:
     lines += ["", "secret:", *(f"  {sentence}" for sentence in told["secret"])]
     lines += ["", "costs of encrypted rows:", *(f"  {x}" for x in told["costs"]["text"])]
     return "\n".join(lines)
+
+
+def _features(predictor: Predictor) -> dict[str, Any]:
+    of_network, preparation = predictor.features, predictor.preparation
+    raw = of_network if preparation is None else preparation
+    return {
+        "count": raw.n_features,
+        "names": None if raw.names is None else [*raw.names],
+        "prepared": None if preparation is None else of_network.n_features,
+        "bits": predictor.graph.n_bits,
+    }
 
 
 def _predicts(predictor: Predictor) -> dict[str, Any]:

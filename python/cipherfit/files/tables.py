@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import csv
 import io
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from typing import Any, TextIO
 
@@ -17,28 +17,62 @@ _MOST_LISTED = 5
 
 
 @dataclass(frozen=True)
-class Table:
-    """Rows of numbers, and the names of their columns where they have some.
-
-    It is a data frame as far as predictors ask: `columns` and `to_numpy`.
+class Column:
+    """A column, as data frames have it.
 
     Parameters
     ----------
-    values : ndarray of shape (n_rows, n_columns)
-        Numbers; NaN where a cell was empty.
-    columns : tuple of str, optional
-        Names.
+    cells : ndarray of shape (n_rows,)
+        Numbers, or texts as objects; NaN where a cell was empty.
     """
 
-    values: NDArray[Any]
+    cells: NDArray[Any]
+
+    def to_numpy(self) -> NDArray[Any]:
+        """Return the cells."""
+        return self.cells
+
+
+@dataclass(frozen=True)
+class Table:
+    """Columns of cells, and their names where they have some.
+
+    It is a data frame as far as predictors ask: `columns`, `to_numpy` and columns by name.
+
+    Parameters
+    ----------
+    cells : sequence of ndarray of shape (n_rows,)
+        The columns.
+    columns : tuple of str, optional
+        Their names.
+    """
+
+    cells: Sequence[NDArray[Any]]
     columns: tuple[str, ...] | None = None
 
     def to_numpy(self) -> NDArray[Any]:
-        """Return the numbers."""
-        return self.values
+        """Return the cells (n_rows, n_columns)."""
+        return np.column_stack(self.cells)
+
+    def __array__(self, dtype: Any = None, copy: Any = None) -> NDArray[Any]:
+        """Return the cells, for NumPy."""
+        return self.to_numpy().astype(dtype)
+
+    @property
+    def ndim(self) -> int:
+        """Dimensions."""
+        return 2
 
     def __len__(self) -> int:
-        return len(self.values)
+        return len(self.cells[0])
+
+    def __iter__(self) -> Iterator[str]:
+        """Iterate over the names."""
+        return iter(self.columns or ())
+
+    def __getitem__(self, name: str) -> Column:
+        """Return the column with a name."""
+        return Column(self.cells[(self.columns or ()).index(name)])
 
     def select(self, names: Sequence[str] | None) -> Table:
         """Return the columns that a model asks for, in its order.
@@ -46,15 +80,22 @@ class Table:
         Parameters
         ----------
         names : sequence of str, optional
-            The model's feature names. Without names on either side columns are taken as they come.
+            The model's feature names. Where one side has none, columns are taken as they come.
 
         Raises
         ------
         InvalidInputError
             If columns are missing.
         """
-        if names is None or self.columns is None:
-            return Table(self.values)
+        if names is None:
+            return Table(self.cells)
+        if self.columns is None:
+            if len(names) != len(self.cells):
+                raise InvalidInputError(
+                    f"the data have {len(self.cells)} columns without names, and the model takes "
+                    f"{len(names)}: {_listed(names)}"
+                )
+            return Table(self.cells, tuple(names))
         places = {name: place for place, name in enumerate(self.columns)}
         missing = [name for name in names if name not in places]
         if missing:
@@ -62,7 +103,11 @@ class Table:
                 f"the data have no column {_listed(missing)}; their columns are "
                 f"{_listed(self.columns)}"
             )
-        return Table(self.values[:, [places[name] for name in names]], tuple(names))
+        return Table([self.cells[places[name]] for name in names], tuple(names))
+
+    def numbered(self) -> Table:
+        """Return it with names, the columns' numbers where it has none."""
+        return Table(self.cells, self.columns or tuple(map(str, range(len(self.cells)))))
 
     def left_out(self, names: Sequence[str] | None) -> list[str]:
         """Return the names of columns that `select` drops."""
@@ -71,7 +116,13 @@ class Table:
         return [column for column in self.columns if column not in set(names)]
 
 
-def read_table(data: bytes, *, names: Sequence[str] | None = None, name: str = "the data") -> Table:
+def read_table(
+    data: bytes,
+    *,
+    names: Sequence[str] | None = None,
+    texts: bool = False,
+    name: str = "the data",
+) -> Table:
     """Read a table; what kind it is, its first bytes tell.
 
     Parameters
@@ -82,6 +133,9 @@ def read_table(data: bytes, *, names: Sequence[str] | None = None, name: str = "
     names : sequence of str, optional
         The model's feature names: a first line that holds them is a header, even if they look like
         numbers.
+    texts : bool, default=False
+        Whether columns may hold texts. A first line of CSV is a header then if no cell of it is
+        a number.
     name : str, default="the data"
         How errors call it.
 
@@ -99,8 +153,8 @@ def read_table(data: bytes, *, names: Sequence[str] | None = None, name: str = "
     if data.startswith(b"\x93NUMPY"):
         return _from_npy(data, name)
     if data.startswith(b"PAR1"):
-        return _from_parquet(data, name)
-    return _from_csv(data, names, name)
+        return _from_parquet(data, texts, name)
+    return _from_csv(data, names, texts, name)
 
 
 def write_answers(stream: TextIO, header: Sequence[str], answers: NDArray[Any]) -> None:
@@ -125,10 +179,15 @@ def _from_npy(data: bytes, name: str) -> Table:
         values = np.load(io.BytesIO(data), allow_pickle=False)
     except (ValueError, EOFError, OSError) as error:
         raise InvalidInputError(f"{name} can't be read as npy: {error}") from error
-    return Table(_two_dimensional(values, name))
+    if values.ndim != 2 or not values.size or values.dtype.kind not in "biuf":
+        raise InvalidInputError(
+            f"{name} holds {values.dtype} of shape {values.shape}; a table is numbers of shape "
+            "(n_rows, n_columns)"
+        )
+    return Table([*values.T])
 
 
-def _from_parquet(data: bytes, name: str) -> Table:
+def _from_parquet(data: bytes, texts: bool, name: str) -> Table:
     try:
         columns, values = _parquet(io.BytesIO(data))
     except ImportError as error:
@@ -139,9 +198,11 @@ def _from_parquet(data: bytes, name: str) -> Table:
     except Exception as error:  # Each of the two raises errors of its own.
         raise InvalidInputError(f"{name} can't be read as Parquet: {error}") from error
     for column, cells in zip(columns, values, strict=True):
-        if cells.dtype.kind not in "biuf":
+        if not texts and cells.dtype.kind not in "biuf":
             raise InvalidInputError(f"column {column!r} of {name} holds no numbers: {cells.dtype}")
-    return Table(_two_dimensional(np.column_stack(values), name), columns)
+    if not columns or not len(values[0]):
+        raise InvalidInputError(f"{name} has no rows")
+    return Table(values, columns)
 
 
 def _parquet(stream: io.BytesIO) -> tuple[tuple[str, ...], list[NDArray[Any]]]:
@@ -158,7 +219,7 @@ def _parquet(stream: io.BytesIO) -> tuple[tuple[str, ...], list[NDArray[Any]]]:
     return tuple(frame.columns), [column.to_numpy() for column in frame.iter_columns()]
 
 
-def _from_csv(data: bytes, names: Sequence[str] | None, name: str) -> Table:
+def _from_csv(data: bytes, names: Sequence[str] | None, texts: bool, name: str) -> Table:
     try:
         lines = csv.reader(io.StringIO(data.decode("utf-8-sig"), newline=""), strict=True)
         rows = [(lines.line_num, line) for line in lines if line]
@@ -166,7 +227,7 @@ def _from_csv(data: bytes, names: Sequence[str] | None, name: str) -> Table:
         raise InvalidInputError(f"{name} can't be read as CSV in UTF-8: {error}") from error
     if not rows:
         raise InvalidInputError(f"{name} is empty; give a table of CSV, npy or Parquet")
-    columns = _header(rows[0], names, name)
+    columns = _header(rows[0], names, texts, name)
     if columns is not None:
         rows = rows[1:]
         if not rows:
@@ -177,11 +238,11 @@ def _from_csv(data: bytes, names: Sequence[str] | None, name: str) -> Table:
             raise InvalidInputError(
                 f"line {number} of {name} has {len(line)} cells, and the first has {width}"
             )
-    return Table(_cells(rows, columns, name), columns)
+    return Table(_numbers(rows, columns, name) if not texts else _typed(rows), columns)
 
 
 def _header(
-    first: tuple[int, list[str]], names: Sequence[str] | None, name: str
+    first: tuple[int, list[str]], names: Sequence[str] | None, texts: bool, name: str
 ) -> tuple[str, ...] | None:
     """Return the names in a first line, or None where it holds numbers."""
     number, line = first
@@ -189,6 +250,8 @@ def _header(
     numeric = [_is_number(cell) for cell in cells if cell]
     if names is None or not set(names) <= set(cells):
         if all(numeric):
+            return None
+        if any(numeric) and texts:
             return None
         if any(numeric):
             raise InvalidInputError(
@@ -201,12 +264,12 @@ def _header(
     return cells
 
 
-def _cells(
+def _numbers(
     rows: list[tuple[int, list[str]]], columns: tuple[str, ...] | None, name: str
-) -> NDArray[np.float64]:
-    """Return numbers, or say which cell holds none."""
+) -> list[NDArray[np.float64]]:
+    """Return columns of numbers, or say which cell holds none."""
     try:
-        return np.array([line for _, line in rows], dtype=np.float64)
+        return [*np.array([line for _, line in rows], dtype=np.float64).T]
     except ValueError:
         pass
     values = np.empty((len(rows), len(rows[0][1])))
@@ -216,7 +279,18 @@ def _cells(
                 column = f"column {index + 1}" if columns is None else f"column {columns[index]!r}"
                 raise InvalidInputError(f"line {number}, {column} of {name}: {cell!r} is no number")
             values[place, index] = float(cell) if cell.strip() else np.nan
-    return values
+    return [*values.T]
+
+
+def _typed(rows: list[tuple[int, list[str]]]) -> list[NDArray[Any]]:
+    """Return columns of numbers where all cells are such or empty, and of texts else."""
+    columns: list[NDArray[Any]] = []
+    for cells in zip(*(line for _, line in rows), strict=True):
+        if all(_is_number(cell) for cell in cells if cell.strip()):
+            columns.append(np.array([float(cell) if cell.strip() else np.nan for cell in cells]))
+        else:
+            columns.append(np.array([cell or np.nan for cell in cells], dtype=object))
+    return columns
 
 
 def _is_number(text: str) -> bool:
@@ -225,15 +299,6 @@ def _is_number(text: str) -> bool:
     except ValueError:
         return False
     return True
-
-
-def _two_dimensional(values: NDArray[Any], name: str) -> NDArray[Any]:
-    if values.ndim != 2 or values.dtype.kind not in "biuf":
-        raise InvalidInputError(
-            f"{name} holds {values.dtype} of shape {values.shape}; a table is numbers of shape "
-            "(n_rows, n_columns)"
-        )
-    return values
 
 
 def _listed(names: Sequence[str]) -> str:
