@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from cipherfit.exceptions import SerializationError
 from cipherfit.fhe.runtime import fhe
 from cipherfit.fhe.security import check_security
 
@@ -23,6 +24,11 @@ def client_of(specs: bytes) -> fhe.Client:
     ------
     SecurityError
         If `check_security` refuses them.
+    SerializationError
+        If Concrete does.
     """
     check_security(specs)
-    return fhe.Client(fhe.ClientSpecs.deserialize(specs))
+    try:
+        return fhe.Client(fhe.ClientSpecs.deserialize(specs))
+    except (RuntimeError, ValueError) as error:
+        raise SerializationError("Concrete can't read these client specs") from error

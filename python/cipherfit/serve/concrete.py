@@ -1,0 +1,145 @@
+"""A network with encrypted lookups as a service has it: templates in front, workers behind."""
+
+from __future__ import annotations
+
+import asyncio
+import hashlib
+import os
+from collections.abc import Callable, Sequence
+from pathlib import Path
+from typing import Any
+
+from cipherfit._core import IntegerGraph
+from cipherfit.exceptions import CipherfitError
+from cipherfit.serve.frames import OVERHEAD
+from cipherfit.serve.keys import Key
+from cipherfit.serve.logs import event
+from cipherfit.serve.refusals import RefusedError, unknown_key, unprocessable
+from cipherfit.serve.worker import Setting
+from cipherfit.serve.workers import WorkerDiedError, Workers
+
+#: Why a worker ended: over its request, or since that took too long.
+DIED, LATE = "died", "late"
+
+
+class ConcreteModel:
+    """A network that Concrete runs, in worker processes.
+
+    This process compares bytes with templates and moves them; it never gives them to Concrete.
+
+    Parameters
+    ----------
+    name, digest : str
+        As people call it, and as clients pin it.
+    n_features : int
+        Features of a row, before the client's layers.
+    client : bytes
+        The client's file.
+    graph : IntegerGraph
+        What is encrypted.
+    configuration : fhe.Configuration
+        How it is compiled.
+    specs : bytes
+        Client specs of the compiled circuit.
+    templates : cipherfit.fhe.messages.Templates
+        What keys, rows and answers look like.
+    max_rows : int
+        Rows of a request, at most.
+    workers : int
+        Processes.
+    worker_bytes : int
+        Memory of each.
+    note_death : callable
+        Called with a key, and why its worker ended.
+    """
+
+    backend = "concrete"
+
+    def __init__(
+        self,
+        *,
+        name: str,
+        digest: str,
+        n_features: int,
+        client: bytes,
+        graph: IntegerGraph,
+        configuration: Any,
+        specs: bytes,
+        templates: Any,
+        max_rows: int,
+        workers: int,
+        worker_bytes: int,
+        note_death: Callable[[Key, str], None],
+    ) -> None:
+        self.name = name
+        self.digest = digest
+        self.n_features = n_features
+        self.client = client
+        self.fits = hashlib.sha256(specs).hexdigest()
+        self.key_bytes = templates.keys.length
+        self.max_frames = max_rows
+        self.max_body = OVERHEAD + max_rows * (OVERHEAD + templates.input.length)
+        self._templates = templates
+        self._note_death = note_death
+        setting = Setting(
+            graph=graph.to_bytes(),
+            configuration=configuration,
+            specs=self.fits,
+            memory_bytes=worker_bytes,
+            # A key set in use takes several times its bytes; half of the memory is the program's.
+            ready_keys=max(1, worker_bytes // (8 * self.key_bytes)) if self.key_bytes else 1,
+            parent=os.getpid(),
+        )
+        self._setting = setting
+        self._n_workers = workers
+        self._workers: Workers | None = None
+
+    def start(self) -> None:
+        """Start the workers; within the event loop that requests run in."""
+        self._workers = Workers(self._setting, self._n_workers)
+
+    @property
+    def is_ready(self) -> bool:
+        """Whether its workers have compiled it."""
+        return self._workers is not None and self._workers.is_ready
+
+    def check_keys(self, path: Path) -> None:
+        """Refuse a file that is not laid out as this circuit's evaluation keys are."""
+        try:
+            self._templates.check_keys(path.read_bytes())
+        except CipherfitError as error:
+            raise unprocessable("keys", str(error)) from error
+
+    def check_frames(self, frames: Sequence[bytes]) -> None:
+        """Refuse a frame that is not laid out as this circuit's encrypted rows are."""
+        try:
+            for frame in frames:
+                self._templates.check_input(frame)
+        except CipherfitError as error:
+            raise unprocessable("rows", str(error)) from error
+
+    async def run(self, key: Key, frames: Sequence[bytes]) -> list[bytes]:
+        """Return the encrypted answers to encrypted rows."""
+        if self._workers is None:
+            raise RefusedError(503, "not_ready", "workers are starting", {"Retry-After": "2"})
+        try:
+            return await self._workers.run(str(key.path), frames)
+        except WorkerDiedError as error:
+            self._note_death(key, DIED)
+            event("worker_died", tenant=key.tenant, key=key.id[:12], how=str(error))
+            raise RefusedError(503, "worker_died", "the worker ended over this request") from error
+        except asyncio.CancelledError:
+            self._note_death(key, LATE)
+            event("worker_ended", tenant=key.tenant, key=key.id[:12])
+            raise
+        except FileNotFoundError as error:
+            raise unknown_key(key.id) from error
+        except MemoryError as error:
+            raise RefusedError(503, "memory", "the worker's memory doesn't suffice") from error
+        except (RuntimeError, ValueError) as error:
+            raise unprocessable("rows", "Concrete can't run these rows with this key") from error
+
+    def close(self) -> None:
+        """End the workers."""
+        if self._workers is not None:
+            self._workers.close()

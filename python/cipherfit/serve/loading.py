@@ -1,0 +1,152 @@
+"""From predictors, or files of them, to models as a service has them."""
+
+from __future__ import annotations
+
+import hashlib
+import tempfile
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+import cipherfit
+from cipherfit.exceptions import InvalidParameterError, NotCompiledError
+from cipherfit.predictor.backend import backend_of
+from cipherfit.predictor.predictor import Predictor
+from cipherfit.serve.concrete import ConcreteModel
+from cipherfit.serve.keys import Key
+from cipherfit.serve.models import BfvModel, ServedModel
+from cipherfit.stages import encrypted_part
+
+Source = Predictor | str | Path
+#: Rows of a request where none are said: those of Concrete take half a second each.
+_ROWS = {"bfv": 4096, "concrete": 64}
+
+
+@dataclass(frozen=True)
+class Workforce:
+    """What encrypted lookups run in.
+
+    Parameters
+    ----------
+    workers : int
+        Processes of each model.
+    worker_bytes : int
+        Memory of each process.
+    note_death : callable
+        Called with a key, and why its worker ended.
+    """
+
+    workers: int
+    worker_bytes: int
+    note_death: Callable[[Key, str], None]
+
+
+def served(
+    sources: Source | Sequence[Source] | Mapping[str, Source],
+    workforce: Workforce,
+    max_rows: int | None = None,
+) -> dict[str, ServedModel]:
+    """Return models by digest.
+
+    Parameters
+    ----------
+    sources : Predictor or path, or a sequence of them, or a mapping from names to them
+        Files are called by their names, and predictors without a name by their digest.
+    workforce : Workforce
+        For encrypted lookups.
+    max_rows : int, optional
+        Rows of a request, at most. Default: 4096, and 64 where there are lookups.
+
+    Returns
+    -------
+    dict of str to ServedModel
+
+    Raises
+    ------
+    InvalidParameterError
+        If there are none, or two are the same network.
+    NotCompiledError
+        If one is not compiled.
+    """
+    models: dict[str, ServedModel] = {}
+    for name, predictor in _named(sources):
+        model = _model(name, predictor, workforce, max_rows)
+        if model.digest in models:
+            raise InvalidParameterError(
+                f"models={name!r} is the same network as {models[model.digest].name!r}"
+            )
+        models[model.digest] = model
+    if not models:
+        raise InvalidParameterError("models=[] must be at least one")
+    return models
+
+
+def _named(
+    sources: Source | Sequence[Source] | Mapping[str, Source],
+) -> Iterator[tuple[str | None, Predictor]]:
+    if isinstance(sources, Predictor | str | Path):
+        sources = [sources]
+    if isinstance(sources, Mapping):
+        pairs: list[tuple[str | None, Source]] = list(sources.items())
+    else:
+        pairs = [(None, source) for source in sources]
+    for name, source in pairs:
+        if isinstance(source, Predictor):
+            yield name, source
+        elif isinstance(source, str | Path):
+            yield name or Path(source).stem, cipherfit.load(source)
+        else:
+            raise InvalidParameterError(
+                f"models={source!r} must be predictors, such as model.predictor_, or paths"
+            )
+
+
+def _model(
+    name: str | None, predictor: Predictor, workforce: Workforce, max_rows: int | None
+) -> ServedModel:
+    circuit = predictor.circuit
+    if circuit is None or not circuit.configuration.fhe_execution:
+        raise NotCompiledError(
+            f"models={name or predictor!r} is not compiled for encrypted runs: call compile() "
+            "before it is saved or served"
+        )
+    graph = encrypted_part(predictor.graph)
+    digest = hashlib.sha256(graph.to_bytes()).hexdigest()
+    backend = backend_of(circuit)
+    name, rows = name or digest[:12], max_rows or _ROWS[backend]
+    n_features, client = predictor.graph.n_features, _client_file(predictor)
+    if backend == "bfv":
+        return BfvModel(
+            name=name,
+            digest=digest,
+            n_features=n_features,
+            client=client,
+            server=circuit.server.serialize(),
+            max_rows=rows,
+        )
+    # Models without lookups are served without Concrete.
+    from cipherfit.fhe.messages import Templates
+
+    return ConcreteModel(
+        name=name,
+        digest=digest,
+        n_features=n_features,
+        client=client,
+        graph=graph,
+        configuration=circuit.configuration,
+        specs=circuit.client.specs.serialize(),
+        templates=Templates.of(circuit),
+        max_rows=rows,
+        workers=workforce.workers,
+        worker_bytes=workforce.worker_bytes,
+        note_death=workforce.note_death,
+    )
+
+
+def _client_file(predictor: Predictor) -> bytes:
+    if not hasattr(predictor, "save_client"):
+        return bytes(predictor.circuit.client.serialize())
+    with tempfile.TemporaryDirectory() as folder:
+        path = Path(folder) / "client"
+        predictor.save_client(path)
+        return path.read_bytes()
