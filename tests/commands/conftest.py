@@ -2,18 +2,12 @@
 
 from __future__ import annotations
 
-import numpy as np
 import pandas as pd
 import pytest
-from samples import load
+from command_samples import LABELS, NAMES, ROWS, X
 
 from cipherfit import NeuralNetClassifier
 from cipherfit.cli import main
-
-X, Y = load("iris")
-NAMES = ["sepal length", "sepal width", "petal length", "petal width"]
-LABELS = np.array(["setosa", "versicolor", "virginica"])[Y]
-ROWS = pd.DataFrame(X[::30], columns=NAMES)
 
 
 @pytest.fixture(scope="session")

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import hashlib
 from dataclasses import replace
 
 import numpy as np
@@ -12,12 +11,12 @@ from core_graphs import random_parts
 from cipherfit import IntegerGraph, Predictor
 from cipherfit.bfv import BfvClient
 from cipherfit.exceptions import InvalidInputError, SerializationError
-from cipherfit.files.messages import Kind, Message, pack_frames, unpack_frames
+from cipherfit.files.messages import Kind, Message
 from cipherfit.files.server import run_message
 from cipherfit.predictor.targets import RealTargets
+from cipherfit.serve.frames import pack
 
 CODES = np.arange(12).reshape(2, 6)
-DIGEST = "12" * 32
 
 
 @pytest.fixture(scope="module")
@@ -34,22 +33,20 @@ def client(predictor):
 
 
 @pytest.fixture
-def keys(client):
-    body = client.evaluation_keys.serialize()
-    return Message(Kind.EVALUATION_KEYS, DIGEST, hashlib.sha256(body).hexdigest(), body)
+def keys(predictor, client):
+    return Message.of_keys(predictor.graph.digest, client.evaluation_keys.serialize())
 
 
 @pytest.fixture
 def rows(client, keys):
-    return Message(
-        Kind.ROWS, DIGEST, keys.key, pack_frames([client.encrypt(CODES).serialize()])
-    )
+    return Message(Kind.ROWS, keys.model, keys.key, pack([client.encrypt(CODES).serialize()]), 2)
 
 
 def test_the_answers_are_what_the_graph_computes(predictor, client, rows, keys):
-    answers = run_message(predictor, rows, keys, digest=DIGEST)
-    assert (answers.kind, answers.model, answers.key) == (Kind.ANSWERS, DIGEST, keys.key)
-    (frame,) = unpack_frames(answers.body)
+    answers = run_message(predictor, rows, keys)
+    assert (answers.kind, answers.model) == (Kind.ANSWERS, keys.model)
+    assert (answers.key, answers.n_rows) == (keys.key, 2)
+    (frame,) = answers.frames()
     assert np.array_equal(client.decrypt(frame), predictor.graph.simulate(CODES))
 
 
@@ -62,12 +59,12 @@ def test_the_answers_are_what_the_graph_computes(predictor, client, rows, keys):
          "the evaluation keys belong to the model 00"),
         (lambda rows, keys: (replace(rows, key="0" * 64), keys), InvalidInputError,
          "the encrypted rows were made under the keys 00"),
-        (lambda rows, keys: (replace(rows, body=pack_frames([b"a", b"b"])), keys),
+        (lambda rows, keys: (replace(rows, body=pack([b"a", b"b"])), keys),
          InvalidInputError, "are 2 frames, and BFV puts all rows in one"),
-        (lambda rows, keys: (replace(rows, body=pack_frames([b"a"])), keys), SerializationError,
+        (lambda rows, keys: (replace(rows, body=pack([b"a"])), keys), SerializationError,
          "the first bytes are not"),
         (lambda rows, keys: (replace(rows, body=b"\1\0\0\0"), keys), SerializationError,
-         "the encrypted rows ends within frame 0"),
+         "the body ends at 4 bytes, within a length"),
         (lambda rows, keys: (rows, replace(keys, body=keys.body[:-1])), SerializationError,
          "public key"),
     ],
@@ -76,4 +73,4 @@ def test_messages_of_others_and_damaged_ones_are_refused(
     predictor, rows, keys, change, error, message
 ):
     with pytest.raises(error, match=message):
-        run_message(predictor, *change(rows, keys), digest=DIGEST)
+        run_message(predictor, *change(rows, keys))

@@ -15,7 +15,12 @@ def test_a_linear_head_says_that_its_weights_can_be_solved_for():
     predictor = fitted("iris", n_layers=1).predictor_
     told = json.loads(json.dumps(summary(predictor)))
     assert told["graph"] == predictor.graph.digest
-    assert told["features"] == {"count": 4, "names": None, "prepared": None, "bits": predictor.graph.n_bits}
+    assert told["features"] == {
+        "count": 4,
+        "names": None,
+        "prepared": None,
+        "bits": predictor.graph.n_bits,
+    }
     assert told["predicts"] == {"kind": "classes", "classes": [0, 1, 2]}
     (layer,), (proof,) = told["layers"], predictor.graph.prove().layers
     assert (layer["side"], layer["neurons"], layer["lookups"]) == ("server", 3, 0)

@@ -66,7 +66,7 @@ def test_columns_are_matched_by_name_where_both_sides_have_names():
     assert unnamed.select(("a", "b")).to_numpy().tolist() == [[9, 1]]
     assert unnamed.select(("a", "b")).columns == ("a", "b")
     assert unnamed.left_out(("a", "b")) == []
-    with pytest.raises(InvalidInputError, match="2 columns without names.*takes 3: 'a', 'b', 'c'"):
+    with pytest.raises(InvalidInputError, match=r"2 columns without names.*takes 3: 'a', 'b', 'c'"):
         unnamed.select(("a", "b", "c"))
     with pytest.raises(InvalidInputError, match="no column 'c'; their columns are 'y', 'b', 'a'"):
         table.select(("a", "c"))

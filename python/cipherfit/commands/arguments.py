@@ -13,6 +13,7 @@ from cipherfit.commands.statuses import note
 from cipherfit.files.paths import called, read_bytes, write_bytes
 from cipherfit.files.tables import Table, read_table, write_answers
 from cipherfit.predictor.preparation import Preparation
+from cipherfit.predictor.targets import ClassTargets, Targets
 
 DATA = """\
 DATA is a table of features, one row each: CSV in UTF-8, npy, or Parquet (which needs polars or
@@ -84,10 +85,10 @@ def rows_of(
     return chosen.numbered() if texts else chosen
 
 
-def write_csv(target: str, answers: NDArray[Any], classes: Sequence[Any] | None = None) -> None:
+def write_csv(target: str, answers: NDArray[Any], classes: Targets | None = None) -> None:
     """Write answers as CSV: labels or targets, or a column of probabilities for each class."""
-    if classes is not None:
-        header = [str(label) for label in classes]
+    if isinstance(classes, ClassTargets):
+        header = [str(label) for label in classes.classes]
     elif answers.ndim == 1:
         header = ["prediction"]
     else:

@@ -148,6 +148,6 @@ def _predict(options: argparse.Namespace) -> None:
         predictor.compile()
     if options.proba:
         probabilities = predictor.predict_proba(rows, fhe=options.fhe)
-        write_csv(options.output, probabilities, predictor.targets.classes)
+        write_csv(options.output, probabilities, predictor.targets)
     else:
         write_csv(options.output, predictor.predict(rows, fhe=options.fhe))

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import argparse
 import sys
+from pathlib import Path
 from typing import Any
 
 import cipherfit
@@ -16,8 +17,11 @@ from cipherfit.commands.arguments import (
     rows_of,
     write_csv,
 )
+from cipherfit.files.client import decrypt_answers, encrypt_rows, make_keys
 from cipherfit.files.messages import Kind, Message
 from cipherfit.files.paths import called, read_bytes, write_bytes
+from cipherfit.files.server import run_message
+from cipherfit.serve.keystore import KeyStore
 
 _KEYGEN = """\
 Make keys for a model, unless the key store has some: the secret key stays in the key store, encrypted
@@ -121,6 +125,57 @@ def _add_message(parser: argparse.ArgumentParser, what: str) -> None:
     parser.add_argument("message", metavar="FILE", help=f"{what}, or - for standard input")
 
 
+def _add_keys(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument(
+        "--keys",
+        metavar="DIR",
+        type=Path,
+        default=Path("~/.cipherfit/keys"),
+        help="key store, for you alone (default: %(default)s)",
+    )
+    parser.add_argument(
+        "--key-file",
+        metavar="FILE",
+        type=Path,
+        help="file with the key store's passphrase, for you alone (default: the environment's "
+        "CIPHERFIT_PASSPHRASE, else the system's keyring)",
+    )
+
+
+def _keygen(options: argparse.Namespace) -> None:
+    model = cipherfit.load_client(options.client)
+    write_bytes(options.output, make_keys(model, _store(options)).to_bytes())
+
+
+def _encrypt(options: argparse.Namespace) -> None:
+    model = cipherfit.load_client(options.client)
+    around = model.surroundings
+    rows = rows_of(options.data, around.feature_names, around.preparation)
+    write_bytes(options.output, encrypt_rows(model, _store(options), rows).to_bytes())
+
+
+def _run(options: argparse.Namespace) -> None:
+    predictor = cipherfit.load(options.model)
+    keys = _message(options.evaluation_keys, Kind.EVALUATION_KEYS)
+    rows = _message(options.message, Kind.ROWS)
+    answers = run_message(predictor, rows, keys, progress=_show_progress)
+    write_bytes(options.output, answers.to_bytes())
+
+
+def _decrypt(options: argparse.Namespace) -> None:
+    model = cipherfit.load_client(options.client)
+    answers = _message(options.message, Kind.ANSWERS)
+    sums = decrypt_answers(model, _store(options), answers)
+    if options.proba:
+        write_csv(options.output, model.answer_proba(sums), model.surroundings.targets)
+    else:
+        write_csv(options.output, model.answer(sums))
+
+
+def _store(options: argparse.Namespace) -> KeyStore:
+    return KeyStore(options.keys, options.key_file)
+
+
 def _message(source: str, kind: Kind) -> Message:
     return Message.from_bytes(read_bytes(source), kind=kind, name=called(source))
 
@@ -130,10 +185,3 @@ def _show_progress(done: int, total: int) -> None:
     if sys.stderr.isatty():
         end = "\n" if done == total else ""
         print(f"\r{done} of {total} rows", end=end, file=sys.stderr, flush=True)
-
-
-def _keygen(options: argparse.Namespace) -> None: ...
-def _encrypt(options: argparse.Namespace) -> None: ...
-def _run(options: argparse.Namespace) -> None: ...
-def _decrypt(options: argparse.Namespace) -> None: ...
-def _add_keys(parser): ...

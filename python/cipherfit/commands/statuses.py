@@ -16,7 +16,9 @@ from cipherfit.exceptions import (
     InputTypeError,
     InvalidInputError,
     InvalidParameterError,
+    KeyStoreError,
     MissingDependencyError,
+    SecurityError,
     SerializationError,
 )
 
@@ -30,6 +32,7 @@ class Status(IntEnum):
     DAMAGED = 3
     UNFIT = 4
     MISSING = 5
+    KEYS = 6
 
 
 #: What is said of them in ``--help``.
@@ -41,6 +44,7 @@ exit status:
   3  a file is damaged, cut off, or not of the kind that was asked for
   4  data, messages or keys are sound, but don't fit this model
   5  a file or a package is missing or can't be used
+  6  secret keys are missing or can't be opened, or an encryption is too weak to be used
 130  ended by Ctrl-C; 141 by whoever read the output"""
 
 _STATUSES: list[tuple[type[Exception], Status]] = [
@@ -49,6 +53,8 @@ _STATUSES: list[tuple[type[Exception], Status]] = [
     (InvalidInputError, Status.UNFIT),
     (InputTypeError, Status.UNFIT),
     (MissingDependencyError, Status.MISSING),
+    (KeyStoreError, Status.KEYS),
+    (SecurityError, Status.KEYS),
     (OSError, Status.MISSING),
     (CipherfitError, Status.NO),
 ]
@@ -71,8 +77,13 @@ def ended(options: Namespace) -> int:
         if options.debug:
             traceback.print_exc()
         print(f"cipherfit: {_line(error)}", file=sys.stderr)
-        return next(status for kind, status in _STATUSES if isinstance(error, kind))
+        return status_of(error)
     return status
+
+
+def status_of(error: Exception) -> Status:
+    """Return the exit status of an error of ours, or of the operating system's."""
+    return next(status for kind, status in _STATUSES if isinstance(error, kind))
 
 
 def note(text: str) -> None:

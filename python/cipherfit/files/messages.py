@@ -1,19 +1,20 @@
 """Messages between client and server as files: a header, and what the service takes as a body.
 
-A message file is a header of 120 bytes and a body:
+A message file is a header of 128 bytes and a body:
 
 | bytes | what |
 |---|---|
 | 0-7 | the magic ``cipherft`` in ASCII |
 | 8-11 | format version, now 1 |
 | 12-15 | kind: 1 evaluation keys, 2 encrypted rows, 3 encrypted answers |
-| 16-23 | bytes of the body |
-| 24-55 | digest of the model (SHA-256 of its server's graph) |
-| 56-87 | identifier of the keys (SHA-256 of the evaluation keys) |
-| 88-119 | SHA-256 of the body |
+| 16-23 | rows that it holds, 0 for keys |
+| 24-31 | bytes of the body |
+| 32-63 | digest of the model (SHA-256 of its server's graph) |
+| 64-95 | identifier of the keys (SHA-256 of the evaluation keys) |
+| 96-127 | SHA-256 of bytes 0-95 and the body |
 
-Integers are unsigned and little-endian. Of evaluation keys the body is the keys; else it is frames: a
-count (4 bytes), then of each frame its length (4 bytes) and its bytes. The SHA-256 tells damage, not
+Integers are unsigned and little-endian. Of evaluation keys the body is the keys; else it is the
+frames of `cipherfit.serve.frames`: a row each with lookups, and without one for all rows. The SHA-256 tells damage, not
 forgery: who can change a file can change both.
 """
 
@@ -21,16 +22,17 @@ from __future__ import annotations
 
 import hashlib
 import struct
-from collections.abc import Sequence
 from dataclasses import dataclass
 from enum import IntEnum
 
 from cipherfit.exceptions import InvalidInputError, InvalidParameterError, SerializationError
+from cipherfit.serve.frames import unpack
 
 MAGIC = b"cipherft"
 VERSION = 1
-_HEADER = struct.Struct("<8sIIQ32s32s32s")
-_LENGTH = struct.Struct("<I")
+_FIELDS = struct.Struct("<8sIIQQ32s32s")
+_DIGEST_BYTES = 32
+_HEADER_BYTES = _FIELDS.size + _DIGEST_BYTES
 
 
 class Kind(IntEnum):
@@ -58,28 +60,39 @@ class Message:
         Identifier of the keys that it was made under, in hexadecimal.
     body : bytes
         As it goes over HTTP, too.
+    n_rows : int, default=0
+        Rows that it holds.
     """
 
     kind: Kind
     model: str
     key: str
     body: bytes
+    n_rows: int = 0
+
+    @classmethod
+    def of_keys(cls, model: str, keys: bytes) -> Message:
+        """Return the message of evaluation keys."""
+        return cls(Kind.EVALUATION_KEYS, model, hashlib.sha256(keys).hexdigest(), keys)
 
     def __repr__(self) -> str:
-        return f"Message({self.kind}, model={self.model}, key={self.key}, {len(self.body)} bytes)"
+        return (
+            f"Message({self.kind}, model={self.model}, key={self.key}, {self.n_rows} rows, "
+            f"{len(self.body)} bytes)"
+        )
 
     def to_bytes(self) -> bytes:
         """Return the bytes of a message file."""
-        header = _HEADER.pack(
+        fields = _FIELDS.pack(
             MAGIC,
             VERSION,
             self.kind,
+            self.n_rows,
             len(self.body),
             _digest_bytes("model", self.model),
             _digest_bytes("key", self.key),
-            hashlib.sha256(self.body).digest(),
         )
-        return header + self.body
+        return fields + _checksum(fields, self.body) + self.body
 
     @classmethod
     def from_bytes(cls, data: bytes, *, kind: Kind, name: str = "this message") -> Message:
@@ -101,31 +114,42 @@ class Message:
         InvalidInputError
             If it is a message of another kind.
         """
-        if len(data) < _HEADER.size or data[: len(MAGIC)] != MAGIC:
+        if len(data) < _HEADER_BYTES or data[: len(MAGIC)] != MAGIC:
             raise SerializationError(
                 f"{name} is no message of cipherfit's: it has {len(data)} bytes and doesn't start "
-                f"with a header of {_HEADER.size} bytes and the magic {MAGIC.decode()!r}"
+                f"with a header of {_HEADER_BYTES} bytes and the magic {MAGIC.decode()!r}"
             )
-        _, version, number, length, model, key, digest = _HEADER.unpack_from(data)
+        _, version, number, n_rows, length, model, key = _FIELDS.unpack_from(data)
         if version != VERSION:
             raise SerializationError(
                 f"{name} has format version {version}, and this cipherfit reads {VERSION}"
             )
         if number != kind:
             raise InvalidInputError(f"{name} holds {_kind_name(number)}, where {kind} belong")
-        body = data[_HEADER.size :]
+        body = data[_HEADER_BYTES:]
         if len(body) != length:
             what = "cut off" if len(body) < length else "too long"
             raise SerializationError(
                 f"{name} is {what}: {len(body)} bytes follow its header, which promises {length}"
             )
-        if hashlib.sha256(body).digest() != digest:
+        if _checksum(data[: _FIELDS.size], body) != data[_FIELDS.size : _HEADER_BYTES]:
             raise SerializationError(f"{name} is damaged: its SHA-256 is not what its header says")
-        if kind is Kind.EVALUATION_KEYS and key != digest:
+        held = hashlib.sha256(body).digest()
+        if kind is Kind.EVALUATION_KEYS and key != held:
             raise SerializationError(
-                f"{name} names other keys than it holds: {key.hex()} for {digest.hex()}"
+                f"{name} names other keys than it holds: {key.hex()} for {held.hex()}"
             )
-        return cls(kind, model.hex(), key.hex(), body)
+        return cls(kind, model.hex(), key.hex(), body, n_rows)
+
+    def frames(self) -> list[bytes]:
+        """Return the frames of the body.
+
+        Raises
+        ------
+        SerializationError
+            If their lengths don't add up to the body's, or they are more than rows.
+        """
+        return unpack(self.body, max_frames=max(1, self.n_rows))
 
     def check_belongs(self, *, model: str, key: str | None = None, name: str) -> None:
         """Check whose message it is.
@@ -152,38 +176,10 @@ class Message:
             )
 
 
-def pack_frames(frames: Sequence[bytes]) -> bytes:
-    """Return frames as one body: their count, then of each its length and its bytes."""
-    parts = [_LENGTH.pack(len(frames))]
-    for frame in frames:
-        parts += [_LENGTH.pack(len(frame)), frame]
-    return b"".join(parts)
-
-
-def unpack_frames(body: bytes, *, name: str = "this message") -> list[bytes]:
-    """Return the frames of a body.
-
-    Raises
-    ------
-    SerializationError
-        If their lengths don't add up to the body's, or there are none.
-    """
-    if len(body) < _LENGTH.size:
-        raise SerializationError(f"{name} has no frames: its body has {len(body)} bytes")
-    (count,) = _LENGTH.unpack_from(body)
-    if not 1 <= count <= len(body) // _LENGTH.size:
-        raise SerializationError(f"{name} claims {count} frames in {len(body)} bytes")
-    frames, start = [], _LENGTH.size
-    for index in range(count):
-        end = start + _LENGTH.size
-        length = _LENGTH.unpack_from(body, start)[0] if end <= len(body) else 0
-        if end + length > len(body):
-            raise SerializationError(f"{name} ends within frame {index} of {count}")
-        frames.append(body[end : end + length])
-        start = end + length
-    if start != len(body):
-        raise SerializationError(f"{name} has {len(body) - start} bytes after its last frame")
-    return frames
+def _checksum(fields: bytes, body: bytes) -> bytes:
+    digest = hashlib.sha256(fields)
+    digest.update(body)
+    return digest.digest()
 
 
 def _digest_bytes(name: str, text: str) -> bytes:

@@ -6,9 +6,11 @@ from collections.abc import Callable
 from typing import Any
 
 from cipherfit.exceptions import InvalidInputError
-from cipherfit.files.messages import Kind, Message, pack_frames, unpack_frames
+from cipherfit.files.messages import Kind, Message
 from cipherfit.predictor.backend import backend_of
 from cipherfit.predictor.predictor import Predictor
+from cipherfit.serve.frames import pack
+from cipherfit.stages import encrypted_part
 
 Progress = Callable[[int, int], None]
 
@@ -18,7 +20,6 @@ def run_message(
     rows: Message,
     keys: Message,
     *,
-    digest: str,
     progress: Progress | None = None,
 ) -> Message:
     """Compute encrypted rows.
@@ -31,8 +32,6 @@ def run_message(
         Encrypted rows.
     keys : Message
         Evaluation keys of the client that encrypted them.
-    digest : str
-        Digest of the model.
     progress : callable, optional
         Called with the number of rows that are done, and of all.
 
@@ -48,13 +47,14 @@ def run_message(
     SerializationError
         If something in them is damaged.
     """
+    digest = encrypted_part(predictor.graph).digest
     keys.check_belongs(model=digest, name="the evaluation keys")
     rows.check_belongs(model=digest, key=keys.key, name="the encrypted rows")
-    frames = unpack_frames(rows.body, name="the encrypted rows")
+    frames = rows.frames()
     circuit = predictor.circuit or predictor.compile()
     run = _run_bfv if backend_of(circuit) == "bfv" else _run_concrete
     answers = run(circuit, frames, keys.body, progress or (lambda done, total: None))
-    return Message(Kind.ANSWERS, digest, keys.key, pack_frames(answers))
+    return Message(Kind.ANSWERS, digest, keys.key, pack(answers), rows.n_rows)
 
 
 def _run_bfv(circuit: Any, frames: list[bytes], keys: bytes, progress: Progress) -> list[bytes]:
