@@ -38,6 +38,7 @@ if TYPE_CHECKING:
     from cipherfit.search.network import design_network as design_network
     from cipherfit.search.rounding import RoundingSearch as RoundingSearch
     from cipherfit.search.rounding import search_rounding as search_rounding
+    from cipherfit.serve.client import Client as Client
     from cipherfit.training.lowering import lower as lower
     from cipherfit.training.network import SparseQuantNeuralNetImpl as SparseQuantNeuralNetImpl
 
@@ -48,6 +49,7 @@ _HOMES = {
     "MAXIMUM_TLU_BIT_WIDTH": "limits",
     "Certificate": "_core",
     "CipherfitError": "exceptions",
+    "Client": "serve.client",
     "ClientModel": "predictor.artifact",
     "Design": "search.design",
     "DesignSearch": "search.design",

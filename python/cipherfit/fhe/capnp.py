@@ -53,7 +53,8 @@ class _Message:
 
     def _far(self, word: int) -> int:
         """Return where a far pointer points: a segment, and words from its start."""
-        return self.starts[word >> 32] + (word >> 3 & (1 << 29) - 1) * _WORD
+        start: int = self.starts[word >> 32]
+        return start + (word >> 3 & (1 << 29) - 1) * _WORD
 
     def _follow(self, at: int, *, is_element: bool) -> Iterator[tuple[int, int]]:
         word = self._word(at)

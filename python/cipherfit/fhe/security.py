@@ -42,7 +42,7 @@ def least_variance(dimension: int) -> float:
         As a part of the squared modulus: ``2**(2 * (slope * dimension + bias))`` of the 128-bit
         curve, but not below that of two bits.
     """
-    return max(2.0 ** (2 * (_SLOPE * dimension + _BIAS)), _LEAST_VARIANCE)
+    return max(math.pow(2.0, 2 * (_SLOPE * dimension + _BIAS)), _LEAST_VARIANCE)
 
 
 def check_security(specs: bytes) -> None:

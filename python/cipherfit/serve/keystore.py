@@ -87,8 +87,9 @@ class KeyStore:
         KeyStoreError
             If the passphrase is wrong or the file damaged.
         """
-        with self._locked(digest):
-            if digest in self:
+        path = self._path(digest)
+        with self.locked(digest):
+            if path.exists():
                 return self._read(digest)
             secret = make()
             self._write(digest, secret)
@@ -112,13 +113,27 @@ class KeyStore:
         KeyStoreError
             If it can't be written.
         """
-        with self._locked(digest):
+        self._path(digest)
+        with self.locked(digest):
             self._write(digest, secret)
 
     def remove(self, digest: str) -> None:
         """Forget a model's secret; what was encrypted under it is lost."""
-        with self._locked(digest):
-            self._path(digest).unlink(missing_ok=True)
+        path = self._path(digest)
+        with self.locked(digest):
+            path.unlink(missing_ok=True)
+
+    @contextmanager
+    def locked(self, name: str) -> Iterator[None]:
+        """Keep other processes, and threads, from a model's keys, or another of the folder's files.
+
+        Parameters
+        ----------
+        name : str
+            The model's digest, or what the file is called.
+        """
+        with _cryptography().FileLock(self.folder / f"{name}.lock", mode=0o600):
+            yield
 
     def _make_folder(self) -> None:
         try:
@@ -135,11 +150,6 @@ class KeyStore:
         if not re.fullmatch("[0-9a-f]{64}", digest):
             raise InvalidParameterError(f"digest={digest!r} must be 64 hexadecimal digits")
         return self.folder / f"{digest}.key"
-
-    @contextmanager
-    def _locked(self, digest: str) -> Iterator[None]:
-        with _cryptography().FileLock(self._path(digest).with_suffix(".lock"), mode=0o600):
-            yield
 
     def _read(self, digest: str) -> bytes:
         path = self._path(digest)

@@ -1,0 +1,167 @@
+"""A client's keys, and what they encrypt and decrypt, whichever back end it is."""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Sequence
+from typing import Any, Protocol
+
+import numpy as np
+from numpy.typing import NDArray
+
+from cipherfit.bfv.parties import BfvClient
+from cipherfit.exceptions import SerializationError
+from cipherfit.predictor.artifact import ClientModel
+from cipherfit.serve.keystore import KeyStore
+
+Codes = NDArray[np.uint16]
+Sums = NDArray[np.int64]
+
+
+class Encryption(Protocol):
+    """A back end with keys."""
+
+    #: What a server needs of them: evaluation keys, or a public key.
+    evaluation_keys: bytes
+    #: Rows of a request where none are said.
+    batch_rows: int
+
+    def encrypt(self, codes: Codes) -> list[bytes]:
+        """Return the frames of a request for rows of codes."""
+
+    def decrypt(self, frames: Sequence[bytes], n_rows: int | None = None) -> Sums:
+        """Return the sums of an answer, once its frames are what they must be."""
+
+    def answer_bytes(self, n_rows: int) -> int:
+        """Return how many bytes the frames of an answer have."""
+
+
+class BfvEncryption:
+    """Rows of a network without lookups: many in one frame.
+
+    Parameters
+    ----------
+    client : BfvClient
+        With keys.
+    """
+
+    batch_rows = 1024
+
+    def __init__(self, client: BfvClient) -> None:
+        self._client = client
+        self.evaluation_keys = client.evaluation_keys.serialize()
+
+    @classmethod
+    def restored(cls, model: ClientModel, store: KeyStore) -> BfvEncryption:
+        """Return it with the keys of a store, made where there are none."""
+        client = BfvClient(model.specs)
+
+        def make() -> bytes:
+            client.keygen()
+            return client.serialize_secret_key()
+
+        client.restore_secret_key(store.get_or_make(model.digest, make))
+        return cls(client)
+
+    def encrypt(self, codes: Codes) -> list[bytes]:
+        """Return one frame."""
+        return [self._client.encrypt(codes).serialize()]
+
+    def decrypt(self, frames: Sequence[bytes], n_rows: int | None = None) -> Sums:
+        """Return the sums of rows."""
+        if len(frames) != 1:
+            raise SerializationError(f"an answer must be one frame, and has {len(frames)}")
+        sums = np.atleast_2d(self._client.decrypt(frames[0]))
+        if n_rows is not None and len(sums) != n_rows:
+            raise SerializationError(f"an answer to {n_rows} rows holds {len(sums)}")
+        return sums
+
+    def answer_bytes(self, n_rows: int) -> int:
+        """Return how many bytes an answer's frame has."""
+        return self._client.parameters.answer_bytes(n_rows)
+
+
+class ConcreteEncryption:
+    """Rows of a network with lookups: one in each frame.
+
+    Parameters
+    ----------
+    client : fhe.Client
+        With keys.
+    """
+
+    batch_rows = 8
+
+    def __init__(self, client: Any) -> None:
+        from cipherfit.fhe.messages import Templates
+
+        self._client = client
+        self._templates = Templates.of_client(client)
+        self.evaluation_keys = bytes(client.evaluation_keys.serialize())
+
+    @classmethod
+    def restored(cls, model: ClientModel, store: KeyStore) -> ConcreteEncryption:
+        """Return it with the keys of a store, made where there are none.
+
+        The digest of the parameters is stored with the keys: keys for others, which this file of
+        the model didn't come with, would end the process.
+        """
+        from cipherfit.fhe.client import client_of
+
+        client = client_of(model.specs)
+        specs = hashlib.sha256(model.specs).digest()
+
+        def make() -> bytes:
+            client.keygen()
+            return specs + bytes(client.keys.serialize())
+
+        stored = store.get_or_make(model.digest, make)
+        if stored[: len(specs)] != specs:
+            raise SerializationError(
+                f"the stored keys of model {model.digest} are for other parameters than its "
+                "client's file has: remove them, or give another folder as keys"
+            )
+        if not client.keys.are_generated:
+            client.keys.load_from_bytes(stored[len(specs) :])
+        return cls(client)
+
+    def encrypt(self, codes: Codes) -> list[bytes]:
+        """Return a frame for each row."""
+        return [bytes(self._client.encrypt(row.astype(np.int64)).serialize()) for row in codes]
+
+    def decrypt(self, frames: Sequence[bytes], n_rows: int | None = None) -> Sums:
+        """Return the sums of rows."""
+        from cipherfit.fhe.runtime import fhe
+
+        if n_rows is not None and len(frames) != n_rows:
+            raise SerializationError(f"an answer to {n_rows} rows has {len(frames)} frames")
+        for frame in frames:
+            self._templates.check_output(frame)
+        rows = [self._client.decrypt(fhe.Value.deserialize(frame)) for frame in frames]
+        return np.array(rows, dtype=np.int64)
+
+    def answer_bytes(self, n_rows: int) -> int:
+        """Return how many bytes an answer's frames have."""
+        return n_rows * self._templates.output.length
+
+
+def encryption_of(model: ClientModel, store: KeyStore) -> Encryption:
+    """Return the encryption of a model, with the keys of a store.
+
+    Parameters
+    ----------
+    model : ClientModel
+        Whose parameters are checked first.
+    store : KeyStore
+        Holds the keys, or will.
+
+    Raises
+    ------
+    SecurityError
+        If the parameters are too weak.
+    KeyStoreError
+        If the keys can't be opened.
+    """
+    if model.backend == "bfv":
+        return BfvEncryption.restored(model, store)
+    return ConcreteEncryption.restored(model, store)
