@@ -29,7 +29,12 @@ PAGES = {
     "docs/choosing-a-network.md": 1,
     "docs/integer-graph.md": 0,
 }
-TESTED_ELSEWHERE = {"docs/deployment.md", "docs/format.md", "docs/migration.md"}
+TESTED_ELSEWHERE = {
+    "docs/command-line.md",
+    "docs/deployment.md",
+    "docs/format.md",
+    "docs/migration.md",
+}
 
 
 @pytest.mark.fhe

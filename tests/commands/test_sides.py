@@ -3,15 +3,14 @@
 from __future__ import annotations
 
 import io
+import re
 import stat
-import subprocess
-import sys
 from pathlib import Path
 
 import numpy as np
 import pandas as pd
 import pytest
-from command_samples import LABELS, NAMES, ROWS, X
+from command_samples import LABELS, NAMES, ROWS, X, in_a_shell
 
 import cipherfit
 from cipherfit import NeuralNetClassifier
@@ -139,8 +138,6 @@ class TestErrors:
         assert "the encrypted answers were made under the keys" in line
 
 
-COMMAND = "import sys; from cipherfit.cli import main; sys.exit(main())"
-
 SCRIPT = """\
 set -eu
 mkdir client server
@@ -156,19 +153,6 @@ client encrypt model.client rows.csv --keys keys -o - |
 """
 
 
-def in_a_shell(script, folder):
-    """Run a script with the command on its path, as an installed one would be."""
-    commands = folder / "bin"
-    commands.mkdir()
-    command = commands / "cipherfit"
-    command.write_text(f"#!/bin/sh\nexec {sys.executable} -c '{COMMAND}' \"$@\"\n")
-    command.chmod(0o755)
-    lines = f'PATH="{commands}:$PATH"\n{script}'
-    return subprocess.run(
-        ["bash", "-c", lines], cwd=folder, capture_output=True, text=True, timeout=300
-    )
-
-
 def test_a_shell_script_holds_both_sides_as_processes_of_their_own(folder, answers):
     run = in_a_shell(SCRIPT, folder)
     assert (run.returncode, run.stdout, run.stderr) == (0, "", "")
@@ -177,6 +161,18 @@ def test_a_shell_script_holds_both_sides_as_processes_of_their_own(folder, answe
         "keys.public",
         "model.cipherfit",
     ]
+
+
+def test_the_page_of_the_command_line_runs_from_top_to_bottom(tmp_path):
+    page = (Path(__file__).parents[2] / "docs/command-line.md").read_text()
+    (training,) = re.findall(r"```python\n(.*?)```", page, re.DOTALL)
+    exec(training.replace("NeuralNetClassifier(", "NeuralNetClassifier(max_epochs=10, "), {})
+    commands = re.findall(r"```sh\n(.*?)```", page, re.DOTALL)
+    assert len(commands) >= 6
+    run = in_a_shell("set -eu\n" + "\n".join(commands), tmp_path)
+    assert (run.returncode, run.stderr) == (0, "")
+    answers = Path("answers.csv").read_text().splitlines()
+    assert (answers[0], len(answers)) == ("prediction", 21)
 
 
 @pytest.mark.fhe

@@ -24,9 +24,9 @@ from cipherfit.files.server import run_message
 from cipherfit.serve.keystore import KeyStore
 
 _KEYGEN = """\
-Make keys for a model, unless the key store has some: the secret key stays in the key store, encrypted
-and readable by you alone; the evaluation keys are written to a file for the server. They let it
-compute on what you encrypt, and read none of it."""
+Make keys for a model, unless the key store has some: the secret key stays in the key store,
+encrypted and readable by you alone; the evaluation keys are written to a file for the server. They
+let it compute on what you encrypt, and read none of it."""
 
 _ENCRYPT = f"""\
 Turn rows into codes, compute the client's layers, and encrypt the result for the server. Nothing

@@ -1,1 +1,1 @@
-"""The steps of encrypted prediction on files: tables in, messages between two sides, answers out."""
+"""The steps of encrypted prediction on files: tables in, messages between sides, answers out."""

@@ -14,8 +14,8 @@ A message file is a header of 128 bytes and a body:
 | 96-127 | SHA-256 of bytes 0-95 and the body |
 
 Integers are unsigned and little-endian. Of evaluation keys the body is the keys; else it is the
-frames of `cipherfit.serve.frames`: a row each with lookups, and without one for all rows. The SHA-256 tells damage, not
-forgery: who can change a file can change both.
+frames of `cipherfit.serve.frames`: a row each with lookups, and without one for all rows. The
+SHA-256 tells damage, not forgery: who can change a file can change both.
 """
 
 from __future__ import annotations

@@ -1,4 +1,4 @@
-"""The server's step on files: encrypted rows in, encrypted answers out, and no secret in between."""
+"""The server's step on files: encrypted rows in, encrypted answers out, no secret in between."""
 
 from __future__ import annotations
 
