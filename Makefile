@@ -10,7 +10,7 @@ PYTEST := python -m pytest -n $(WORKERS) --maxprocesses 4 --dist worksteal --dur
 RUST_SOURCES := Cargo.toml Cargo.lock $(shell find rust -name '*.rs' -o -name Cargo.toml)
 
 .DEFAULT_GOAL := help
-.PHONY: help demo test lint format test-rust test-python test-lowest docs picture bench bench-accuracy bench-fhe fuzz wheel clean
+.PHONY: help demo test lint format test-rust test-python test-lowest docs picture bench bench-accuracy bench-fhe bench-service fuzz wheel clean
 
 help:  ## Show this list
 	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 16
@@ -70,6 +70,9 @@ bench-accuracy: $(VENV)/.dev  ## Accuracy over data sets, seeds and bit budgets 
 
 bench-fhe: $(VENV)/.dev  ## Encrypted rows of trained networks; OPTIONS='--mnist FILE --concrete-ml PYTHON' for all
 	$(BIN)/python benches/fhe.py $(OPTIONS)
+
+bench-service: $(VENV)/.dev  ## What the service adds to encrypted runs, over loopback
+	$(BIN)/python benches/service.py
 
 fuzz: $(VENV)/.dev  ## The property tests with many more cases
 	PROPTEST_CASES=20000 cargo test --workspace --quiet --release

@@ -86,7 +86,8 @@ def test_an_error_of_ours_is_one_line_and_a_status_that_says_its_kind(
     assert line.startswith("cipherfit: Input X contains NaN at row ")
 
 
-COMMANDS = ["inspect", "verify", "client", "predict", "keygen", "encrypt", "run", "decrypt", "demo"]
+COMMANDS = ["inspect", "verify", "client", "predict", "keygen", "encrypt", "run", "decrypt"]
+COMMANDS += ["serve", "demo"]
 
 
 def test_help_teaches_the_way_through_and_says_what_statuses_mean(capsys):
@@ -103,7 +104,7 @@ def test_help_of_a_command_explains_it(command, capsys):
     assert ended([command, "--help"]) == 0
     printed = capsys.readouterr().out
     assert f"usage: cipherfit {command}" in printed
-    assert command == "demo" or f"example:\n  cipherfit {command} " in printed
+    assert command in ("serve", "demo") or f"example:\n  cipherfit {command} " in printed
     assert "--debug" in printed
 
 
@@ -130,3 +131,13 @@ def test_nothing_heavy_is_imported_for_help():
     )
     run = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, timeout=120)
     assert run.stdout.endswith("set()\n"), run.stdout + run.stderr
+
+
+def test_serve_says_what_it_takes_and_names_what_cannot_be(tmp_path, capsys):
+    assert ended(["serve", "--help"]) == 0
+    assert "--tenant-mb" in capsys.readouterr().out
+    arguments = ["serve", "missing.cipherfit", "--keys", str(tmp_path / "keys")]
+    assert main([*arguments, "--host", "0.0.0.0"]) == 2
+    assert "name a file of tokens" in capsys.readouterr().err
+    assert main([*arguments, "--queue", "0"]) == 2
+    assert "queue=0" in capsys.readouterr().err

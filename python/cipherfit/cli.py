@@ -10,6 +10,7 @@ from cipherfit.commands.demo import add_demo
 from cipherfit.commands.models import add_models
 from cipherfit.commands.sides import add_sides
 from cipherfit.commands.statuses import MEANINGS, ended
+from cipherfit.serve.command import add_serve
 
 _DESCRIPTION = """\
 Quantized neural networks that are proven to fit, and run on encrypted data.
@@ -55,5 +56,6 @@ def _parser() -> argparse.ArgumentParser:
     commands = parser.add_subparsers(dest="command", required=True, metavar="COMMAND")
     add_models(commands, common)
     add_sides(commands, common)
+    add_serve(commands, common)
     add_demo(commands, common)
     return parser

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import json
 import secrets
+import signal
+import socket
 import threading
 from concurrent.futures import ThreadPoolExecutor
 
@@ -146,6 +148,11 @@ def test_what_cannot_be_is_refused_with_its_reason(shared, method, path, body, r
         assert refused == (413, "too_large")
 
 
+def test_a_method_that_a_path_has_not_is_told_which_it_has(shared):
+    status, headers, _ = shared.ask("POST", f"/v1/keys/{'0' * 64}", b"")
+    assert (status, headers["Allow"]) == (405, "DELETE, HEAD, PATCH, PUT")
+
+
 def test_a_body_without_a_length_is_refused(shared):
     def chunks():
         yield b"x"
@@ -217,13 +224,13 @@ def test_an_upload_goes_on_where_it_stopped_also_after_kill_9(running, party):
         f"PUT {party.upload_path} HTTP/1.1\r\nHost: x\r\nAuthorization: Bearer token-of-alice\r\n"
         f"Content-Length: {len(party.key)}\r\n\r\n"
     )
-    service.raw(head.encode() + party.key[:half], then_close=True)
-    for _ in range(100):
-        status, headers, _ = service.ask("HEAD", party.path)
-        if headers["Upload-Offset"] == str(half):
-            break
-    assert (status, headers["Upload-Offset"]) == (404, str(half))
-    service.kill()
+    with socket.create_connection(("127.0.0.1", service.port)) as connection:
+        connection.sendall(head.encode() + party.key[:half])
+        while service.ask("HEAD", party.path)[1]["Upload-Offset"] != str(half):
+            pass
+        refused = service.refusal("PUT", party.upload_path, party.key)
+        assert refused == (409, "uploading")
+        service.kill()
     service.start()
     assert service.ask("HEAD", party.path)[1]["Upload-Offset"] == str(half)
     wrong = {"Upload-Offset": "3", **total}
@@ -257,9 +264,6 @@ def test_sigterm_lets_what_is_under_way_end(running, party):
         f"POST {party.predict_path} HTTP/1.1\r\nHost: x\r\nConnection: close\r\n"
         f"Authorization: Bearer token-of-alice\r\nContent-Length: {len(question)}\r\n\r\n"
     )
-    import signal
-    import socket
-
     with socket.create_connection(("127.0.0.1", service.port)) as connection:
         connection.sendall(head.encode() + question[:100])
         while b"cipherfit_predictions_running 1.0" not in service.ask("GET", "/metrics")[2]:
@@ -274,7 +278,7 @@ def test_sigterm_lets_what_is_under_way_end(running, party):
 
 
 def test_a_tenant_with_too_much_under_way_is_told_to_come_back_and_others_are_answered(running):
-    service = running(tenant_queue=2, body_deadline=5)
+    service = running(tenant_queue=2, body_deadline=3)
     party = Party()
     party.upload(service)
     party.upload(service, token="bob")

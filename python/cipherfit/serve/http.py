@@ -14,6 +14,7 @@ from fastapi.security import HTTPAuthorizationCredentials, HTTPBearer
 from fastapi_offline import FastAPIOffline
 from pydantic import BaseModel
 from starlette.exceptions import HTTPException
+from starlette.routing import Match
 
 import cipherfit
 from cipherfit.exceptions import SerializationError
@@ -332,7 +333,8 @@ async def _sweep(service: Service) -> None:
 async def _refused(request: Request, error: Exception) -> Response:
     assert isinstance(error, RefusedError)
     request.state.refusal = error.kind
-    await bodies.discard(request)
+    if error.kind != "slow":
+        await bodies.discard(request)
     return _answer(error.status, error.kind, error.message, error.headers)
 
 
@@ -346,8 +348,18 @@ async def _invalid(request: Request, error: Exception) -> Response:
 async def _no_such_path(request: Request, error: Exception) -> Response:
     assert isinstance(error, HTTPException)
     await bodies.discard(request)
-    kind = {404: "unknown_path", 405: "method"}.get(error.status_code, "http")
-    return _answer(error.status_code, kind, str(error.detail), dict(error.headers or {}))
+    if error.status_code != 405:
+        kind = "unknown_path" if error.status_code == 404 else "http"
+        return _answer(error.status_code, kind, str(error.detail))
+    # Starlette names the methods of the first route with this path alone.
+    methods = {
+        method
+        for route in router.routes
+        if route.matches(request.scope)[0] is not Match.NONE
+        for method in getattr(route, "methods", ())
+    }
+    allowed = ", ".join(sorted(methods)) or "GET, HEAD"
+    return _answer(405, "method", f"this path takes {allowed}", {"Allow": allowed})
 
 
 def _answer(

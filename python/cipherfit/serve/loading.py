@@ -2,15 +2,13 @@
 
 from __future__ import annotations
 
-import hashlib
-import tempfile
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 import cipherfit
 from cipherfit.exceptions import InvalidParameterError, NotCompiledError
-from cipherfit.predictor.backend import backend_of
 from cipherfit.predictor.predictor import Predictor
 from cipherfit.serve.concrete import ConcreteModel
 from cipherfit.serve.keys import Key
@@ -110,43 +108,26 @@ def _model(
             f"models={name or predictor!r} is not compiled for encrypted runs: call compile() "
             "before it is saved or served"
         )
-    graph = encrypted_part(predictor.graph)
-    digest = hashlib.sha256(graph.to_bytes()).hexdigest()
-    backend = backend_of(circuit)
-    name, rows = name or digest[:12], max_rows or _ROWS[backend]
-    n_features, client = predictor.graph.n_features, _client_file(predictor)
-    if backend == "bfv":
-        return BfvModel(
-            name=name,
-            digest=digest,
-            n_features=n_features,
-            client=client,
-            server=circuit.server.serialize(),
-            max_rows=rows,
-        )
+    client = predictor.client_model()
+    parts: dict[str, Any] = {
+        "name": name or client.digest[:12],
+        "digest": client.digest,
+        "n_features": client.n_features,
+        "client": client.to_bytes(),
+        "max_rows": max_rows or _ROWS[client.backend],
+    }
+    if client.backend == "bfv":
+        return BfvModel(server=circuit.server.serialize(), **parts)
     # Models without lookups are served without Concrete.
     from cipherfit.fhe.messages import Templates
 
     return ConcreteModel(
-        name=name,
-        digest=digest,
-        n_features=n_features,
-        client=client,
-        graph=graph,
+        graph=encrypted_part(predictor.graph),
         configuration=circuit.configuration,
-        specs=circuit.client.specs.serialize(),
+        specs=client.specs,
         templates=Templates.of(circuit),
-        max_rows=rows,
         workers=workforce.workers,
         worker_bytes=workforce.worker_bytes,
         note_death=workforce.note_death,
+        **parts,
     )
-
-
-def _client_file(predictor: Predictor) -> bytes:
-    if not hasattr(predictor, "save_client"):
-        return bytes(predictor.circuit.client.serialize())
-    with tempfile.TemporaryDirectory() as folder:
-        path = Path(folder) / "client"
-        predictor.save_client(path)
-        return path.read_bytes()

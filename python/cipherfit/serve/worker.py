@@ -98,7 +98,6 @@ def start(setting: Setting) -> None:
     """Prepare this process: bounds, then the circuit."""
     global _runner
     signal.signal(signal.SIGINT, signal.SIG_IGN)
-    signal.signal(signal.SIGTERM, signal.SIG_IGN)
     resource.setrlimit(resource.RLIMIT_CORE, (0, 0))
     resource.setrlimit(resource.RLIMIT_AS, (setting.memory_bytes, setting.memory_bytes))
     threading.Thread(target=_end_with, args=(setting.parent,), daemon=True).start()

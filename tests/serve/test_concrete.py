@@ -1,0 +1,165 @@
+"""Networks with encrypted lookups: workers run them, and may end over it."""
+
+from __future__ import annotations
+
+import os
+import signal
+import time
+from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
+
+import numpy as np
+import pytest
+from service_process import (
+    Running,
+    digest_of,
+    framed,
+    key_id,
+    network,
+    predictor,
+    unframed,
+)
+
+pytestmark = pytest.mark.fhe
+
+DIGEST = digest_of("lookups")
+CODES = np.array([[0, 0], [3, 3], [1, 2], [2, 0]])
+
+
+class Party:
+    """A client of the network with lookups, with keys of its own."""
+
+    def __init__(self, circuit) -> None:
+        from cipherfit.fhe.client import client_of
+
+        self.client = client_of(circuit.client.specs.serialize())
+        self.client.keygen()
+        self.key = self.client.evaluation_keys.serialize()
+        self.id = key_id(self.key)
+        self.upload_path = f"/v1/keys/{self.id}?model={DIGEST}"
+        self.predict_path = f"/v1/models/{DIGEST}/predict?key={self.id}"
+
+    def question(self, codes=CODES) -> list[bytes]:
+        return [self.client.encrypt(row).serialize() for row in codes]
+
+    def is_answered(self, service, token="alice", codes=CODES) -> bool:
+        body = framed(*self.question(codes))
+        status, _, answer = service.ask("POST", self.predict_path, body, token=token)
+        assert status == 200, answer
+        from cipherfit.fhe.runtime import fhe
+
+        sums = [self.client.decrypt(fhe.Value.deserialize(one)) for one in unframed(answer)]
+        return np.array(sums).tolist() == network("lookups").simulate(codes).tolist()
+
+
+@pytest.fixture(scope="module")
+def circuit():
+    return predictor("lookups").circuit
+
+
+@pytest.fixture(scope="module")
+def parties(circuit):
+    return [Party(circuit), Party(circuit)]
+
+
+@pytest.fixture(scope="module")
+def service(tmp_path_factory, parties):
+    folder = tmp_path_factory.mktemp("service")
+    started = Running(folder, ["lookups", "small"], deadline=20, max_rows=200)
+    for party, token in zip(parties, ("alice", "bob"), strict=True):
+        assert started.ask("PUT", party.upload_path, party.key, token=token)[0] == 201
+    yield started
+    started.kill()
+
+
+def workers_of(service) -> list[int]:
+    """Return the worker processes that run Concrete, by what Linux knows of them."""
+    found = []
+    for entry in Path("/proc").glob("[0-9]*"):
+        try:
+            stat = (entry / "stat").read_text().rpartition(")")[2].split()
+            line = (entry / "cmdline").read_bytes()
+        except OSError:
+            continue
+        if int(stat[1]) == service.process.pid and b"spawn_main" in line:
+            found.append(int(entry.name))
+    return found
+
+
+def test_rows_are_answered_in_workers_for_each_tenant(service, parties):
+    assert parties[0].is_answered(service)
+    assert parties[1].is_answered(service, token="bob")
+    assert len(workers_of(service)) == 1
+
+
+def test_what_differs_from_the_template_never_gets_to_a_worker(service, parties):
+    party = parties[0]
+    row = party.question(CODES[:1])[0]
+    altered = bytes([row[0] ^ 1]) + row[1:]
+    for frame in (row[:-1], row + b"\0", altered, b"\0" * len(row)):
+        assert service.refusal("POST", party.predict_path, framed(frame)) == (422, "rows")
+    keys = bytes([party.key[0] ^ 1]) + party.key[1:]
+    path = f"/v1/keys/{key_id(keys)}?model={DIGEST}"
+    assert service.refusal("PUT", path, keys) == (422, "keys")
+    assert party.is_answered(service, codes=CODES[:1])
+
+
+def test_a_worker_that_dies_costs_one_request_and_keys_that_kill_two_are_quarantined(
+    running, circuit, parties
+):
+    service = running("lookups", "small")
+    party, other = parties
+    for one, token in ((party, "alice"), (other, "bob")):
+        assert service.ask("PUT", one.upload_path, one.key, token=token)[0] == 201
+    assert party.is_answered(service, codes=CODES[:1])
+    # One that ends while it waits costs none.
+    os.kill(workers_of(service)[0], signal.SIGKILL)
+    assert party.is_answered(service, codes=CODES[:1])
+    long = framed(*party.question(np.zeros((60, 2), int)))
+    for _ in range(2):
+        with ThreadPoolExecutor(2) as pool:
+            dying = pool.submit(service.refusal, "POST", party.predict_path, long)
+            while b"predictions_running 1.0" not in service.ask("GET", "/metrics")[2]:
+                pass
+            time.sleep(0.3)
+            waiting = pool.submit(other.is_answered, service, "bob", CODES[:1])
+            time.sleep(0.1)
+            for pid in workers_of(service):
+                os.kill(pid, signal.SIGKILL)
+            assert dying.result() == (503, "worker_died")
+            assert service.ask("GET", "/health/ready", token=None)[0] == 200
+            assert waiting.result()
+    assert service.refusal("POST", party.predict_path, long) == (409, "quarantined")
+    assert service.refusal("PUT", party.upload_path, party.key) == (409, "quarantined")
+    assert b'cipherfit_worker_deaths_total{why="died"} 2.0' in service.ask("GET", "/metrics")[2]
+    assert other.is_answered(service, token="bob", codes=CODES[:1])
+
+
+def test_after_the_deadline_the_worker_ends_and_the_next_request_is_answered(running, parties):
+    service = running("lookups", deadline=6, max_rows=2000)
+    party = parties[0]
+    assert service.ask("PUT", party.upload_path, party.key)[0] == 201
+    assert party.is_answered(service, codes=CODES[:1])
+    before = workers_of(service)
+    one = party.question(CODES[:1])
+    status, kind = service.refusal("POST", party.predict_path, framed(*one * 2000))
+    assert (status, kind) == (504, "deadline")
+    assert party.is_answered(service, codes=CODES[:1])
+    assert workers_of(service) != before
+
+
+def test_workers_end_with_the_service_however_it_ends(running):
+    service = running("lookups")
+    pids = workers_of(service)
+    assert pids
+    service.kill()
+    for _ in range(100):
+        if not any(Path(f"/proc/{pid}/cmdline").exists() for pid in pids):
+            break
+        time.sleep(0.1)
+    else:
+        pytest.fail("workers are left")
+    service.start()
+    pids = workers_of(service)
+    assert service.stop() == 0
+    assert not any(Path(f"/proc/{pid}").exists() for pid in pids)
