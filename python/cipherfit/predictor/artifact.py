@@ -1,7 +1,7 @@
 """What is stored of a model: the file of the one who serves it, and that of clients.
 
-docs/model-file.md is the specification. Nothing here runs what a file says: graphs are validated and
-proven anew, and all else is plain values of known kinds.
+docs/model-file.md is the specification. Nothing here runs what a file says: graphs are validated
+and proven anew, and all else is plain values of known kinds.
 """
 
 from __future__ import annotations
@@ -23,20 +23,10 @@ from cipherfit.exceptions import (
 )
 from cipherfit.predictor.compilation import Compilation
 from cipherfit.predictor.container import canonical, decode, encode, read_file
-from cipherfit.predictor.features import Features
-from cipherfit.predictor.postprocessing import Function, post_process
-from cipherfit.predictor.preparation import Preparation
-from cipherfit.predictor.records import (
-    check_versions,
-    is_plain,
-    pack_names,
-    pack_steps,
-    pack_targets,
-    unpack_names,
-    unpack_steps,
-    unpack_targets,
-)
-from cipherfit.predictor.targets import ClassTargets, Targets
+from cipherfit.predictor.postprocessing import post_process
+from cipherfit.predictor.records import check_versions, is_plain
+from cipherfit.predictor.surroundings import Surroundings
+from cipherfit.predictor.targets import ClassTargets
 from cipherfit.stages import encrypted_part
 
 Float64 = NDArray[np.float64]
@@ -47,69 +37,6 @@ _MODEL_KEYS = frozenset({*_SHARED, "certificate", "client_layers", "compiled"})
 _CLIENT_KEYS = frozenset({*_SHARED, "backend", "digest", "output"})
 _CLIENT_LAYERS = (None, "learned", "random")
 _BACKENDS = ("bfv", "concrete")
-
-
-@dataclass(frozen=True)
-class Surroundings:
-    """What is computed around a graph, on either side of it.
-
-    Parameters
-    ----------
-    targets : ClassTargets or RealTargets
-        What outputs stand for.
-    post_processing : tuple of callable
-        From real-valued outputs to predictions.
-    feature_names : tuple of str or None
-        Names of the network's features.
-    preparation : Preparation or None
-        What makes these features of raw ones.
-    """
-
-    targets: Targets
-    post_processing: tuple[Function, ...]
-    feature_names: tuple[str, ...] | None
-    preparation: Preparation | None
-
-    def record(self) -> dict[str, Any]:
-        """Return plain values for JSON."""
-        preparation = self.preparation
-        return {
-            "feature_names": pack_names(self.feature_names),
-            "post_processing": pack_steps(self.post_processing),
-            "preparation": None if preparation is None else preparation.record(),
-            "targets": pack_targets(self.targets),
-        }
-
-    @classmethod
-    def from_record(cls, record: dict[str, Any], n_features: int, n_outputs: int) -> Surroundings:
-        """Return what `record` gave, checked against the sizes of a graph."""
-        read = cls(
-            unpack_targets(record["targets"]),
-            unpack_steps(record["post_processing"]),
-            unpack_names(record["feature_names"], n_features),
-            Preparation.from_record(record["preparation"]),
-        )
-        read._check_outputs(n_outputs)
-        return read
-
-    def features(self, X: Any, n_features: int) -> NDArray[np.float32]:
-        """Return the network's features of raw ones, checked."""
-        if self.preparation is None:
-            return Features(n_features, self.feature_names).check(X)
-        return Features(n_features).check(self.preparation(X))
-
-    def _check_outputs(self, n_outputs: int) -> None:
-        """Refuse post-processing and targets that a graph's outputs don't fit."""
-        try:
-            with np.errstate(all="ignore"):
-                values = post_process(np.zeros((1, n_outputs)), self.post_processing)
-        except (ValueError, IndexError) as error:
-            raise SerializationError(f"the post-processing doesn't fit: {error}") from None
-        if values.shape != (1, self.targets.n_outputs):
-            raise SerializationError(
-                f"there are {self.targets.n_outputs} classes or targets, and the graph's outputs "
-                f"give values of shape {values.shape}"
-            )
 
 
 @dataclass(frozen=True)
@@ -249,8 +176,7 @@ class ClientModel:
     @property
     def n_features(self) -> int:
         """Raw features of a row."""
-        preparation = self.surroundings.preparation
-        return self._graph.n_features if preparation is None else preparation.n_features
+        return self.surroundings.n_features(self._graph.n_features)
 
     @property
     def n_codes(self) -> int:

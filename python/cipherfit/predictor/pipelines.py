@@ -121,7 +121,8 @@ def _function(name: str, step: Any) -> Transform:
 
 
 def _standard(name: str, step: Any) -> Transform:
-    return _centered(step.mean_ if step.with_mean else None, step.scale_)
+    center = _floats(step.mean_ if step.with_mean else None)
+    return Transform("standardize", {"center": center, "scale": _floats(step.scale_)})
 
 
 def _robust(name: str, step: Any) -> Transform:

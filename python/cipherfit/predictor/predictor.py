@@ -11,7 +11,7 @@ from numpy.typing import NDArray
 
 from cipherfit._core import IntegerGraph
 from cipherfit.exceptions import InvalidParameterError, NotCompiledError
-from cipherfit.predictor.artifact import ClientModel, ModelFile, Surroundings, versions
+from cipherfit.predictor.artifact import ClientModel, ModelFile, versions
 from cipherfit.predictor.backend import (
     Circuit,
     backend_for,
@@ -26,6 +26,7 @@ from cipherfit.predictor.p_error import search_p_error
 from cipherfit.predictor.postprocessing import Function, post_process
 from cipherfit.predictor.preparation import Preparation
 from cipherfit.predictor.quantizer import UniformQuantizer
+from cipherfit.predictor.surroundings import Surroundings
 from cipherfit.predictor.targets import ClassTargets, Targets
 from cipherfit.validation import Float32
 
@@ -118,6 +119,11 @@ class Predictor:
         return isinstance(self.targets, ClassTargets)
 
     @property
+    def n_features(self) -> int:
+        """Features of a row: raw ones where there is a preparation."""
+        return self._surroundings().n_features(self.graph.n_features)
+
+    @property
     def circuit(self) -> Any:
         """The compiled circuit; None before `compile`.
 
@@ -184,7 +190,9 @@ class Predictor:
         """Return the bytes of the file that `save` writes."""
         compiled = self._compilation()
         file = ModelFile(self.graph, self._surroundings(), self.client_layers, compiled, versions())
-        return file.to_bytes()
+        data = file.to_bytes()
+        ModelFile.from_bytes(data)  # what would be refused is not written
+        return data
 
     def save(self, path: str | os.PathLike[str]) -> None:
         """Write this model to one file, which `cipherfit.load` reads.
@@ -219,12 +227,13 @@ class Predictor:
                 "clients need"
             )
         backend, specs = backend_of(circuit), circuit.client.specs
-        return ClientModel.of(
+        client = ClientModel.of(
             self.graph,
             self._surroundings(),
             backend=backend,
             specs=specs if backend == "bfv" else specs.serialize(),
         )
+        return ClientModel.from_bytes(client.to_bytes())  # as clients will have it
 
     def save_client(self, path: str | os.PathLike[str]) -> None:
         """Write what clients need to one file, which `cipherfit.load_client` reads.

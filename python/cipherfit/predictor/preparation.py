@@ -40,6 +40,7 @@ _SCHEMAS: dict[str, dict[str, str]] = {
     "power": {"method": "method", "exponents": "floats", "center": "floats?", "scale": "floats?"},
     "quantile": {"quantiles": "float arrays", "references": "floats", "normal": "flag"},
     "sequence": {"steps": "transforms"},
+    "standardize": {"center": "floats?", "scale": "floats?"},
 }
 _METHODS = ("box-cox", "yeo-johnson")
 #: How deep transforms may hold transforms, and how many raw features there may be.

@@ -30,6 +30,7 @@ _ENTRY_TYPES: dict[str, tuple[type, ...]] = {
 _ARRAY_TYPES = re.compile(r"b1|[iu][1248]|f[248]|U[1-9][0-9]{0,3}|O")
 #: Bytes of an array of texts, all of which have the room of the longest.
 _MOST_TEXT_BYTES = 1 << 26
+_MOST_STEPS = 64
 _NAN = {"float": "nan"}
 _PARAMETERS = {"affine": ("scale", "shift"), "clip": ("low", "high")}
 
@@ -70,7 +71,7 @@ def unpack_array(value: Any, what: str) -> NDArray[Any]:
         raise SerializationError(f"{what}: texts of {name[1:]} characters are too long")
     plain = [math.nan if entry == _NAN and name[0] in "fO" else entry for entry in entries]
     for entry in plain:
-        if type(entry) not in _ENTRY_TYPES[name[0]]:
+        if type(entry) not in _ENTRY_TYPES[name[0]] or not _fits(entry, name):
             raise SerializationError(f"{what}: {entry!r:.60} is no entry of type {name}")
     try:
         array = np.empty(len(plain), dtype=name)
@@ -116,7 +117,7 @@ def pack_steps(steps: Iterable[Function]) -> list[dict[str, Any]]:
     SerializationError
         Naming the function that has no name.
     """
-    packed = []
+    packed: list[dict[str, Any]] = []
     for step in steps:
         if not isinstance(step, Step):
             function = getattr(step, "function", step)
@@ -135,8 +136,8 @@ def pack_steps(steps: Iterable[Function]) -> list[dict[str, Any]]:
 
 def unpack_steps(value: Any) -> tuple[Step, ...]:
     """Return the steps of what `pack_steps` gave."""
-    if not isinstance(value, list):
-        raise SerializationError("the post-processing is no list")
+    if not isinstance(value, list) or len(value) > _MOST_STEPS:
+        raise SerializationError(f"the post-processing is no list of at most {_MOST_STEPS} steps")
     return tuple(_unpacked_step(entry) for entry in value)
 
 
@@ -164,10 +165,19 @@ def check_versions(value: Any) -> dict[str, str]:
     return dict(value)
 
 
+def _fits(entry: Any, name: str = "O") -> bool:
+    """Whether an integer is of a type, or of 64 bits: longer ones can be made to share one hash."""
+    if type(entry) is not int:
+        return True
+    if name == "O":
+        return -(2**63) <= entry < 2**64
+    return bool(np.iinfo(name).min <= entry <= np.iinfo(name).max)
+
+
 def _packed(value: Any, what: str) -> Any:
     if type(value) is float and math.isnan(value):
         return _NAN
-    if not is_plain(value, str, int, bool, float, type(None)):
+    if not is_plain(value, str, int, bool, float, type(None)) or not _fits(value):
         raise SerializationError(
             f"{what} holds {value!r:.60} of type {type(value).__name__}, which can't be stored"
         )

@@ -22,9 +22,9 @@ def save(model: Any, path: str | os.PathLike[str]) -> None:
     Parameters
     ----------
     model : Predictor, estimator, Pipeline or fitted search over one
-        What answers. Of a pipeline's steps before the network, scikit-learn's scalers, SimpleImputer,
-        OneHotEncoder, OrdinalEncoder, KBinsDiscretizer, PowerTransformer, QuantileTransformer and
-        ColumnTransformer of them can be stored.
+        What answers. Of a pipeline's steps before the network, scikit-learn's scalers,
+        SimpleImputer, OneHotEncoder, OrdinalEncoder, KBinsDiscretizer, PowerTransformer,
+        QuantileTransformer and ColumnTransformer of them can be stored.
     path : str or path
         Where to; "m.cipherfit", say.
 
@@ -100,7 +100,7 @@ def _predictor(model: Any) -> Predictor:
     threshold = getattr(model, "threshold", 0.5)  # of skorch's binary classifier
     if threshold != 0.5:
         raise SerializationError(
-            f"threshold={threshold!r} can't be stored; only 0.5 can: compare predict_proba with yours"
+            f"threshold={threshold!r} can't be stored, only 0.5: compare predict_proba with it"
         )
     predictor = predictor_of(model)
     if not isinstance(predictor, Predictor):

@@ -1,8 +1,8 @@
 """What scikit-learn people put before a network, computed in NumPy: scalers, imputers, encoders.
 
-Each function takes columns, a list of arrays (n_samples,) of types of their own, and parameters that
-are plain arrays, numbers and texts, and gives columns. The arithmetic is scikit-learn's, operation by
-operation, so that results are the same numbers.
+Each function takes columns, a list of arrays (n_samples,) of types of their own, and parameters
+that are plain arrays, numbers and texts, and gives columns. The arithmetic is scikit-learn's,
+operation by operation, so that results are the same numbers.
 """
 
 from __future__ import annotations
@@ -30,13 +30,23 @@ def identity(columns: Columns) -> Columns:
 
 
 def center_scale(columns: Columns, *, center: Array | None, scale: Array | None) -> Columns:
-    """Return ``(columns - center) / scale``: StandardScaler, RobustScaler, MaxAbsScaler."""
+    """Return ``(columns - center) / scale``: RobustScaler, MaxAbsScaler."""
     values = _floats(columns)
     if center is not None:
-        values -= center.astype(values.dtype)
+        values -= center
     if scale is not None:
-        values /= scale.astype(values.dtype)
+        values /= scale
     return list(values.T)
+
+
+def standardize(columns: Columns, *, center: Array | None, scale: Array | None) -> Columns:
+    """Return the same, with parameters of the columns' own precision: StandardScaler."""
+    dtype = _floats(columns).dtype
+    return center_scale(
+        columns,
+        center=None if center is None else center.astype(dtype),
+        scale=None if scale is None else scale.astype(dtype),
+    )
 
 
 def min_max(columns: Columns, *, scale: Array, shift: Array, clip: Array | None) -> Columns:
@@ -139,7 +149,7 @@ def power(
     _check_as_many(columns, exponents)
     for index, exponent in enumerate(exponents.tolist()):
         values[:, index] = function(values[:, index], exponent)
-    return center_scale(list(values.T), center=center, scale=scale)
+    return standardize(list(values.T), center=center, scale=scale)
 
 
 def quantile(
@@ -191,8 +201,8 @@ def _check_known(found: NDArray[np.int64], column: Array, index: int) -> None:
     if (found < 0).any():
         row = int(np.flatnonzero(found < 0)[0])
         raise InvalidInputError(
-            f"X holds {column[row]!r} at row {row}, in the encoder's column {index}: no category of "
-            "training"
+            f"X holds {column[row]!r} at row {row}, in the encoder's column {index}: no category "
+            "of training"
         )
 
 
@@ -254,4 +264,5 @@ TRANSFORMS: dict[str, Callable[..., Columns]] = {
     "ordinal": ordinal,
     "power": power,
     "quantile": quantile,
+    "standardize": standardize,
 }
