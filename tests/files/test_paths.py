@@ -60,6 +60,13 @@ def test_what_fails_leaves_the_old_file_and_nothing_else(tmp_path, monkeypatch):
     assert [*tmp_path.iterdir()] == [path]
 
 
-def test_devices_are_written_to_and_not_replaced():
-    write_bytes("/dev/null", b"gone")
-    assert stat.S_ISCHR(Path("/dev/null").stat().st_mode)
+def test_what_is_no_file_is_written_to_and_not_replaced(tmp_path):
+    pipe = tmp_path / "pipe"
+    os.mkfifo(pipe)
+    reader = os.open(pipe, os.O_RDONLY | os.O_NONBLOCK)
+    try:
+        write_bytes(str(pipe), b"four")
+        assert os.read(reader, 4) == b"four"
+    finally:
+        os.close(reader)
+    assert stat.S_ISFIFO(pipe.stat().st_mode)
