@@ -5,6 +5,7 @@ from __future__ import annotations
 import io
 import json
 import sys
+import warnings
 from pathlib import Path
 from types import SimpleNamespace
 
@@ -20,7 +21,7 @@ from sklearn.preprocessing import OneHotEncoder
 import cipherfit
 from cipherfit import NeuralNetClassifier
 from cipherfit.cli import main
-from cipherfit.exceptions import CipherfitError
+from cipherfit.exceptions import CipherfitError, CipherfitWarning
 
 pytestmark = pytest.mark.usefixtures("folder")
 
@@ -210,3 +211,15 @@ def test_what_is_impossible_for_another_reason_is_a_no(monkeypatch, error):
 
     monkeypatch.setattr(cipherfit, "load", impossible, raising=False)
     assert error("verify", "model.cipherfit") == (1, "this can't be")
+
+
+def test_warnings_are_one_line_too(trained, monkeypatch, capsys):
+    def load(_):
+        warnings.warn("slow\nbut right", CipherfitWarning, stacklevel=1)
+        return trained.predictor_
+
+    monkeypatch.setattr(cipherfit, "load", load, raising=False)
+    with warnings.catch_warnings():
+        warnings.simplefilter("always")
+        assert main(["verify", "model.cipherfit"]) == 0
+    assert capsys.readouterr().err == "cipherfit: warning: slow but right\n"
