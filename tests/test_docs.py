@@ -28,6 +28,7 @@ PAGES = {
     "docs/getting-started.md": 0,
     "docs/choosing-a-network.md": 1,
     "docs/integer-graph.md": 0,
+    "docs/client.md": 0,
 }
 TESTED_ELSEWHERE = {
     "docs/command-line.md",

@@ -23,6 +23,7 @@ from sklearn.preprocessing import (
     PowerTransformer,
     QuantileTransformer,
     RobustScaler,
+    SplineTransformer,
     StandardScaler,
 )
 
@@ -113,6 +114,37 @@ def test_powers_and_normal_scores_are_those_of_scikit_learn_to_rounding(name, st
     known, unseen = halves(load(name)[0].astype(np.float64))
     step.fit(known)
     np.testing.assert_allclose(stored(step)(unseen), step.transform(unseen), rtol=1e-9, atol=1e-9)
+
+
+@pytest.mark.parametrize(
+    ("extrapolation", "degree"),
+    [
+        (extrapolation, degree)
+        for extrapolation in ("constant", "linear", "continue", "periodic", "error")
+        for degree in (1, 2, 3)
+        if (extrapolation, degree) != ("linear", 1)  # can't be stored
+    ],
+)
+@pytest.mark.parametrize("knots", ["uniform", "quantile"])
+def test_splines_are_those_of_scikit_learn_to_rounding(extrapolation, degree, knots):
+    X = load("diabetes")[0][:, [0, 2, 3]].astype(np.float64)
+    known, unseen = halves(X)
+    if extrapolation != "error":
+        unseen = np.concatenate(
+            [unseen, 1.5 * unseen, known.min(axis=0)[None], known.max(axis=0)[None]]
+        )
+    else:
+        unseen = known
+    for bias in (True, False):
+        step = SplineTransformer(
+            4, degree=degree, knots=knots, extrapolation=extrapolation, include_bias=bias
+        ).fit(known)
+        np.testing.assert_allclose(
+            stored(step)(unseen), dense(step.transform(unseen)), rtol=1e-9, atol=1e-9
+        )
+    if extrapolation == "error":
+        with pytest.raises(InvalidInputError, match="the spline of column 0 ends before a value"):
+            stored(step)(2 * known)
 
 
 ENCODERS = {

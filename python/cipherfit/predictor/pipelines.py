@@ -256,6 +256,29 @@ def _quantile(name: str, step: Any) -> Transform:
     )
 
 
+def _spline(name: str, step: Any) -> Transform:
+    if step.degree < 1 or getattr(step, "handle_missing", "error") != "error":
+        raise SerializationError(
+            f"the step {name!r} is a SplineTransformer with degree={step.degree!r} or a way to "
+            "handle missing values; only a degree of at least 1, and 'error', can be stored"
+        )
+    if step.degree == 1 and step.extrapolation == "linear":
+        raise SerializationError(
+            f"the step {name!r} is a SplineTransformer of degree 1 that goes on linearly, where "
+            "scikit-learn treats the first column and others differently: give 'continue', which "
+            "is linear there, too"
+        )
+    return Transform(
+        "spline",
+        {
+            "knots": [_floats(spline.t) for spline in step.bsplines_],
+            "degree": int(step.degree),
+            "extrapolation": step.extrapolation,
+            "bias": bool(step.include_bias),
+        },
+    )
+
+
 def _floats(values: Any) -> Array | None:
     return None if values is None else np.array(values, dtype=np.float64)
 
@@ -279,5 +302,6 @@ _KINDS: dict[str, Callable[[str, Any], Transform]] = {
     "QuantileTransformer": _quantile,
     "RobustScaler": _robust,
     "SimpleImputer": _imputer,
+    "SplineTransformer": _spline,
     "StandardScaler": _standard,
 }

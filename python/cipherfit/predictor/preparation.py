@@ -16,7 +16,8 @@ from cipherfit.exceptions import CipherfitError, InvalidInputError, Serializatio
 from cipherfit.predictor.records import is_plain, pack_array, unpack_array, unpack_names
 from cipherfit.predictor.transforms import TRANSFORMS, Columns
 
-#: Parameters by kind, and what each holds; a question mark allows null, too.
+#: Parameters by kind, and what each holds; a question mark allows null, too, and
+#: bars part texts that are allowed.
 _SCHEMAS: dict[str, dict[str, str]] = {
     "bins": {"edges": "float arrays", "one_hot": "flag"},
     "center_scale": {"center": "floats?", "scale": "floats?"},
@@ -37,12 +38,23 @@ _SCHEMAS: dict[str, dict[str, str]] = {
         "refuse_unknown": "flag",
     },
     "ordinal": {"categories": "arrays", "codes": "arrays", "unknown": "one?"},
-    "power": {"method": "method", "exponents": "floats", "center": "floats?", "scale": "floats?"},
+    "power": {
+        "method": "box-cox|yeo-johnson",
+        "exponents": "floats",
+        "center": "floats?",
+        "scale": "floats?",
+    },
     "quantile": {"quantiles": "float arrays", "references": "floats", "normal": "flag"},
     "sequence": {"steps": "transforms"},
+    "spline": {
+        "knots": "float arrays",
+        "degree": "degree",
+        "extrapolation": "constant|continue|error|linear|periodic",
+        "bias": "flag",
+    },
     "standardize": {"center": "floats?", "scale": "floats?"},
 }
-_METHODS = ("box-cox", "yeo-johnson")
+_MOST_DEGREE = 20
 #: How deep transforms may hold transforms, and how many raw features there may be.
 _MOST_DEPTH, _MOST_FEATURES = 16, 1 << 20
 
@@ -238,7 +250,9 @@ def _unpacked(value: Any, what: str, name: str, depth: int) -> Any:
         return None if value is None else _unpacked(value, what[:-1], name, depth)
     if what == "flag" and is_plain(value, bool):
         return value
-    if what == "method" and value in _METHODS:
+    if "|" in what and isinstance(value, str) and value in what.split("|"):
+        return value
+    if what == "degree" and is_plain(value, int) and 1 <= value <= _MOST_DEGREE:
         return value
     if what == "transforms" and isinstance(value, list):
         return [Transform.from_record(entry, depth + 1) for entry in value]

@@ -85,7 +85,6 @@ def unpack_array(value: Any, what: str) -> NDArray[Any]:
 def pack_targets(targets: Targets) -> dict[str, Any]:
     """Return what outputs stand for, for JSON."""
     if isinstance(targets, ClassTargets):
-        _check_finite(targets.classes)
         return {"kind": "classes", "classes": pack_array(targets.classes, "classes")}
     if isinstance(targets, RealTargets):
         return {"kind": "real", "n_outputs": int(targets.n_outputs), "flat": bool(targets.flat)}

@@ -24,7 +24,7 @@ def save(model: Any, path: str | os.PathLike[str]) -> None:
     model : Predictor, estimator, Pipeline or fitted search over one
         What answers. Of a pipeline's steps before the network, scikit-learn's scalers,
         SimpleImputer, OneHotEncoder, OrdinalEncoder, KBinsDiscretizer, PowerTransformer,
-        QuantileTransformer and ColumnTransformer of them can be stored.
+        QuantileTransformer, SplineTransformer and ColumnTransformer of them can be stored.
     path : str or path
         Where to; "m.cipherfit", say.
 

@@ -163,6 +163,23 @@ def quantile(
     return list(values.T)
 
 
+def spline(
+    columns: Columns, *, knots: Sequence[Array], degree: int, extrapolation: str, bias: bool
+) -> Columns:
+    """Return the B-splines over each column's knots: SplineTransformer.
+
+    The last of each column is left out without `bias`; `extrapolation` says what is beyond.
+    """
+    values = _floats(columns)
+    _check_as_many(columns, knots)
+    made: Columns = []
+    for index, (column, at) in enumerate(zip(values.T, knots, strict=True)):
+        basis = _splines(column.astype(np.float64), at, degree, extrapolation, index)
+        basis = basis.astype(values.dtype)
+        made += list(basis.T if bias else basis.T[:-1])
+    return made
+
+
 def _floats(columns: Columns) -> Array:
     """Return columns as one array of floats that may be written to, as scikit-learn would."""
     values = np.column_stack(columns)
@@ -231,6 +248,39 @@ def _box_cox(values: Array, exponent: float) -> Array:
     return logarithm if exponent == 0 else np.asarray(np.expm1(exponent * logarithm) / exponent)
 
 
+def _splines(x: Float64, at: Float64, degree: int, extrapolation: str, index: int) -> Float64:
+    """Return the B-splines (n_samples, n) over knots, also beyond the first and last inner one."""
+    low, high = at[degree], at[-degree - 1]
+    inside = np.clip(x, low, high)
+    if extrapolation == "error" and (x != inside).any():
+        raise InvalidInputError(f"the spline of column {index} ends before a value of X")
+    if extrapolation == "periodic":
+        length = high - low
+        wrapped = _basis(low + (x - low) % length if length > 0 else np.zeros_like(x), at, degree)
+        wrapped[:, :degree] += wrapped[:, -degree:]
+        return wrapped[:, :-degree]
+    if extrapolation == "continue":
+        return _basis(x, at, degree)
+    basis = _basis(inside, at, degree)
+    if extrapolation == "linear":
+        widths = at[degree:] - at[:-degree]
+        parts = _basis(inside, at, degree - 1, ends=degree) / np.where(widths > 0, widths, np.inf)
+        basis += (x - inside)[:, None] * degree * (parts[:, :-1] - parts[:, 1:])
+    return basis
+
+
+def _basis(x: Float64, at: Float64, degree: int, *, ends: int | None = None) -> Float64:
+    """Return B-splines by Cox's and de Boor's recursion, their polynomials going on at the ends."""
+    ends = degree if ends is None else ends
+    interval = np.clip(np.searchsorted(at, x, side="right") - 1, ends, len(at) - ends - 2)
+    values = (interval[:, None] == np.arange(len(at) - 1)).astype(np.float64)
+    for order in range(1, degree + 1):
+        widths = at[order:] - at[:-order]
+        ramps = (x[:, None] - at[:-order]) / np.where(widths > 0, widths, np.inf)
+        values = ramps[:, :-1] * values[:, :-1] + (1 - ramps[:, 1:]) * values[:, 1:]
+    return np.asarray(values)
+
+
 def _rank(values: Array, known: Array, references: Array, normal: bool) -> Array:
     """Return the mean of ranks from below and from above, which differ where values repeat."""
     margin = _BOUNDS_THRESHOLD if normal else 0.0
@@ -264,5 +314,6 @@ TRANSFORMS: dict[str, Callable[..., Columns]] = {
     "ordinal": ordinal,
     "power": power,
     "quantile": quantile,
+    "spline": spline,
     "standardize": standardize,
 }

@@ -19,6 +19,7 @@ from skorch import NeuralNetClassifier as SkorchClassifier
 from tqdm.auto import tqdm
 
 from cipherfit.estimators.classifier import NeuralNetClassifier
+from cipherfit.estimators.reproducibility import own_threads
 from cipherfit.estimators.schedule import OneCycle
 from cipherfit.report.task_report import Task, TaskReport
 from cipherfit.training.float_twin import FloatTwin
@@ -112,7 +113,9 @@ def float_twin(task: Task, X: NDArray[Any], y: NDArray[Any]) -> Any:
         module__n_outputs=len(np.unique(y)),
         **{**NeuralNetClassifier().get_params_for_benchmark(), "callbacks": [OneCycle()]},
     )
-    return make_pipeline(StandardScaler(), net).fit(X.astype(np.float32), y.astype(np.int64))
+    with own_threads():
+        torch.set_num_threads(1)  # in a network so small a second one waits for the first
+        return make_pipeline(StandardScaler(), net).fit(X.astype(np.float32), y.astype(np.int64))
 
 
 def format_table(reports: list[TaskReport]) -> str:

@@ -69,7 +69,8 @@ def _draw_intervals(axes: Any, report: TaskReport) -> None:
     budget = 2**n_bits - 1
     axes.axhline(budget, color=_ACCENT, label=f"budget: {n_bits} bits")
     axes.set(
-        title="accumulators of the first encrypted layer, from their minimum",
+        title="accumulators of the first encrypted layer",
+        ylabel="above the minimum",
         xlabel="neuron",
         ylim=(0, 1.3 * budget),
     )

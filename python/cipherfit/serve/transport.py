@@ -55,6 +55,9 @@ class LocalTransport:
         self._digest = encrypted_part(predictor.graph).digest
         self._keys: dict[str, bytes] = {}
 
+    def __repr__(self) -> str:
+        return "LocalTransport()"
+
     def has_keys(self, key: str) -> bool:
         """Tell whether evaluation keys are here."""
         return key in self._keys
