@@ -9,9 +9,11 @@ import argparse
 import hashlib
 import http.client
 import multiprocessing
+import os
 import socket
 import statistics
 import struct
+import sys
 import tempfile
 import time
 from collections.abc import Callable
@@ -72,7 +74,9 @@ def serve(path: Path, folder: Path, port: int) -> None:
     """Serve a model, in a process of its own."""
     from cipherfit.serve import serve
 
-    serve(path, keys=folder / "keys", port=port)
+    # Its log would come between the results.
+    with open(os.devnull, "w") as sys.stderr:
+        serve(path, keys=folder / "keys", port=port)
 
 
 class Asking:
@@ -93,6 +97,7 @@ class Asking:
         try:
             return self.ask("GET", "/health/ready", b"")[0] == 200
         except OSError:
+            self._connection.close()
             return False
 
     def ask(self, method: str, path: str, body: bytes) -> tuple[int, bytes]:

@@ -10,15 +10,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from service_process import (
-    Running,
-    digest_of,
-    framed,
-    key_id,
-    network,
-    predictor,
-    unframed,
-)
+from service_process import Running, digest_of, framed, key_id, network, predictor, unframed
 
 pytestmark = pytest.mark.fhe
 

@@ -37,8 +37,8 @@ class ConcreteModel:
         The client's file.
     graph : IntegerGraph
         What is encrypted.
-    configuration : fhe.Configuration
-        How it is compiled.
+    options : dict
+        How it is compiled: as of `cipherfit.fhe.stored_options`.
     specs : bytes
         Client specs of the compiled circuit.
     templates : cipherfit.fhe.messages.Templates
@@ -63,7 +63,7 @@ class ConcreteModel:
         n_features: int,
         client: bytes,
         graph: IntegerGraph,
-        configuration: Any,
+        options: dict[str, Any],
         specs: bytes,
         templates: Any,
         max_rows: int,
@@ -83,7 +83,7 @@ class ConcreteModel:
         self._note_death = note_death
         setting = Setting(
             graph=graph.to_bytes(),
-            configuration=configuration,
+            options=options,
             specs=self.fits,
             memory_bytes=worker_bytes,
             # A key set in use takes several times its bytes; half of the memory is the program's.

@@ -6,7 +6,7 @@ from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from typing import Annotated, Any
 
-import anyio
+import anyio.to_thread
 from fastapi import APIRouter, Depends, FastAPI, Header, Path, Query, Request, Response
 from fastapi.exceptions import RequestValidationError
 from fastapi.responses import JSONResponse
@@ -103,7 +103,7 @@ def _refusals(*statuses: int) -> dict[int | str, dict[str, Any]]:
         413: "Larger than allowed",
         422: "Not what it should be",
         429: "No room now: see Retry-After",
-        503: "The worker ended, or is not ready",
+        503: "The worker ended, or is not ready, or the disk is full",
         504: "It took too long",
     }
     return {status: {"model": Error, "description": texts[status]} for status in statuses}
@@ -186,7 +186,7 @@ async def key_state(key: KeyId, tenant: Tenant, service: Shared) -> Response:
     return Response(status_code=404, headers={"Upload-Offset": str(here)})
 
 
-_OF_UPLOADS = _refusals(400, 401, 404, 408, 409, 411, 413, 422, 429)
+_OF_UPLOADS = _refusals(400, 401, 404, 408, 409, 411, 413, 422, 429, 503)
 
 
 @router.put(
@@ -247,7 +247,7 @@ async def resume_upload(
 )
 async def delete_key(key: KeyId, tenant: Tenant, service: Shared) -> Response:
     """Remove a key, or an upload; it may be gone already."""
-    service.keys.delete(tenant, key)
+    await anyio.to_thread.run_sync(service.keys.delete, tenant, key)
     return Response(status_code=204)
 
 

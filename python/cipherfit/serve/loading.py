@@ -119,11 +119,12 @@ def _model(
     if client.backend == "bfv":
         return BfvModel(server=circuit.server.serialize(), **parts)
     # Models without lookups are served without Concrete.
+    from cipherfit.fhe import stored_options
     from cipherfit.fhe.messages import Templates
 
     return ConcreteModel(
         graph=encrypted_part(predictor.graph),
-        configuration=circuit.configuration,
+        options=stored_options(circuit.configuration),
         specs=client.specs,
         templates=Templates.of(circuit),
         workers=workforce.workers,

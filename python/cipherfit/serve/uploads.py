@@ -2,11 +2,15 @@
 
 from __future__ import annotations
 
+import logging
+from functools import partial
+
 import anyio.to_thread
 from fastapi import Request, Response
 
 from cipherfit.serve import bodies
 from cipherfit.serve.keys import Upload
+from cipherfit.serve.logs import event
 from cipherfit.serve.models import ServedModel
 from cipherfit.serve.refusals import RefusedError, unprocessable
 from cipherfit.serve.state import Service
@@ -83,10 +87,14 @@ async def _take(
     offset: int,
     length: int,
 ) -> Response:
-    upload = service.keys.begin(tenant, key, model.fits, length, offset=offset)
+    begin = partial(service.keys.begin, tenant, key, model.fits, length, offset=offset)
+    upload = await anyio.to_thread.run_sync(begin)
     try:
         async for piece in bodies.pieces(request, service.deadlines.body):
             upload.write(piece)
+    except OSError as error:
+        event("disk_failed", level=logging.ERROR, number=error.errno)
+        raise RefusedError(503, "storage", "the key can't be written to disk now") from error
     finally:
         # What has come in stays, however the rest goes: a client resumes from it.
         with anyio.CancelScope(shield=True):
@@ -97,7 +105,7 @@ async def _take(
     try:
         await anyio.to_thread.run_sync(_check, model, upload)
     except RefusedError:
-        service.keys.delete(tenant, key)
+        await anyio.to_thread.run_sync(service.keys.delete, tenant, key)
         raise
     await anyio.to_thread.run_sync(service.keys.finish, tenant, upload)
     return Response(status_code=201)

@@ -32,8 +32,8 @@ class Setting:
     ----------
     graph : bytes
         What is encrypted of the network.
-    configuration : fhe.Configuration
-        How it is compiled.
+    options : dict
+        How it is compiled: as of `cipherfit.fhe.stored_options`.
     specs : str
         SHA-256 of the client specs that clients have.
     memory_bytes : int
@@ -45,7 +45,7 @@ class Setting:
     """
 
     graph: bytes
-    configuration: Any
+    options: dict[str, Any]
     specs: str
     memory_bytes: int
     ready_keys: int
@@ -56,14 +56,15 @@ class _Runner:
     """A compiled circuit, and the keys that were used last."""
 
     def __init__(self, setting: Setting) -> None:
-        from cipherfit.fhe.circuit import compile_graph
+        from cipherfit.fhe import compile_graph, restored_configuration
         from cipherfit.fhe.runtime import fhe
 
         self._fhe = fhe
         self._ready_keys = setting.ready_keys
         self._keys: OrderedDict[str, Any] = OrderedDict()
         graph = IntegerGraph.from_bytes(setting.graph)
-        circuit = compile_graph(graph, configuration=setting.configuration, warn_of_size=False)
+        configuration = restored_configuration(setting.options)
+        circuit = compile_graph(graph, configuration=configuration, warn_of_size=False)
         specs = hashlib.sha256(circuit.client.specs.serialize()).hexdigest()
         if specs != setting.specs:
             raise CompilationError("the circuit compiled here has other specs than clients have")
@@ -98,6 +99,8 @@ def start(setting: Setting) -> None:
     """Prepare this process: bounds, then the circuit."""
     global _runner
     signal.signal(signal.SIGINT, signal.SIG_IGN)
+    # Python's own handlers wait until Concrete is back.
+    signal.signal(signal.SIGTERM, signal.SIG_DFL)
     resource.setrlimit(resource.RLIMIT_CORE, (0, 0))
     resource.setrlimit(resource.RLIMIT_AS, (setting.memory_bytes, setting.memory_bytes))
     threading.Thread(target=_end_with, args=(setting.parent,), daemon=True).start()
