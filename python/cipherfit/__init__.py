@@ -1,7 +1,7 @@
 """Quantized, pruned neural networks that are proven to fit, and run on encrypted data.
 
-Names are imported when they are first used: graphs and predictors need NumPy alone, estimators need
-torch, skorch and scikit-learn, and encryption needs Concrete.
+Names are imported when they are first used: graphs and predictors need NumPy and safetensors,
+estimators need torch, skorch and scikit-learn, and encrypted lookups need Concrete.
 """
 
 from importlib import import_module

@@ -90,6 +90,13 @@ def test_specs_that_send_inputs_in_clear_are_refused(specs):
             check_security(altered(specs, path, info))
 
 
+def test_keys_are_numbered_as_they_stand(specs):
+    for kind in ("lweSecretKeys", "lweBootstrapKeys", "lweKeyswitchKeys"):
+        for value in (7, -1, "0", False):
+            with pytest.raises(SecurityError, match=rf"{kind}.*id is"):
+                check_security(altered(specs, ("keyset", kind, 0, "id"), value))
+
+
 def test_what_is_no_specs_is_refused():
     for data in (b"", b"[]", b"{}", b"null", b"[" * 100_000, b"\xff", bytes(2 << 20), "text"):
         with pytest.raises(SecurityError):

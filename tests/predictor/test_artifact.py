@@ -106,6 +106,11 @@ def with_transform(kind: str, **parameters: object) -> bytes:
     return with_value("preparation", {"n_features": 2, "names": None, "transform": transform})
 
 
+def compiled(backend: object, options: object, specs: object = None, file: bytes = b"") -> bytes:
+    value = {"backend": backend, "options": options, "specs": specs}
+    return with_value("compiled", value, file)
+
+
 def nested(depth: int) -> bytes:
     transform: dict = {"kind": "identity", "parameters": {}}
     for _ in range(depth):
@@ -192,8 +197,8 @@ BROKEN = [
     (8, lambda: with_step("exp", out=1.0), "exp has other parameters"),
     (8, lambda: with_step("clip", low=0, high=1.0), "low of clip is no finite number"),
     (8, lambda: with_value("compiled", {"backend": "bfv"}), "no back end with options"),
-    (8, lambda: with_value("compiled", {"backend": [], "options": {}}), "is unknown"),
-    (8, lambda: with_value("compiled", {"backend": "concrete", "options": {}}), "not those that"),
+    (8, lambda: compiled([], {}), "is unknown"),
+    (8, lambda: compiled("concrete", {}), "not those that"),
     (8, lambda: with_value("preparation", []), "the preparation is not features"),
     (8, lambda: nested(18), "more than 16 deep"),
     (8, lambda: with_transform("pickle"), "the transform 'pickle' is unknown"),
@@ -208,7 +213,7 @@ BROKEN = [
     (9, lambda: with_step("affine", scale=[1.0, 2.0], shift=[1.0] * 3), "doesn't fit"),
     (
         10,
-        lambda: with_value("compiled", {"backend": "bfv", "options": {"flooding_bits": 9}}),
+        lambda: compiled("bfv", {"flooding_bits": 9}),
         "the back end can't run this graph",
     ),
     (11, lambda: with_text('"__metadata__":', '"__metadata__": '), "not in canonical form"),
@@ -251,10 +256,10 @@ def test_the_specification_names_every_transform_and_step():
     assert {*TRANSFORMS, "sequence", "columns"} == set(_SCHEMAS)
 
 
-def concrete(**changed: object) -> bytes:
+def concrete(specs: object = None, **changed: object) -> bytes:
     flags = dict.fromkeys(_FLAGS, False)
     options = {**flags, "p_error": 0.01, "global_p_error": None, **changed}
-    return with_value("compiled", {"backend": "concrete", "options": options})
+    return compiled("concrete", options, specs)
 
 
 def test_options_that_a_file_names_are_checked():
@@ -270,9 +275,11 @@ def test_options_that_a_file_names_are_checked():
             loads(concrete(**changed))
     head = fitted("iris", n_layers=1).predictor_
     for bits in (65, -1, True, 1.0):
-        compiled = {"backend": "bfv", "options": {"flooding_bits": bits}}
         with pytest.raises(SerializationError, match="flooding_bits in"):
-            loads(with_value("compiled", compiled, head.to_bytes()))
+            loads(compiled("bfv", {"flooding_bits": bits}, file=head.to_bytes()))
+    for specs in ("0" * 63, "G" * 64, 7):
+        with pytest.raises(SerializationError, match="must be a SHA-256"):
+            loads(concrete(specs))
 
 
 @pytest.mark.parametrize(

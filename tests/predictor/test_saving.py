@@ -23,7 +23,13 @@ from sklearn.preprocessing import FunctionTransformer, OneHotEncoder, StandardSc
 
 import cipherfit
 from cipherfit import NeuralNetClassifier, Predictor
-from cipherfit.exceptions import NotFittedError, SerializationError
+from cipherfit.exceptions import (
+    CompilationError,
+    NotCompiledError,
+    NotFittedError,
+    SerializationError,
+)
+from cipherfit.predictor import compilation
 from cipherfit.predictor.postprocessing import Step
 from cipherfit.predictor.targets import ClassTargets
 
@@ -192,6 +198,27 @@ def test_a_loaded_model_is_compiled_as_it_was_when_first_needed(tmp_path):
     unpickled = pickle.loads(pickle.dumps(saved(again, tmp_path)))
     assert unpickled.circuit.configuration.flooding_bits == 20
     assert saved(pickle.loads(pickle.dumps(again)), tmp_path).circuit.parameters
+
+
+def test_a_loaded_model_that_would_not_fit_its_clients_says_so(tmp_path, monkeypatch):
+    model = copy.deepcopy(fitted("wine", n_layers=1))
+    model.compile()
+    again = saved(model, tmp_path)
+    monkeypatch.setattr(compilation, "specs_of", lambda circuit: b"of another version")
+    with pytest.raises(CompilationError, match="other public parameters of bfv than when it was"):
+        again.predict(load("wine")[0], fhe="execute")
+    monkeypatch.undo()
+    assert again.circuit.client.specs == model.fhe_circuit.client.specs
+
+
+@pytest.mark.fhe
+def test_a_model_that_was_compiled_to_simulate_is_loaded_so(tmp_path):
+    model = copy.deepcopy(fitted("iris"))
+    model.compile(use_virtual_lib=True)
+    again = saved(model, tmp_path)
+    assert not again.circuit.configuration.fhe_execution
+    with pytest.raises(NotCompiledError):
+        again.save_client(tmp_path / "client.cipherfit")
 
 
 @pytest.mark.fhe

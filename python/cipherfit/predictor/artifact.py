@@ -21,7 +21,7 @@ from cipherfit.exceptions import (
     InvalidParameterError,
     SerializationError,
 )
-from cipherfit.predictor.compilation import Compilation
+from cipherfit.predictor.compilation import Compilation, is_digest
 from cipherfit.predictor.container import canonical, decode, encode, read_file
 from cipherfit.predictor.postprocessing import post_process
 from cipherfit.predictor.records import check_versions, is_plain
@@ -106,7 +106,7 @@ class ModelFile:
 class ClientModel:
     """What a client holds of a model: all that turns rows into codes and sums into answers.
 
-    It has no weights of the server's part, and needs NumPy alone.
+    It has no weights of the server's part, and needs NumPy and safetensors alone.
 
     Attributes
     ----------
@@ -281,7 +281,7 @@ class ClientModel:
         backend, digest = metadata["backend"], metadata["digest"]
         if not isinstance(backend, str) or backend not in _BACKENDS:
             raise SerializationError(f"the back end {backend!r:.60} is unknown")
-        if not isinstance(digest, str) or not _is_digest(digest):
+        if not isinstance(digest, str) or not is_digest(digest):
             raise SerializationError(f"the digest {digest!r:.80} is no SHA-256 in hexadecimal")
         client = cls(
             graph,
@@ -387,10 +387,6 @@ def _read_output(record: Any) -> tuple[Float64, Float64]:
     if not scale or len(scale) != len(offset) or min(scale) <= 0:
         raise SerializationError("there must be as many positive scales as offsets of the output")
     return np.array(scale), np.array(offset)
-
-
-def _is_digest(text: str) -> bool:
-    return len(text) == 64 and set(text) <= set("0123456789abcdef")
 
 
 def _check_canonical(written: bytes, data: bytes) -> None:

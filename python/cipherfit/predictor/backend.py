@@ -92,6 +92,12 @@ def backend_of(circuit: Any) -> str:
     return "bfv" if type(circuit).__module__.startswith(MODULES["bfv"]) else "concrete"
 
 
+def specs_of(circuit: Any) -> bytes:
+    """Return the public parameters of a circuit, which its clients are made from."""
+    specs = circuit.client.specs
+    return bytes(specs if backend_of(circuit) == "bfv" else specs.serialize())
+
+
 def backend_for(
     graph: IntegerGraph, name: str = "auto", *, options: dict[str, Any] | None = None
 ) -> str:

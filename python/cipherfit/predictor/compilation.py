@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+import hashlib
+import re
 from dataclasses import dataclass
 from typing import Any
 
 from cipherfit._core import IntegerGraph
-from cipherfit.exceptions import CipherfitError, SerializationError
-from cipherfit.predictor.backend import backend_for, imported
+from cipherfit.exceptions import CipherfitError, CompilationError, SerializationError
+from cipherfit.predictor.backend import backend_for, backend_of, imported, specs_of
 from cipherfit.predictor.records import is_plain
 
 _FLAGS = (
@@ -34,30 +36,35 @@ class Compilation:
         What encrypts.
     options : dict
         Its options: numbers and booleans by name.
+    specs : str or None
+        SHA-256 of the public parameters, which clients have; None where it only simulates.
     """
 
     backend: str
     options: dict[str, Any]
+    specs: str | None
 
     @classmethod
-    def of(cls, backend: str, configuration: Any) -> Compilation:
-        """Return how a circuit with a back end's configuration was compiled.
+    def of(cls, circuit: Any) -> Compilation:
+        """Return how a circuit was compiled.
 
         Raises
         ------
         SerializationError
             If there is an option that can't be stored.
         """
-        return cls(backend, imported(backend).stored_options(configuration))
+        backend = backend_of(circuit)
+        options = imported(backend).stored_options(circuit.configuration)
+        return cls(backend, options, _specs_digest(circuit))
 
     @classmethod
     def from_record(cls, record: Any, graph: IntegerGraph) -> Compilation | None:
         """Return what `record` gave, checked; None where the model was not compiled."""
         if record is None:
             return None
-        if not isinstance(record, dict) or set(record) != {"backend", "options"}:
-            raise SerializationError("how it was compiled is no back end with options")
-        backend, options = record["backend"], record["options"]
+        if not isinstance(record, dict) or set(record) != {"backend", "options", "specs"}:
+            raise SerializationError("how it was compiled is no back end with options and specs")
+        backend, options, specs = record["backend"], record["options"], record["specs"]
         if backend not in ("bfv", "concrete") or not isinstance(options, dict):
             raise SerializationError(f"the back end {backend!r:.60} is unknown")
         try:
@@ -65,15 +72,45 @@ class Compilation:
         except CipherfitError as error:
             raise SerializationError(f"the back end can't run this graph: {error}") from None
         (_check_bfv if backend == "bfv" else _check_concrete)(options)
-        return cls(backend, options)
+        if specs is not None and not (isinstance(specs, str) and is_digest(specs)):
+            raise SerializationError(
+                f"specs={specs!r:.80} must be a SHA-256 in hexadecimal, or null"
+            )
+        return cls(backend, options, specs)
 
     def record(self) -> dict[str, Any]:
         """Return plain values for JSON."""
-        return {"backend": self.backend, "options": self.options}
+        return {"backend": self.backend, "options": self.options, "specs": self.specs}
 
-    def configuration(self) -> Any:
-        """Return the back end's own configuration, to compile with."""
-        return imported(self.backend).restored_configuration(self.options)
+    def circuit(self, graph: IntegerGraph) -> Any:
+        """Compile a graph as it was, for the clients that it had.
+
+        Raises
+        ------
+        CompilationError
+            If its public parameters are others now, so that these clients' keys don't fit.
+        """
+        backend = imported(self.backend)
+        configuration = backend.restored_configuration(self.options)
+        circuit = backend.compile_graph(graph, configuration=configuration)
+        if _specs_digest(circuit) != self.specs:
+            raise CompilationError(
+                f"compiled anew, this model has other public parameters of {self.backend} than "
+                "when it was saved, and its clients' keys don't fit: take the versions that it was "
+                "saved with, or call compile() and hand out new client files"
+            )
+        return circuit
+
+
+def is_digest(text: str) -> bool:
+    """Whether a text is a SHA-256 in hexadecimal."""
+    return re.fullmatch("[0-9a-f]{64}", text) is not None
+
+
+def _specs_digest(circuit: Any) -> str | None:
+    if not circuit.configuration.fhe_execution:
+        return None
+    return hashlib.sha256(specs_of(circuit)).hexdigest()
 
 
 def _check_bfv(options: dict[str, Any]) -> None:

@@ -18,6 +18,7 @@ from cipherfit.predictor.backend import (
     backend_of,
     imported,
     run_encrypted,
+    specs_of,
 )
 from cipherfit.predictor.compilation import Compilation
 from cipherfit.predictor.container import write_file
@@ -128,13 +129,18 @@ class Predictor:
         """The compiled circuit; None before `compile`.
 
         After loading or copying it is compiled again, with the same options, when first needed.
+
+        Raises
+        ------
+        CompilationError
+            If a loaded model can't be compiled for the clients that it had when it was saved.
         """
         if self._circuit is None and self._saved is not None:
             if isinstance(self._saved, Compilation):
-                name, configuration = self._saved.backend, self._saved.configuration()
+                self.circuit = self._saved.circuit(self.graph)
             else:
                 name, configuration = self._saved
-            self.circuit = imported(name).compile_graph(self.graph, configuration=configuration)
+                self.circuit = imported(name).compile_graph(self.graph, configuration=configuration)
         return self._circuit
 
     @circuit.setter
@@ -226,12 +232,11 @@ class Predictor:
                 "this model is not yet compiled to FHE: call compile() before making what its "
                 "clients need"
             )
-        backend, specs = backend_of(circuit), circuit.client.specs
         client = ClientModel.of(
             self.graph,
             self._surroundings(),
-            backend=backend,
-            specs=specs if backend == "bfv" else specs.serialize(),
+            backend=backend_of(circuit),
+            specs=specs_of(circuit),
         )
         return ClientModel.from_bytes(client.to_bytes())  # as clients will have it
 
@@ -259,11 +264,10 @@ class Predictor:
 
     def _compilation(self) -> Compilation | None:
         """Return how this was compiled, as it is stored."""
-        if self._circuit is not None:
-            return Compilation.of(backend_of(self._circuit), self._circuit.configuration)
-        if self._saved is None or isinstance(self._saved, Compilation):
+        if isinstance(self._saved, Compilation):
             return self._saved
-        return Compilation.of(*self._saved)
+        circuit = self.circuit
+        return None if circuit is None else Compilation.of(circuit)
 
     def _features(self, X: Any) -> Float32:
         """Return the network's features, of raw ones where there is a preparation."""
