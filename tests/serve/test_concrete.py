@@ -10,7 +10,16 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from service_process import Running, digest_of, framed, key_id, network, predictor, unframed, wait_until
+from service_process import (
+    Running,
+    digest_of,
+    framed,
+    key_id,
+    network,
+    predictor,
+    unframed,
+    wait_until,
+)
 
 pytestmark = pytest.mark.fhe
 

@@ -226,9 +226,7 @@ def test_an_upload_goes_on_where_it_stopped_also_after_kill_9(running, party):
     )
     with socket.create_connection(("127.0.0.1", service.port)) as connection:
         connection.sendall(head.encode() + party.key[:half])
-        wait_until(
-            lambda: service.ask("HEAD", party.path)[1]["Upload-Offset"] == str(half)
-        )
+        wait_until(lambda: service.ask("HEAD", party.path)[1]["Upload-Offset"] == str(half))
         refused = service.refusal("PUT", party.upload_path, party.key)
         assert refused == (409, "uploading")
         service.kill()
