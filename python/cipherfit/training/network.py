@@ -313,6 +313,7 @@ class SparseQuantNeuralNetImpl(QuantNetwork):
         self.activation_function = activation_function
         self.hidden_widths = hidden_widths
         self.n_client_a_bits = client.widths.n_a_bits
+        self.client_layers = client_layers
 
     def max_active_neurons(self) -> int:
         """Return how many non-zero weights a neuron may have in the worst case.

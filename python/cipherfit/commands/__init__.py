@@ -1,0 +1,1 @@
+"""The commands of `cipherfit`: what each takes, and what it does."""
