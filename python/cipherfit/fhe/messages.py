@@ -20,7 +20,7 @@ from cipherfit.exceptions import NotCompiledError, SerializationError
 from cipherfit.fhe.capnp import payload_spans
 from cipherfit.fhe.security import check_security
 
-__all__ = ["Template", "Templates", "check_security"]
+__all__ = ["Template", "Templates", "check_security", "output_template"]
 
 _MOST_SPANS = 4096
 
@@ -162,26 +162,15 @@ class Templates:
     def of_client(cls, client: Any) -> Templates:
         """Return the templates of a client that has keys.
 
-        Nothing that a server says is needed: an answer is laid out as an input is that has its
-        shape.
-
         Parameters
         ----------
         client : fhe.Client
             With keys.
         """
-        from cipherfit.fhe.client import client_of
-
-        specs = json.loads(client.specs.serialize())
-        answers = json.loads(client.specs.serialize())
-        answers["circuits"][0]["inputs"] = answers["circuits"][0]["outputs"]
-        answers.pop("tfhers_specs", None)  # of inputs, and empty
-        answering = client_of(json.dumps(answers).encode())
-        answering.keys = client.keys
         return cls(
             Template.of("evaluation keys", client.evaluation_keys.serialize()),
-            Template.of("encrypted inputs", _zeros(client, specs)),
-            Template.of("encrypted outputs", _zeros(answering, answers)),
+            Template.of("encrypted inputs", _zeros(client)),
+            output_template(client),
         )
 
     def check_keys(self, data: bytes) -> None:
@@ -232,9 +221,31 @@ class Templates:
         )
 
 
-def _zeros(client: Any, specs: dict[str, Any]) -> bytes:
+def output_template(client: Any) -> Template:
+    """Return the template of what a client of a circuit decrypts.
+
+    Nothing that a server says is needed: an answer is laid out as an input is that has its shape.
+
+    Parameters
+    ----------
+    client : fhe.Client
+        With keys.
+    """
+    from cipherfit.fhe.client import client_of
+
+    specs = json.loads(client.specs.serialize())
+    specs["circuits"][0]["inputs"] = specs["circuits"][0]["outputs"]
+    specs.pop("tfhers_specs", None)  # of inputs, and empty
+    answering = client_of(json.dumps(specs).encode())
+    answering.keys = client.keys
+    return Template.of("encrypted outputs", _zeros(answering))
+
+
+def _zeros(client: Any) -> bytes:
     """Return an encryption of zeros in the shape of a circuit's input."""
-    info = specs["circuits"][0]["inputs"][0]["typeInfo"]["lweCiphertext"]
+    info = json.loads(client.specs.serialize())["circuits"][0]["inputs"][0]["typeInfo"][
+        "lweCiphertext"
+    ]
     shape = info["abstractShape"]["dimensions"]
     return bytes(client.encrypt(np.zeros(shape, dtype=np.int64)).serialize())
 

@@ -65,7 +65,8 @@ class Client:
         Which model it has to be. Default: of a service the one that it served when this folder's
         client first asked.
     batch_rows : int, optional
-        Rows of a request. Default: 1024, and 8 where lookups are encrypted.
+        Rows of a request. Default: 8 where lookups are encrypted, else as many as one set of
+        ciphertexts holds, thousands.
 
     Attributes
     ----------

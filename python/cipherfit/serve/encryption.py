@@ -18,6 +18,10 @@ Codes = NDArray[np.uint16]
 Sums = NDArray[np.int64]
 
 
+#: Rows that a service takes at once where its owner says nothing else.
+_MOST_ROWS = 4096
+
+
 class Encryption(Protocol):
     """A back end with keys."""
 
@@ -37,7 +41,7 @@ class Encryption(Protocol):
 
 
 class BfvEncryption:
-    """Rows of a network without lookups: many in one frame.
+    """Rows of a network without lookups: as many in one frame as are packed densely.
 
     Parameters
     ----------
@@ -45,10 +49,9 @@ class BfvEncryption:
         With keys.
     """
 
-    batch_rows = 1024
-
     def __init__(self, client: BfvClient) -> None:
         self._client = client
+        self.batch_rows = min(_MOST_ROWS, max(rows for *_, rows in client.parameters.layouts))
         self.evaluation_keys = client.evaluation_keys.serialize()
 
     @classmethod
@@ -93,10 +96,10 @@ class ConcreteEncryption:
     batch_rows = 8
 
     def __init__(self, client: Any) -> None:
-        from cipherfit.fhe.messages import Templates
+        from cipherfit.fhe.messages import output_template
 
         self._client = client
-        self._templates = Templates.of_client(client)
+        self._answer = output_template(client)
         self.evaluation_keys = bytes(client.evaluation_keys.serialize())
 
     @classmethod
@@ -136,13 +139,13 @@ class ConcreteEncryption:
         if n_rows is not None and len(frames) != n_rows:
             raise SerializationError(f"an answer to {n_rows} rows has {len(frames)} frames")
         for frame in frames:
-            self._templates.check_output(frame)
+            self._answer.check(frame)
         rows = [self._client.decrypt(fhe.Value.deserialize(frame)) for frame in frames]
         return np.array(rows, dtype=np.int64)
 
     def answer_bytes(self, n_rows: int) -> int:
         """Return how many bytes an answer's frames have."""
-        return n_rows * self._templates.output.length
+        return n_rows * self._answer.length
 
 
 def encryption_of(model: ClientModel, store: KeyStore) -> Encryption:
