@@ -140,7 +140,7 @@ def compile_graph(
     The plaintext modulus comes from the proven widths, and degree and modulus of the ring are the
     smallest of the Homomorphic Encryption Standard (128 bits, ternary secrets) in which
 
-        21 |W|_1 + 42 N + rounding + flooding <= scale / 2,
+        21 ``|W|_1`` + 42 N + rounding + flooding <= scale / 2,
 
     where ``|W|_1`` is the sum of all weights' magnitudes in one result, for every input and all
     that encryption draws.
