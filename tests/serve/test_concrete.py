@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import http.client
 import os
 import signal
 import time
@@ -150,12 +151,20 @@ def test_after_the_deadline_the_worker_ends_and_the_next_request_is_answered(run
     assert workers_of(service) != before
 
 
-def test_workers_end_with_the_service_however_it_ends(running):
-    service = running("lookups")
-    pids = workers_of(service)
-    assert pids
-    service.kill()
-    wait_until(lambda: not any(Path(f"/proc/{pid}/cmdline").exists() for pid in pids))
+def test_workers_end_with_the_service_however_it_ends(running, parties):
+    service = running("lookups", max_rows=2000)
+    party = parties[0]
+    assert service.ask("PUT", party.upload_path, party.key)[0] == 201
+    long = framed(*party.question(CODES[:1]) * 2000)
+    with ThreadPoolExecutor(1) as pool:
+        asked = pool.submit(service.ask, "POST", party.predict_path, long)
+        wait_until(lambda: service.runs(1))
+        time.sleep(1)
+        pids = workers_of(service)
+        assert pids
+        service.kill()
+        assert isinstance(asked.exception(), OSError | http.client.HTTPException)
+    wait_until(lambda: not any(Path(f"/proc/{pid}/cmdline").exists() for pid in pids), 10)
     service.start()
     pids = workers_of(service)
     assert service.stop() == 0
