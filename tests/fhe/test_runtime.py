@@ -320,7 +320,9 @@ def test_numpy_2_is_refused_at_compilation_by_name_and_serves_for_all_else(tmp_p
         """,
         tmp_path,
         PREAMBLE.replace(", compile_graph, run_encrypted", "").replace(
-            "\ndef graph", "\ndef compile_graph(graph):\n    import cipherfit.fhe\n\ndef graph"
+            "\ndef graph",
+            "\ndef compile_graph(graph):\n    import cipherfit as it\n    it.compile_graph(graph)\n"
+            "\ndef graph",
         ),
     )
     assert (status, out) == (1, "True\n"), errors
