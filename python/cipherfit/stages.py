@@ -8,6 +8,7 @@ too.
 from __future__ import annotations
 
 from dataclasses import dataclass
+from functools import lru_cache
 from typing import Any
 
 import numpy as np
@@ -75,6 +76,11 @@ class Stage:
         return len(self.weights)
 
 
+def client_part(graph: IntegerGraph) -> IntegerGraph | None:
+    """Return the client's layers, which end in codes; None where there are none."""
+    return _halves(graph)[0] if graph.n_client_layers else None
+
+
 def encrypted_part(graph: IntegerGraph) -> IntegerGraph:
     """Return what of a graph is encrypted: all that follows its client layers.
 
@@ -90,7 +96,13 @@ def encrypted_part(graph: IntegerGraph) -> IntegerGraph:
             "nothing of this graph is encrypted: it ends with the client's layers. Compile what "
             "follows them, the other half of `split`, or the whole graph"
         )
-    return graph.split()[1]
+    return _halves(graph)[1]
+
+
+@lru_cache(maxsize=16)
+def _halves(graph: IntegerGraph) -> tuple[IntegerGraph, IntegerGraph]:
+    """Cut a graph, which takes longer than a row: once for all rows."""
+    return graph.split()
 
 
 def stages_of(graph: IntegerGraph) -> list[Stage]:

@@ -27,7 +27,7 @@ from cipherfit.predictor.postprocessing import post_process
 from cipherfit.predictor.records import check_versions, is_plain
 from cipherfit.predictor.surroundings import Surroundings
 from cipherfit.predictor.targets import ClassTargets
-from cipherfit.stages import encrypted_part
+from cipherfit.stages import client_part, encrypted_part
 
 Float64 = NDArray[np.float64]
 
@@ -361,8 +361,9 @@ def certificate_digest(graph: IntegerGraph) -> str:
 
 def _client_graph(graph: IntegerGraph) -> IntegerGraph:
     """Return the client's layers; where there are none, its quantizer before a sum of nothing."""
-    if graph.n_client_layers:
-        return graph.split()[0]
+    layers = client_part(graph)
+    if layers is not None:
+        return layers
     nothing = np.zeros((1, graph.n_features), dtype=np.int64)
     head = {"kind": "linear", "weights": nothing, "offset": np.zeros(1, dtype=np.int64)}
     output = {"scale": np.ones(1), "offset": np.zeros(1)}

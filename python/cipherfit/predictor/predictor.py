@@ -29,6 +29,7 @@ from cipherfit.predictor.preparation import Preparation
 from cipherfit.predictor.quantizer import UniformQuantizer
 from cipherfit.predictor.surroundings import Surroundings
 from cipherfit.predictor.targets import ClassTargets, Targets
+from cipherfit.stages import client_part
 from cipherfit.validation import Float32
 
 Float64 = NDArray[np.float64]
@@ -531,8 +532,9 @@ class Predictor:
 
     def _run_encrypted(self, circuit: Any, codes: NDArray[np.uint16]) -> NDArray[np.int64]:
         """Compute the client layers in clear, and encrypt, run and decrypt what follows."""
-        if self.graph.n_client_layers:
-            codes = self.graph.split()[0].simulate(codes).astype(np.uint16)
+        layers = client_part(self.graph)
+        if layers is not None:
+            codes = layers.simulate(codes).astype(np.uint16)
         return run_encrypted(circuit, codes)
 
 
