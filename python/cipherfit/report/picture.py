@@ -67,7 +67,8 @@ def _draw_intervals(axes: Any, report: TaskReport) -> None:
         label="seen on test rows",
     )
     budget = 2**n_bits - 1
-    axes.axhline(budget, color=_ACCENT, label=f"budget: {n_bits} bits")
+    what = "budget" if graph.n_lookups else "width"
+    axes.axhline(budget, color=_ACCENT, label=f"{what}: {n_bits} bits")
     axes.set(
         title="accumulators of the first encrypted layer",
         ylabel="above the minimum",
