@@ -39,7 +39,7 @@ CODES = np.array([[0, 1, 2, 3]], dtype=np.uint16)
 EXPECTED = [[3, 2, 1, 0]]
 
 def encrypted(**options):
-    circuit = compile_graph(graph(), p_error=1e-4, **options)
+    circuit = compile_graph(graph(), p_error=1e-9, **options)
     assert run_encrypted(circuit, CODES, progress=False).tolist() == EXPECTED
     return circuit
 """
