@@ -2,12 +2,11 @@
 
 from __future__ import annotations
 
-import os
 import sys
-import tempfile
 from pathlib import Path
 
 from cipherfit.exceptions import SerializationError
+from cipherfit.predictor.container import write_file
 
 #: Bytes that are read at most: several times the largest evaluation keys in use.
 MAX_BYTES = 1 << 34
@@ -56,17 +55,7 @@ def write_bytes(target: str, data: bytes) -> None:
     if path.exists() and not path.is_file():  # such as /dev/stdout, which can't be replaced
         path.write_bytes(data)
         return
-    with tempfile.NamedTemporaryFile(dir=path.parent, prefix=f".{path.name}.", delete=False) as new:
-        try:
-            new.write(data)
-            new.close()
-            mask = os.umask(0)
-            os.umask(mask)
-            Path(new.name).chmod(0o666 & ~mask)
-            Path(new.name).replace(path)
-        except BaseException:
-            Path(new.name).unlink(missing_ok=True)
-            raise
+    write_file(path, data)
 
 
 def called(source: str) -> str:
