@@ -26,6 +26,7 @@ from tqdm.auto import tqdm
 
 from cipherfit import NeuralNetClassifier, NeuralNetRegressor
 from cipherfit.predictor.p_error import NoisyScore
+from cipherfit.stages import client_part
 
 #: Rows of the batch that throughput is measured with.
 BATCH = 5_000
@@ -146,7 +147,7 @@ class Rows:
 
     def __init__(self, model: Any, circuit: Any) -> None:
         self.graph, self.circuit = model.graph_, circuit
-        self.client = self.graph.split()[0] if self.graph.n_client_layers else None
+        self.client = client_part(self.graph)
         self.seconds: list[list[float]] = []
 
     def run(self, row: Any) -> Any:

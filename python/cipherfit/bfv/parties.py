@@ -42,7 +42,24 @@ class BfvEvaluationKeys(_Message):
     """A client's public key: a server hides its weights with it. It is not secret."""
 
 
-class BfvClient:
+class _Party:
+    """Who knows a circuit's public parameters."""
+
+    def __init__(self, specs: _core.BfvSpecs) -> None:
+        self._specs = specs
+
+    @property
+    def specs(self) -> bytes:
+        """Public parameters, which clients are made from: sizes and widths, no weights."""
+        return self._specs.to_bytes()
+
+    @property
+    def parameters(self) -> _core.BfvSpecs:
+        """The same, to be read."""
+        return self._specs
+
+
+class BfvClient(_Party):
     """Encrypts rows of codes and decrypts their sums.
 
     Made from a server's public parameters, which tell nothing of its weights. Its secret key never
@@ -60,7 +77,7 @@ class BfvClient:
     """
 
     def __init__(self, specs: bytes) -> None:
-        self._specs = _core.BfvSpecs.from_bytes(specs)
+        super().__init__(_core.BfvSpecs.from_bytes(specs))
         self._keys: _core.BfvClient | None = None
         self._lock = threading.Lock()
 
@@ -71,17 +88,7 @@ class BfvClient:
 
     def serialize(self) -> bytes:
         """Return the public parameters, without keys."""
-        return self._specs.to_bytes()
-
-    @property
-    def specs(self) -> bytes:
-        """Public parameters: sizes and widths."""
-        return self._specs.to_bytes()
-
-    @property
-    def parameters(self) -> _core.BfvSpecs:
-        """The same, to be read."""
-        return self._specs
+        return self.specs
 
     def keygen(self, force: bool = False) -> None:
         """Make keys, unless there are some.
@@ -198,15 +205,15 @@ class BfvClient:
         return f"BfvClient({_sizes(self._specs)}, {keys})"
 
 
-class BfvServer:
+class BfvServer(_Party):
     """Computes the sums of encrypted rows: holds the weights, and no secret key.
 
     Made by `compile_graph`, or from bytes by `deserialize`.
     """
 
     def __init__(self, core: _core.BfvServer) -> None:
+        super().__init__(core.specs)
         self._core = core
-        self._specs = core.specs
         self._last: tuple[bytes, _core.BfvPublicKey] | None = None
 
     @classmethod
@@ -223,16 +230,6 @@ class BfvServer:
     def serialize(self) -> bytes:
         """Return the server as bytes, its weights included."""
         return self._core.to_bytes()
-
-    @property
-    def specs(self) -> bytes:
-        """Public parameters, which clients are made from: sizes and widths, no weights."""
-        return self._specs.to_bytes()
-
-    @property
-    def parameters(self) -> _core.BfvSpecs:
-        """The same, to be read."""
-        return self._specs
 
     def run(
         self, encrypted: BfvCiphertext | bytes, evaluation_keys: BfvEvaluationKeys | bytes

@@ -36,6 +36,11 @@ def command(
     return parser
 
 
+def add_model(parser: argparse.ArgumentParser) -> None:
+    """Take a model's file."""
+    parser.add_argument("model", metavar="MODEL", help="file that model.save() wrote")
+
+
 def add_data(parser: argparse.ArgumentParser) -> None:
     """Take a table."""
     parser.add_argument("data", metavar="DATA", help="table of features, or - for standard input")

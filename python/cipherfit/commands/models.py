@@ -10,6 +10,7 @@ import cipherfit
 from cipherfit.commands.arguments import (
     DATA,
     add_data,
+    add_model,
     add_output,
     add_proba,
     command,
@@ -59,7 +60,7 @@ def _add_inspect(commands: Any, common: argparse.ArgumentParser) -> None:
         "  cipherfit inspect model.cipherfit\n"
         "  cipherfit inspect model.cipherfit --json | jq .costs.seconds_per_row",
     )
-    _add_model(parser)
+    add_model(parser)
     parser.add_argument("--json", action="store_true", help="as JSON, for programs")
     parser.set_defaults(action=_inspect)
 
@@ -73,7 +74,7 @@ def _add_verify(commands: Any, common: argparse.ArgumentParser) -> None:
         _VERIFY,
         "  cipherfit verify model.cipherfit --client model.client && echo fine",
     )
-    _add_model(parser)
+    add_model(parser)
     parser.add_argument("--digest", metavar="HEX", help="the digest that it must have")
     parser.add_argument("--client", metavar="FILE", help="a client's file that must be made of it")
     parser.set_defaults(action=_verify)
@@ -88,7 +89,7 @@ def _add_client(commands: Any, common: argparse.ArgumentParser) -> None:
         _CLIENT,
         "  cipherfit client model.cipherfit -o model.client",
     )
-    _add_model(parser)
+    add_model(parser)
     add_output(parser, "the client's file")
     parser.set_defaults(action=_client)
 
@@ -103,7 +104,7 @@ def _add_predict(commands: Any, common: argparse.ArgumentParser) -> None:
         "  cipherfit predict model.cipherfit rows.csv -o answers.csv\n"
         "  head -5 rows.csv | cipherfit predict model.cipherfit - --fhe execute",
     )
-    _add_model(parser)
+    add_model(parser)
     add_data(parser)
     parser.add_argument(
         "--fhe",
@@ -114,10 +115,6 @@ def _add_predict(commands: Any, common: argparse.ArgumentParser) -> None:
     add_proba(parser)
     add_output(parser, "answers, CSV", default="-")
     parser.set_defaults(action=_predict)
-
-
-def _add_model(parser: argparse.ArgumentParser) -> None:
-    parser.add_argument("model", metavar="MODEL", help="file that model.save() wrote")
 
 
 def _inspect(options: argparse.Namespace) -> None:

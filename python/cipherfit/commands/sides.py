@@ -11,6 +11,7 @@ import cipherfit
 from cipherfit.commands.arguments import (
     DATA,
     add_data,
+    add_model,
     add_output,
     add_proba,
     command,
@@ -91,7 +92,7 @@ def _add_run(commands: Any, common: argparse.ArgumentParser) -> None:
         _RUN,
         "  cipherfit run model.cipherfit rows.enc --evaluation-keys keys.public -o answers.enc",
     )
-    parser.add_argument("model", metavar="MODEL", help="file that model.save() wrote")
+    add_model(parser)
     _add_message(parser, "encrypted rows")
     parser.add_argument(
         "--evaluation-keys", metavar="FILE", required=True, help="of the client that encrypted them"

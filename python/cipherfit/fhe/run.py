@@ -11,6 +11,22 @@ from cipherfit.fhe.runtime import fhe
 Int64 = NDArray[np.int64]
 
 
+def run_row(server: fhe.Server, row: bytes, keys: fhe.EvaluationKeys) -> bytes:
+    """Return the encrypted answer to an encrypted row, both as they travel.
+
+    Parameters
+    ----------
+    server : fhe.Server
+        Of a circuit.
+    row : bytes
+        Checked: Concrete trusts what it is given.
+    keys : fhe.EvaluationKeys
+        Of who encrypted it.
+    """
+    answer = server.run(fhe.Value.deserialize(row), evaluation_keys=keys)
+    return bytes(answer.serialize())
+
+
 def run_encrypted(
     circuit: fhe.Circuit, codes: NDArray[np.uint16], *, progress: bool | None = None
 ) -> Int64:

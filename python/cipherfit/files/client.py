@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import hashlib
 from typing import Any
 
 import numpy as np
@@ -12,7 +11,7 @@ from cipherfit.exceptions import KeyStoreError
 from cipherfit.files.messages import Kind, Message
 from cipherfit.predictor.artifact import ClientModel
 from cipherfit.serve.encryption import Encryption, encryption_of
-from cipherfit.serve.frames import pack
+from cipherfit.serve.frames import key_id, pack
 from cipherfit.serve.keystore import KeyStore
 
 
@@ -68,7 +67,8 @@ def encrypt_rows(model: ClientModel, store: KeyStore, X: Any) -> Message:
     codes = model.encode(X)
     encryption = _existing(model, store)
     frames = pack(encryption.encrypt(codes))
-    return Message(Kind.ROWS, model.digest, _key_of(encryption), frames, len(codes))
+    key = key_id(encryption.evaluation_keys)
+    return Message(Kind.ROWS, model.digest, key, frames, len(codes))
 
 
 def decrypt_answers(model: ClientModel, store: KeyStore, answers: Message) -> NDArray[np.int64]:
@@ -99,7 +99,7 @@ def decrypt_answers(model: ClientModel, store: KeyStore, answers: Message) -> ND
     """
     answers.check_belongs(model=model.digest, name="the encrypted answers")
     encryption = _existing(model, store)
-    key = _key_of(encryption)
+    key = key_id(encryption.evaluation_keys)
     answers.check_belongs(model=model.digest, key=key, name="the encrypted answers")
     return encryption.decrypt(answers.frames(), answers.n_rows)
 
@@ -111,7 +111,3 @@ def _existing(model: ClientModel, store: KeyStore) -> Encryption:
             f"{store.folder} has no keys for the model {model.digest}: make some with keygen"
         )
     return encryption_of(model, store)
-
-
-def _key_of(encryption: Encryption) -> str:
-    return hashlib.sha256(encryption.evaluation_keys).hexdigest()

@@ -26,7 +26,7 @@ from dataclasses import dataclass
 from enum import IntEnum
 
 from cipherfit.exceptions import InvalidInputError, InvalidParameterError, SerializationError
-from cipherfit.serve.frames import unpack
+from cipherfit.serve.frames import key_id, unpack
 
 MAGIC = b"cipherft"
 VERSION = 1
@@ -73,7 +73,7 @@ class Message:
     @classmethod
     def of_keys(cls, model: str, keys: bytes) -> Message:
         """Return the message of evaluation keys."""
-        return cls(Kind.EVALUATION_KEYS, model, hashlib.sha256(keys).hexdigest(), keys)
+        return cls(Kind.EVALUATION_KEYS, model, key_id(keys), keys)
 
     def __repr__(self) -> str:
         return (

@@ -70,6 +70,7 @@ def _run_concrete(
 ) -> list[bytes]:
     """Check every byte outside the numbers, for Concrete trusts what it is given, and run rows."""
     from cipherfit.fhe.messages import Templates
+    from cipherfit.fhe.run import run_row
     from cipherfit.fhe.runtime import fhe
 
     templates = Templates.of(circuit)
@@ -79,8 +80,6 @@ def _run_concrete(
     evaluation_keys = fhe.EvaluationKeys.deserialize(keys)
     answers = []
     for done, frame in enumerate(frames, start=1):
-        row = fhe.Value.deserialize(frame)
-        answer = circuit.server.run(row, evaluation_keys=evaluation_keys)
-        answers.append(answer.serialize())
+        answers.append(run_row(circuit.server, frame, evaluation_keys))
         progress(done, len(frames))
     return answers

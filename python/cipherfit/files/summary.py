@@ -160,8 +160,7 @@ def _costs(predictor: Predictor) -> dict[str, Any]:
 
 def _inputs(predictor: Predictor) -> int:
     """Return how many codes the encrypted layers take."""
-    graph = predictor.graph
-    return graph.split()[1].n_features if graph.n_client_layers else graph.n_features
+    return encrypted_part(predictor.graph).n_features
 
 
 def _layer(index: int, layer: dict[str, Any]) -> str:

@@ -477,12 +477,11 @@ class Predictor:
             If Concrete can't run the network.
         """
         circuit = self.circuit
-        name = backend_for(self.graph, backend)
-        if circuit is not None and backend == "auto":
-            name = backend_of(circuit)
-        is_asked = circuit is not None and backend_of(circuit) == name
+        stays = circuit is not None and backend == "auto"
+        name = backend_of(circuit) if stays else backend_for(self.graph, backend)
         if (
-            not is_asked
+            circuit is None
+            or backend_of(circuit) != name
             or not circuit.configuration.fhe_execution
             or (name == "concrete" and p_error is not None)
         ):

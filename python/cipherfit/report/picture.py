@@ -9,7 +9,7 @@ import numpy as np
 from matplotlib import pyplot as plt
 
 from cipherfit.report.task_report import TaskReport
-from cipherfit.stages import encrypted_part, stages_of
+from cipherfit.stages import client_part, encrypted_part, stages_of
 
 _PROVEN, _SEEN, _ENCRYPTED, _ACCENT = "#c9d6e8", "#2f5d8c", "#2a9d8f", "#c2452d"
 
@@ -52,8 +52,9 @@ def _draw_intervals(axes: Any, report: TaskReport) -> None:
     first = stages_of(encrypted_part(graph))[0]
     proof = first.proof
     codes = graph.quantize(report.X_test.astype(np.float32)).astype(np.int64)
-    if graph.n_client_layers:
-        codes = graph.split()[0].simulate(codes)
+    layers = client_part(graph)
+    if layers is not None:
+        codes = layers.simulate(codes)
     seen = codes @ first.weights.T + first.offset - proof.low
     neurons = np.arange(len(proof.low))
     n_bits: int = max(proof.bits, report.model.module_.n_accum_bits if graph.n_lookups else 0)

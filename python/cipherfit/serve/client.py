@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import hashlib
 import os
 import re
 import threading
@@ -135,7 +134,7 @@ class Client:
     @property
     def key_id(self) -> str:
         """SHA-256 of the evaluation keys, in hexadecimal: what a service calls them."""
-        return hashlib.sha256(self.evaluation_keys).hexdigest()
+        return frames.key_id(self.evaluation_keys)
 
     def encrypt(self, X: Any) -> bytes:
         """Encrypt rows.

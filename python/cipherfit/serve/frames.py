@@ -1,10 +1,13 @@
-"""Several byte strings in one body: a count, then each with its length before it.
+"""What client and server agree on: what keys are called, and several byte strings in one body.
+
+A body is a count, then each string with its length before it.
 
 All numbers are unsigned, of 32 bits, little-endian.
 """
 
 from __future__ import annotations
 
+import hashlib
 import struct
 from collections.abc import Sequence
 
@@ -13,6 +16,11 @@ from cipherfit.exceptions import SerializationError
 _NUMBER = struct.Struct("<I")
 #: Bytes before the first frame, and before each frame's own.
 OVERHEAD = _NUMBER.size
+
+
+def key_id(evaluation_keys: bytes) -> str:
+    """Return what evaluation keys are called: their SHA-256, in hexadecimal."""
+    return hashlib.sha256(evaluation_keys).hexdigest()
 
 
 def pack(frames: Sequence[bytes]) -> bytes:

@@ -2,8 +2,7 @@
 
 from __future__ import annotations
 
-import hashlib
-from typing import Any, Protocol
+from typing import Protocol
 
 from cipherfit.exceptions import InvalidParameterError, ServiceError
 from cipherfit.predictor.backend import backend_of
@@ -65,7 +64,7 @@ class LocalTransport:
     def put_keys(self, key: str, data: bytes, digest: str) -> None:
         """Keep evaluation keys."""
         self._check(digest)
-        if hashlib.sha256(data).hexdigest() != key:
+        if frames.key_id(data) != key:
             raise ServiceError("evaluation keys must have the SHA-256 that they are called by")
         self._keys[key] = data
 
@@ -75,7 +74,7 @@ class LocalTransport:
         if key not in self._keys:
             raise UnknownKeyError(f"there are no keys {key}")
         rows = frames.unpack(body, max_frames=len(body))
-        return frames.pack([self._run(row, self._keys[key]) for row in rows])
+        return frames.pack(self._run(rows, self._keys[key]))
 
     def close(self) -> None:
         """Nothing is open."""
@@ -84,12 +83,12 @@ class LocalTransport:
         if digest != self._digest:
             raise ServiceError(f"the server's model is {self._digest}, and not {digest}")
 
-    def _run(self, row: bytes, keys: bytes) -> bytes:
+    def _run(self, rows: list[bytes], keys: bytes) -> list[bytes]:
         server = self._circuit.server
         if backend_of(self._circuit) == "bfv":
-            return bytes(server.run(row, keys).serialize())
+            return [server.run(row, keys).serialize() for row in rows]
+        from cipherfit.fhe.run import run_row
         from cipherfit.fhe.runtime import fhe
 
         evaluation_keys = fhe.EvaluationKeys.deserialize(keys)
-        value: Any = server.run(fhe.Value.deserialize(row), evaluation_keys=evaluation_keys)
-        return bytes(value.serialize())
+        return [run_row(server, row, evaluation_keys) for row in rows]

@@ -57,9 +57,10 @@ class _Runner:
 
     def __init__(self, setting: Setting) -> None:
         from cipherfit.fhe import compile_graph, restored_configuration
+        from cipherfit.fhe.run import run_row
         from cipherfit.fhe.runtime import fhe
 
-        self._fhe = fhe
+        self._fhe, self._run_row = fhe, run_row
         self._ready_keys = setting.ready_keys
         self._keys: OrderedDict[str, Any] = OrderedDict()
         graph = IntegerGraph.from_bytes(setting.graph)
@@ -73,14 +74,7 @@ class _Runner:
 
     def run(self, path: str, frames: Sequence[bytes]) -> list[bytes]:
         keys = self._keys_at(path)
-        return [
-            bytes(
-                self._server.run(
-                    self._fhe.Value.deserialize(frame), evaluation_keys=keys
-                ).serialize()
-            )
-            for frame in frames
-        ]
+        return [self._run_row(self._server, frame, keys) for frame in frames]
 
     def _keys_at(self, path: str) -> Any:
         keys = self._keys.pop(path, None)
