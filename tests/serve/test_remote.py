@@ -7,7 +7,7 @@ from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 
 import numpy as np
 import pytest
-from service_process import TOKENS, predictor
+from service_process import predictor, token_of
 
 from cipherfit import Client
 from cipherfit.exceptions import InvalidParameterError, ServiceError
@@ -241,12 +241,12 @@ def test_the_service_takes_uploads_in_pieces_and_after_it_was_killed(running, tm
     service = running("small")
     made, rows = predictor("small"), np.ones((3, 6), dtype=np.float32)
     url = f"http://127.0.0.1:{service.port}"
-    client = Client(url, tmp_path / "keys", passphrase="phrase", token=TOKENS["alice"])
+    client = Client(url, tmp_path / "keys", passphrase="phrase", token=token_of("alice"))
     assert len(client.evaluation_keys) > 3000
     assert (client.predict(rows) == made.predict(rows)).all()
     service.kill()
     service.start()
-    again = Client(url, tmp_path / "keys", passphrase="phrase", token=TOKENS["alice"])
+    again = Client(url, tmp_path / "keys", passphrase="phrase", token=token_of("alice"))
     assert again._transport.has_keys(again.key_id)
     assert (again.predict(rows) == made.predict(rows)).all()
     again._transport._send("DELETE", f"/v1/keys/{again.key_id}")
