@@ -263,7 +263,7 @@ def concrete(specs: object = None, **changed: object) -> bytes:
 
 
 def test_options_that_a_file_names_are_checked():
-    assert loads(concrete())._saved.options["p_error"] == 0.01
+    assert ModelFile.from_bytes(concrete()).compiled.options["p_error"] == 0.01
     for changed, message in [
         ({"p_error": 1.5}, "p_error=1.5 must be"),
         ({"p_error": True}, "p_error=True must be"),

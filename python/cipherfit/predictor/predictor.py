@@ -10,18 +10,11 @@ import numpy as np
 from numpy.typing import NDArray
 
 from cipherfit._core import IntegerGraph
-from cipherfit.exceptions import InvalidParameterError, NotCompiledError
+from cipherfit.exceptions import InvalidParameterError
 from cipherfit.predictor.artifact import ClientModel, ModelFile, versions
-from cipherfit.predictor.backend import (
-    Circuit,
-    backend_for,
-    backend_of,
-    imported,
-    run_encrypted,
-    specs_of,
-)
-from cipherfit.predictor.compilation import Compilation
+from cipherfit.predictor.backend import Circuit, backend_for, backend_of, specs_of
 from cipherfit.predictor.container import write_file
+from cipherfit.predictor.encrypted import Encrypted
 from cipherfit.predictor.features import Features
 from cipherfit.predictor.p_error import search_p_error
 from cipherfit.predictor.postprocessing import Function, post_process
@@ -29,7 +22,6 @@ from cipherfit.predictor.preparation import Preparation
 from cipherfit.predictor.quantizer import UniformQuantizer
 from cipherfit.predictor.surroundings import Surroundings
 from cipherfit.predictor.targets import ClassTargets, Targets
-from cipherfit.stages import client_part
 from cipherfit.validation import Float32
 
 Float64 = NDArray[np.float64]
@@ -37,8 +29,6 @@ Float64 = NDArray[np.float64]
 FHE_MODES = ("disable", "simulate", "execute")
 #: Rows of a sparse matrix that are dense at once.
 _DENSE_ROWS = 8192
-#: By what the largest error probability is divided, in search of a faster one.
-_PARTS_OF_LARGEST = (1, 1.5, 2.5, 4, 7)
 
 
 class Predictor:
@@ -90,20 +80,11 @@ class Predictor:
         self.features = Features(graph.n_features, names)
         self.client_layers = client_layers if graph.n_client_layers else None
         self.preparation = preparation
-        self._circuit: Any = None
-        self._saved: tuple[str, Any] | Compilation | None = None
-
-    def __getstate__(self) -> dict[str, Any]:
-        """Return the state to pickle or copy: of the circuit, only how to compile it again."""
-        state = vars(self).copy()
-        circuit = state.pop("_circuit")
-        if circuit is not None:
-            state["_saved"] = (backend_of(circuit), circuit.configuration)
-        return {**state, "_circuit": None}
+        self._encrypted = Encrypted(graph)
 
     def __repr__(self) -> str:
         """Say what answers, and how far it is."""
-        compiled = "compiled" if self._circuit is not None else "not compiled"
+        compiled = "compiled" if self._encrypted.is_compiled else "not compiled"
         return f"Predictor({self.graph!r}, {self._disclosed()}{compiled})"
 
     def _disclosed(self) -> str:
@@ -136,17 +117,11 @@ class Predictor:
         CompilationError
             If a loaded model can't be compiled for the clients that it had when it was saved.
         """
-        if self._circuit is None and self._saved is not None:
-            if isinstance(self._saved, Compilation):
-                self.circuit = self._saved.circuit(self.graph)
-            else:
-                name, configuration = self._saved
-                self.circuit = imported(name).compile_graph(self.graph, configuration=configuration)
-        return self._circuit
+        return self._encrypted.circuit
 
     @circuit.setter
     def circuit(self, circuit: Circuit | None) -> None:
-        self._circuit, self._saved = circuit, None
+        self._encrypted.circuit = circuit
 
     @property
     def input_quantizer(self) -> UniformQuantizer:
@@ -175,7 +150,7 @@ class Predictor:
     def with_preparation(self, preparation: Preparation | None) -> Predictor:
         """Return this predictor behind what makes its features of raw ones; compiled as this is."""
         copy = Predictor.__new__(Predictor)
-        vars(copy).update(vars(self), preparation=preparation)
+        vars(copy).update(vars(self), preparation=preparation, _encrypted=self._encrypted.twin())
         return copy
 
     @classmethod
@@ -190,12 +165,12 @@ class Predictor:
             client_layers=file.client_layers,
             preparation=around.preparation,
         )
-        predictor._saved = file.compiled
+        predictor._encrypted = Encrypted(file.graph, file.compiled)
         return predictor
 
     def to_bytes(self) -> bytes:
         """Return the bytes of the file that `save` writes."""
-        compiled = self._compilation()
+        compiled = self._encrypted.compilation()
         file = ModelFile(self.graph, self._surroundings(), self.client_layers, compiled, versions())
         data = file.to_bytes()
         ModelFile.from_bytes(data)  # what would be refused is not written
@@ -227,12 +202,7 @@ class Predictor:
         NotCompiledError
             If it is not compiled for encrypted execution: its public parameters are not known.
         """
-        circuit = self.circuit
-        if circuit is None or not circuit.configuration.fhe_execution:
-            raise NotCompiledError(
-                "this model is not yet compiled to FHE: call compile() before making what its "
-                "clients need"
-            )
+        circuit = self._encrypted.circuit_for("making what its clients need")
         client = ClientModel.of(
             self.graph,
             self._surroundings(),
@@ -262,13 +232,6 @@ class Predictor:
         return Surroundings(
             self.targets, self.post_processing, self.features.names, self.preparation
         )
-
-    def _compilation(self) -> Compilation | None:
-        """Return how this was compiled, as it is stored."""
-        if isinstance(self._saved, Compilation):
-            return self._saved
-        circuit = self.circuit
-        return None if circuit is None else Compilation.of(circuit)
 
     def _features(self, X: Any) -> Float32:
         """Return the network's features, of raw ones where there is a preparation."""
@@ -430,25 +393,17 @@ class Predictor:
             "use_virtual_lib": use_virtual_lib,
         }
         name = backend_for(self.graph, backend, options=own)
-        if name == "bfv":
-            options: dict[str, Any] = {"flooding_bits": flooding_bits}
-        elif flooding_bits is not None:
-            raise InvalidParameterError(
-                f"flooding_bits={flooding_bits!r} is for backend='bfv', and this network goes to "
-                "Concrete"
-            )
-        else:
-            if isinstance(p_error, str):
-                p_error = self._fastest_p_error(p_error, X, y, max_accuracy_drop)
-            options = {
-                "configuration": configuration,
-                "p_error": p_error,
-                "artifacts": compilation_artifacts,
-                "show_mlir": show_mlir,
-                "simulation_only": use_virtual_lib,
-            }
-        self.circuit = imported(name).compile_graph(self.graph, **options)
-        return self.circuit
+        if name == "concrete" and isinstance(p_error, str):
+            p_error = self._fastest_p_error(p_error, X, y, max_accuracy_drop)
+        return self._encrypted.compile(
+            name,
+            flooding_bits,
+            configuration=configuration,
+            p_error=p_error,
+            artifacts=compilation_artifacts,
+            show_mlir=show_mlir,
+            simulation_only=use_virtual_lib,
+        )
 
     def estimate_fhe(self, p_error: float | None = None, *, backend: str = "auto") -> Any:
         """Estimate what encrypted prediction costs, before keys are made.
@@ -476,18 +431,7 @@ class Predictor:
         CompilationError
             If Concrete can't run the network.
         """
-        circuit = self.circuit
-        stays = circuit is not None and backend == "auto"
-        name = backend_of(circuit) if stays else backend_for(self.graph, backend)
-        if (
-            circuit is None
-            or backend_of(circuit) != name
-            or not circuit.configuration.fhe_execution
-            or (name == "concrete" and p_error is not None)
-        ):
-            options = {"p_error": p_error, "warn_of_size": False} if name == "concrete" else {}
-            circuit = imported(name).compile_graph(self.graph, **options)
-        return imported(name).estimate_circuit(circuit, self.graph)
+        return self._encrypted.estimate(p_error, backend)
 
     def _fastest_p_error(self, given: str, X: Any, y: Any, max_accuracy_drop: float) -> float:
         """Return the fastest of some error probabilities that the model bears on `X`."""
@@ -496,11 +440,7 @@ class Predictor:
         if X is None:
             raise InvalidParameterError("p_error='auto' is chosen by rows: give X, and y if known")
         largest = search_p_error(self, X, y, max_accuracy_drop=max_accuracy_drop).p_error
-        # Rarer errors can be faster, as TFHE's parameters come in steps.
-        return min(
-            (largest / part for part in _PARTS_OF_LARGEST),
-            key=lambda p_error: imported("concrete").modelled_seconds(self.graph, p_error),
-        )
+        return self._encrypted.fastest_p_error(largest)
 
     def _processed(self, X: Any, mode: str) -> Float64:
         return post_process(self._outputs(X, mode), self.post_processing)
@@ -512,29 +452,10 @@ class Predictor:
         if mode == "disable":
             outputs = [self.graph.run(self._features(batch)) for batch in _batches(X)]
             return outputs[0] if len(outputs) == 1 else np.concatenate(outputs)
-        circuit = self.circuit
-        if circuit is None:
-            raise NotCompiledError(
-                "this model is not yet compiled to FHE: call compile() before predicting with "
-                f"fhe={mode!r}"
-            )
+        self._encrypted.check(mode)
         codes = self.quantize_input(np.asarray(X).reshape(1, -1) if np.ndim(X) == 1 else X)
-        if mode == "simulate":
-            simulated = self.graph.simulate(codes, p_error=float(circuit.p_error))
-            return self.graph.dequantize(simulated)
-        if not circuit.configuration.fhe_execution:
-            raise NotCompiledError(
-                "this model is not yet compiled for encrypted execution, only for simulation: call "
-                "compile() without use_virtual_lib"
-            )
-        return self.graph.dequantize(self._run_encrypted(circuit, codes))
-
-    def _run_encrypted(self, circuit: Any, codes: NDArray[np.uint16]) -> NDArray[np.int64]:
-        """Compute the client layers in clear, and encrypt, run and decrypt what follows."""
-        layers = client_part(self.graph)
-        if layers is not None:
-            codes = layers.simulate(codes).astype(np.uint16)
-        return run_encrypted(circuit, codes)
+        run = self._encrypted.simulate if mode == "simulate" else self._encrypted.run
+        return self.graph.dequantize(run(codes))
 
 
 def _batches(X: Any) -> Iterator[Any]:
