@@ -18,6 +18,7 @@ from pathlib import Path
 from typing import TextIO
 
 from cipherfit.exceptions import InvalidParameterError
+from cipherfit.predictor.container import sync_folder
 from cipherfit.serve.refusals import RefusedError, unknown_key, unprocessable
 
 _SCHEMA = """
@@ -205,7 +206,7 @@ class KeyStore:
             if self._row(tenant, upload.key) is None:
                 raise unknown_key(upload.key)
             upload.part.replace(path)
-            _sync_folder(path.parent)
+            sync_folder(path.parent)
             self._index.execute(
                 "UPDATE keys SET complete=1, used=? WHERE tenant=? AND id=?",
                 (time.time(), tenant, upload.key),
@@ -354,11 +355,3 @@ def _locked(folder: Path) -> TextIO:
         file.close()
         raise InvalidParameterError(f"keys={str(folder)!r} is used by another service") from error
     return file
-
-
-def _sync_folder(folder: Path) -> None:
-    descriptor = os.open(folder, os.O_RDONLY)
-    try:
-        os.fsync(descriptor)
-    finally:
-        os.close(descriptor)

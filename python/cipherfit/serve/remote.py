@@ -10,6 +10,8 @@ import ssl
 import time
 from collections.abc import Mapping
 from dataclasses import dataclass
+from datetime import timezone
+from email.utils import parsedate_to_datetime
 from typing import Any
 from urllib.parse import urlsplit
 
@@ -288,10 +290,19 @@ def _is_this_machine(host: str) -> bool:
 
 
 def _seconds(retry_after: str | None) -> float | None:
-    """Return seconds of a Retry-After header; a date is not read."""
-    if retry_after is None or not re.fullmatch(r"\d{1,9}", retry_after):
+    """Return the seconds that a Retry-After header asks for, as a number or as a date."""
+    if retry_after is None:
         return None
-    return min(float(retry_after), _LONGEST_WAIT)
+    if re.fullmatch(r"[0-9]{1,9}", retry_after):
+        seconds = float(retry_after)
+    else:
+        try:
+            when = parsedate_to_datetime(retry_after)
+        except ValueError:
+            return None
+        # Dates of HTTP are in GMT, which older forms of them don't say.
+        seconds = when.replace(tzinfo=when.tzinfo or timezone.utc).timestamp() - time.time()
+    return min(max(seconds, 0.0), _LONGEST_WAIT)
 
 
 def _httpx() -> Any:
