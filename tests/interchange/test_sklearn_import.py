@@ -46,7 +46,7 @@ CLASSIFIERS = {
     "support_vectors": svm.LinearSVC(),
     "ridge": linear_model.RidgeClassifier(),
     "sgd": linear_model.SGDClassifier(random_state=0),
-    "sgd_logistic": linear_model.SGDClassifier(loss="log_loss", random_state=0),
+    "sgd_logistic": linear_model.SGDClassifier(loss="log_loss", alpha=0.3, random_state=0),
     "sgd_huber": linear_model.SGDClassifier(loss="modified_huber", random_state=0),
     "perceptron": linear_model.Perceptron(random_state=0),
     "discriminant": discriminant_analysis.LinearDiscriminantAnalysis(),
