@@ -17,7 +17,7 @@ from cipherfit.predictor.container import write_file
 from cipherfit.predictor.encrypted import Encrypted
 from cipherfit.predictor.features import Features
 from cipherfit.predictor.p_error import search_p_error
-from cipherfit.predictor.postprocessing import Function, post_process
+from cipherfit.predictor.postprocessing import Function, check_probabilities, post_process
 from cipherfit.predictor.preparation import Preparation
 from cipherfit.predictor.quantizer import UniformQuantizer
 from cipherfit.predictor.surroundings import Surroundings
@@ -319,12 +319,13 @@ class Predictor:
         Raises
         ------
         InvalidParameterError
-            If it predicts real values.
+            If it predicts real values, or scores of classes that are no probabilities.
         """
         if not self.is_classifier:
             raise InvalidParameterError(
                 "predict_proba is for classes, and this network predicts real values: call predict"
             )
+        check_probabilities(self.post_processing)
         return self._processed(X, fhe)
 
     def compile(
