@@ -12,7 +12,18 @@ from pathlib import Path
 import numpy as np
 import pytest
 from service_parties import Party
-from service_process import Running, digest_of, framed, key_id, predictor, wait_until
+from service_process import (
+    Running,
+    digest_of,
+    framed,
+    key_id,
+    network,
+    predictor,
+    token_of,
+    wait_until,
+)
+
+import cipherfit
 
 pytestmark = pytest.mark.fhe
 
@@ -132,6 +143,27 @@ def test_workers_end_with_the_service_however_it_ends(running, parties):
         assert isinstance(asked.exception(), OSError | http.client.HTTPException)
     wait_until(lambda: not any(Path(f"/proc/{pid}/cmdline").exists() for pid in pids), 10)
     service.start()
+    # Its keys were acknowledged, so they are there.
+    assert service.ask("HEAD", party.path)[0] == 200
+    assert party.is_answered(service)
     pids = workers_of(service)
     assert service.stop() == 0
     assert not any(Path(f"/proc/{pid}").exists() for pid in pids)
+
+
+def test_a_client_gets_its_answers_though_the_service_is_killed_and_started_while_it_runs(
+    running, tmp_path
+):
+    service = running("lookups")
+    rows = np.random.default_rng(0).integers(0, 4, (20, 2)).astype(np.float32)
+    url, keys = f"http://127.0.0.1:{service.port}", tmp_path / "keys"
+    with cipherfit.Client(url, keys, passphrase="phrase", token=token_of("alice")) as client:
+        client.upload()
+        with ThreadPoolExecutor(1) as pool:
+            predicted = pool.submit(client.predict, rows)
+            wait_until(lambda: service.runs(1))
+            service.kill()
+            service.start()
+            sums = predicted.result()
+    assert np.array_equal(sums, network("lookups").simulate(rows.astype(int)))
+    assert service.log.read_text().count('"status": 201') == 1

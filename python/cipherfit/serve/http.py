@@ -300,7 +300,7 @@ def make_app(service: Service) -> FastAPI:
             tasks.start_soon(_sweep, service)
             yield
             tasks.cancel_scope.cancel()
-        service.close()
+        await service.close()
 
     app = FastAPIOffline(
         title="cipherfit",

@@ -71,11 +71,11 @@ def application(
     Parameters are those of `serve`.
     """
     try:
-        from cipherfit.serve.concrete import DIED
         from cipherfit.serve.http import make_app
         from cipherfit.serve.loading import Workforce, served
         from cipherfit.serve.metrics import Metrics
         from cipherfit.serve.state import Deadlines, Service
+        from cipherfit.serve.workers import DIED
     except ImportError as error:
         raise _missing(error) from error
     bounds = Options(**options)
