@@ -13,7 +13,6 @@ from copy import deepcopy
 
 import numpy as np
 import torch
-from numpy.typing import NDArray
 from torch import Tensor, nn
 
 from cipherfit.exceptions import UnsupportedModuleError
@@ -27,6 +26,8 @@ from cipherfit.training.ranges import Relevance
 from cipherfit.training.tracing import trace
 from cipherfit.training.widths import default_lookup_bits
 
+#: Products of rows, columns and columns up to which weights make up for each other's rounding.
+_MOST_STEPS = 200_000_000
 #: Weight scales that are tried, as fractions of the one that clamps no weight.
 _SCALE_FRACTIONS = torch.logspace(-1.5, 0.0, 46, dtype=torch.float64)
 
@@ -40,8 +41,11 @@ def quantize_module(
     n_w_bits: int | None = None,
     n_in_bits: int | None = None,
     by: Relevance | None = None,
+    shape: tuple[int, ...] | None = None,
 ) -> tuple[QuantNetwork, nn.Sequential]:
     """Quantize a trained float module made of linear layers and elementwise functions.
+
+    Convolutions and average pooling are linear layers, too.
 
     Parameters
     ----------
@@ -57,6 +61,8 @@ def quantize_module(
         Bits of weights and inputs, in [1, 16]. Default: as many.
     by : Relevance, optional
         Targets and weights of the rows, which tell what rare values are worth a code.
+    shape : tuple of int, optional
+        What shape of a row the module gets. Default: (n_features,).
 
     Returns
     -------
@@ -70,7 +76,7 @@ def quantize_module(
     UnsupportedModuleError
         Naming the layer that can't be lowered.
     """
-    traced = trace(module, x.shape[1])
+    traced = trace(module, x.shape[1], shape)
     gain, layers = traced.before, traced.layers
     x = x.detach().cpu().double()
     n_w_bits = n_bits if n_w_bits is None else n_w_bits
@@ -127,7 +133,6 @@ def _quantize_linear(
     """
     n_out, n_in = weight.shape
     unit = real.var(dim=0, unbiased=False).clamp(min=torch.finfo(torch.float64).tiny)
-    covariance = covariance_of(codes.numpy(), np.ones(len(codes)))
     best: QuantLinear | None = None
     least = torch.inf
     narrowest = n_accum_bits
@@ -142,7 +147,7 @@ def _quantize_linear(
             n_accum_bits=budget,
             n_lookup_bits=n_lookup_bits,
         )
-        for layer in _rounded(empty.double().eval(), weight, codes, covariance):
+        for layer in _rounded(empty.double().eval(), weight, codes):
             error = real - layer(codes)
             assert layer.bias is not None
             layer.bias.add_(error.mean(dim=0))
@@ -153,19 +158,19 @@ def _quantize_linear(
     return best
 
 
-def _rounded(
-    empty: QuantLinear, weight: Tensor, codes: Tensor, covariance: NDArray[np.float64]
-) -> Iterator[QuantLinear]:
+def _rounded(empty: QuantLinear, weight: Tensor, codes: Tensor) -> Iterator[QuantLinear]:
     """Yield a layer with its weights rounded each on its own, and one where some make up for it."""
     alone = deepcopy(empty)
     alone.weight.copy_(weight / alone.input_step)
     _choose_scales(alone, codes)
     alone.weight.mul_(alone.mask(codes.std(dim=0, unbiased=False)))
     yield alone
-    if empty.n_w_bits > 1:
+    # Zeros are to stay, those of a convolution above all, and large layers would take long.
+    is_dense = bool((weight != 0).all(dim=0).eq((weight != 0).any(dim=0)).all())
+    if empty.n_w_bits > 1 and is_dense and weight.numel() * weight.shape[1] <= _MOST_STEPS:
         rounded = integer_weights(
             weight.numpy(),
-            covariance,
+            covariance_of(codes.numpy(), np.ones(len(codes))),
             max_code=empty.max_weight_code,
             most_weight=empty.most_weight,
         )
