@@ -36,6 +36,7 @@ TESTED_ELSEWHERE = {
     "docs/deployment.md",
     "docs/format.md",
     "docs/migration.md",
+    "docs/scaling.md",
 }
 
 
