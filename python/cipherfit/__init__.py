@@ -33,6 +33,7 @@ if TYPE_CHECKING:
     from cipherfit.predictor.predictor import Predictor as Predictor
     from cipherfit.predictor.saving import load as load
     from cipherfit.predictor.saving import save as save
+    from cipherfit.report.html import write_report as write_report
     from cipherfit.search.design import Design as Design
     from cipherfit.search.design import DesignSearch as DesignSearch
     from cipherfit.search.network import design_network as design_network
@@ -74,6 +75,7 @@ _HOMES = {
     "search_p_error": "predictor.p_error",
     "search_rounding": "search.rounding",
     "to_onnx": "interchange.onnx_export",
+    "write_report": "report.html",
 }
 #: Modules that are names of the package, too.
 _MODULES = ("exceptions", "qnn", "twin")
