@@ -7,7 +7,7 @@ from sklearn.model_selection import train_test_split
 
 from cipherfit import NeuralNetClassifier, compile_graph, search_rounding
 from cipherfit.exceptions import InvalidParameterError
-from cipherfit.fhe.estimate import reference_seconds
+from cipherfit.fhe.latency import reference_seconds
 
 X, Y = load_breast_cancer(return_X_y=True)
 SEEN, UNSEEN, Y_SEEN, Y_UNSEEN = train_test_split(X, Y, stratify=Y, random_state=0)

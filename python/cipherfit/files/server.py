@@ -70,7 +70,6 @@ def _run_concrete(
 ) -> list[bytes]:
     """Check every byte outside the numbers, for Concrete trusts what it is given, and run rows."""
     from cipherfit.fhe.messages import Templates
-    from cipherfit.fhe.run import run_row
     from cipherfit.fhe.runtime import fhe
 
     templates = Templates.of(circuit)
@@ -78,8 +77,8 @@ def _run_concrete(
     for frame in frames:
         templates.check_input(frame)
     evaluation_keys = fhe.EvaluationKeys.deserialize(keys)
-    answers = []
-    for done, frame in enumerate(frames, start=1):
-        answers.append(run_row(circuit.server, frame, evaluation_keys))
-        progress(done, len(frames))
+    answers: list[bytes] = []
+    for size in circuit.rows.sizes(len(frames)):
+        answers += circuit.rows.run(frames[len(answers) : len(answers) + size], evaluation_keys)
+        progress(len(answers), len(frames))
     return answers
