@@ -71,8 +71,9 @@ bench-accuracy: $(VENV)/.dev  ## Accuracy over data sets, seeds and bit budgets 
 bench-fhe: $(VENV)/.dev  ## Encrypted rows of trained networks; OPTIONS='--mnist FILE --concrete-ml PYTHON' for all
 	$(BIN)/python benches/fhe.py $(OPTIONS)
 
-bench-service: $(VENV)/.dev  ## What the service adds to encrypted runs, over loopback
+bench-service: $(VENV)/.dev  ## What the service adds to encrypted runs, and how fifty tenants share it
 	$(BIN)/python benches/service.py
+	$(BIN)/python benches/tenants.py
 
 fuzz: $(VENV)/.dev  ## The property tests with many more cases, and a million hostile requests
 	PROPTEST_CASES=20000 cargo test --workspace --quiet --release

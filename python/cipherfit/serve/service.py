@@ -47,7 +47,7 @@ class Options:
     deadline: float = 60.0
     body_deadline: float = 30.0
     workers: int = 1
-    worker_mb: int = 8192
+    worker_mb: int = 4096
 
     def __post_init__(self) -> None:
         """Check all values."""
@@ -154,8 +154,9 @@ def serve(
         Seconds for a prediction's body to come in, and for an upload between two of its pieces.
     workers : int, default=1
         Processes of each model that has encrypted lookups; others need none.
-    worker_mb : int, default=8192
-        Megabytes of address space of such a process.
+    worker_mb : int, default=4096
+        Megabytes of memory of such a process: 700 are its own, the rest is for keys that stay
+        ready, as many as have room.
 
     Raises
     ------
