@@ -24,6 +24,7 @@ from service_process import (
 )
 
 import cipherfit
+from cipherfit.serve.remote import HttpTransport
 
 pytestmark = pytest.mark.fhe
 
@@ -156,8 +157,10 @@ def test_a_client_gets_its_answers_though_the_service_is_killed_and_started_whil
 ):
     service = running("lookups")
     rows = np.random.default_rng(0).integers(0, 4, (20, 2)).astype(np.float32)
-    url, keys = f"http://127.0.0.1:{service.port}", tmp_path / "keys"
-    with cipherfit.Client(url, keys, passphrase="phrase", token=token_of("alice")) as client:
+    # A busy machine may take long to start it again.
+    server = HttpTransport(f"http://127.0.0.1:{service.port}", token_of("alice"), attempts=12)
+    model = predictor("lookups").client_model()
+    with cipherfit.Client(model, tmp_path / "keys", passphrase="phrase", server=server) as client:
         client.upload()
         with ThreadPoolExecutor(1) as pool:
             predicted = pool.submit(client.predict, rows)
