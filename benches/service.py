@@ -9,7 +9,6 @@ import argparse
 import hashlib
 import http.client
 import multiprocessing
-import os
 import socket
 import statistics
 import struct
@@ -70,13 +69,13 @@ def median_ms(function: Callable[[], object], rounds: int) -> float:
     return 1e3 * statistics.median(seconds)
 
 
-def serve(path: Path, folder: Path, port: int) -> None:
+def serve(path: Path, folder: Path, port: int, **options: Any) -> None:
     """Serve a model, in a process of its own."""
     from cipherfit.serve import serve
 
     # Its log would come between the results.
-    with open(os.devnull, "w") as sys.stderr:
-        serve(path, keys=folder / "keys", port=port)
+    with (folder / "log").open("w") as sys.stderr:
+        serve(path, keys=folder / "keys", port=port, **options)
 
 
 class Asking:

@@ -20,7 +20,7 @@ _BOUNDS: dict[str, tuple[type, Any, str]] = {
     "body-deadline": (float, 30.0, "seconds for a body to come in"),
     "drain": (int, 30, "seconds for what is under way at SIGTERM"),
     "workers": (int, 1, "processes of each model with encrypted lookups"),
-    "worker-mb": (int, 8192, "megabytes of address space of such a process"),
+    "worker-mb": (int, 4096, "megabytes of memory of such a process"),
 }
 
 

@@ -116,8 +116,8 @@ def demo(
                     "tokens": str(tokens),
                     "host": host,
                     "port": port,
-                    "drain": _DRAIN_SECONDS,
                     **options,
+                    "drain": _DRAIN_SECONDS,
                 }
             )
             try:
