@@ -71,13 +71,15 @@ bench-accuracy: $(VENV)/.dev  ## Accuracy over data sets, seeds and bit budgets 
 bench-fhe: $(VENV)/.dev  ## Encrypted rows of trained networks; OPTIONS='--mnist FILE --concrete-ml PYTHON' for all
 	$(BIN)/python benches/fhe.py $(OPTIONS)
 
-bench-service: $(VENV)/.dev  ## What the service adds to encrypted runs, over loopback
+bench-service: $(VENV)/.dev  ## What the service adds to encrypted runs, and how fifty tenants share it
 	$(BIN)/python benches/service.py
+	$(BIN)/python benches/tenants.py
 
-fuzz: $(VENV)/.dev  ## The property tests with many more cases
+fuzz: $(VENV)/.dev  ## The property tests with many more cases, and a million hostile requests
 	PROPTEST_CASES=20000 cargo test --workspace --quiet --release
 	HYPOTHESIS_PROFILE=fuzz $(BIN)/$(PYTEST) tests/fhe/test_types.py
 	HYPOTHESIS_PROFILE=fuzz $(BIN)/$(PYTEST) -m "not fhe"
+	$(BIN)/python tests/assault.py
 
 # Zig's linker has the symbols of old systems: manylinux2014 is glibc 2.17, of 2012.
 wheel: $(VENV)/.python  ## Build a release wheel for glibc 2.17 on into dist/, and check it

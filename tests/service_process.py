@@ -13,6 +13,7 @@ import struct
 import subprocess
 import sys
 import time
+from collections.abc import Sequence
 from pathlib import Path
 
 import numpy as np
@@ -20,9 +21,15 @@ import numpy as np
 from cipherfit import IntegerGraph, Predictor
 from cipherfit.predictor.targets import RealTargets
 
-TOKENS = {"alice": "token-of-alice", "bob": "token-of-bob"}
+TENANTS = ("alice", "bob")
 #: Networks without lookups, by features and outputs, and one with two lookups.
 SHAPES = {"small": (6, 3), "wide": (40, 2)}
+#: As models are compiled that are served.
+COMPRESSED = {
+    "compress_evaluation_keys": True,
+    "compress_input_ciphertexts": True,
+    "dump_artifacts_on_unexpected_failures": False,
+}
 
 
 def network(name: str) -> IntegerGraph:
@@ -53,24 +60,36 @@ def with_lookups() -> IntegerGraph:
     )
 
 
+def token_of(tenant: str) -> str:
+    return f"token-of-{tenant}"
+
+
 def predictor(name: str) -> Predictor:
     """Return a compiled predictor."""
     graph = network(name)
     made = Predictor(graph, RealTargets(graph.n_outputs, flat=False))
-    made.compile(**({"p_error": 1e-4} if name == "lookups" else {}))
+    if name == "lookups":
+        from cipherfit.fhe.runtime import fhe
+
+        made.compile(configuration=fhe.Configuration(**COMPRESSED), p_error=1e-4)
+    else:
+        made.compile()
     return made
 
 
 class Running:
     """A service that runs, on a port of its own."""
 
-    def __init__(self, folder: Path, models: list[str], **options) -> None:
+    def __init__(
+        self, folder: Path, models: list[str], *, tenants: Sequence[str] = TENANTS, **options
+    ) -> None:
         self.folder = folder
+        self.tenants = tenants
         tokens = folder / "tokens"
         tokens.write_text(
             "".join(
-                f"{tenant} {hashlib.sha256(token.encode()).hexdigest()}\n"
-                for tenant, token in TOKENS.items()
+                f"{tenant} {hashlib.sha256(token_of(tenant).encode()).hexdigest()}\n"
+                for tenant in tenants
             )
         )
         with socket.socket() as free:
@@ -118,7 +137,8 @@ class Running:
     def ask(self, method, path, body=None, *, token="alice", headers=None):
         """Return status, headers and body of an answer."""
         connection = http.client.HTTPConnection("127.0.0.1", self.port, timeout=60)
-        own = {"Authorization": f"Bearer {TOKENS.get(token, token)}"} if token else {}
+        sent = token_of(token) if token in self.tenants else token
+        own = {"Authorization": f"Bearer {sent}"} if token else {}
         try:
             connection.request(method, path, body, {**own, **(headers or {})})
             answer = connection.getresponse()

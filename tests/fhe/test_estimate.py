@@ -9,8 +9,8 @@ from cipherfit.fhe.estimate import (
     estimate_circuit,
     machine_factor,
     modelled_seconds,
-    reference_seconds,
 )
+from cipherfit.fhe.latency import reference_seconds
 
 RNG = np.random.default_rng(0)
 X = RNG.normal(size=(200, 5))

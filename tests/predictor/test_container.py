@@ -72,3 +72,16 @@ def test_a_file_has_the_mode_that_files_have(tmp_path):
     finally:
         os.umask(mask)
     assert stat.S_IMODE((tmp_path / "f").stat().st_mode) == 0o640
+
+
+def test_a_file_may_be_for_its_owner_alone_and_its_name_is_on_disk_when_it_is_written(
+    monkeypatch, tmp_path
+):
+    synced = []
+    monkeypatch.setattr(
+        os, "fsync", lambda number: synced.append(os.readlink(f"/proc/self/fd/{number}"))
+    )
+    write_file(tmp_path / "f", b"da", b"ta", mode=0o600)
+    assert (tmp_path / "f").read_bytes() == b"data"
+    assert stat.S_IMODE((tmp_path / "f").stat().st_mode) == 0o600
+    assert synced[-1] == str(tmp_path)

@@ -9,7 +9,7 @@ from sklearn.datasets import load_diabetes, load_iris
 
 from cipherfit import NeuralNetClassifier, NeuralNetRegressor, design_network
 from cipherfit.exceptions import InvalidInputError, InvalidParameterError, MissingDependencyError
-from cipherfit.fhe.estimate import reference_seconds
+from cipherfit.fhe.latency import reference_seconds
 from cipherfit.search.network import SPACE, _Study
 
 pytest.importorskip("optuna")

@@ -9,7 +9,7 @@ import sys
 import numpy as np
 import pytest
 from circuits import linear, network
-from service_process import TOKENS, predictor
+from service_process import predictor, token_of
 
 import cipherfit
 from cipherfit import Client, Predictor
@@ -204,6 +204,7 @@ def test_networks_with_lookups_are_asked_the_same_way(lookups, folder, tmp_path)
     again = Client(tmp_path / "m.client", folder, passphrase=PHRASE, server=server)
     assert (again.predict(rows[:1]) == lookups.predict(rows[:1])).all()
     assert server.asked[4:] == ["has", "predict"]
+    assert again.key_id == client.key_id == frames.key_id(again.evaluation_keys)
 
     body = client.encrypt(rows[:1])
     whole = server.predict(client.model.digest, client.key_id, body, 0)
@@ -239,7 +240,7 @@ def test_a_model_whose_encryption_is_switched_off_is_refused(lookups, folder):
 
 def test_a_service_is_asked_by_its_url_and_pinned(running, folder):
     service = running("small")
-    url, token = f"http://127.0.0.1:{service.port}", TOKENS["alice"]
+    url, token = f"http://127.0.0.1:{service.port}", token_of("alice")
     made = predictor("small")
     rows = np.arange(12, dtype=np.float32).reshape(2, 6)
     with Client(url, folder, passphrase=PHRASE, token=token) as client:
@@ -261,7 +262,7 @@ def test_a_service_is_asked_by_its_url_and_pinned(running, folder):
 
 def test_of_several_models_one_has_to_be_named(running, folder):
     service = running("small", "wide")
-    url, token = f"http://127.0.0.1:{service.port}", TOKENS["alice"]
+    url, token = f"http://127.0.0.1:{service.port}", token_of("alice")
     with pytest.raises(InvalidParameterError, match=r"2 models .*wide: .*give digest="):
         Client(url, folder, passphrase=PHRASE, token=token)
     digest = predictor("wide").client_model().digest

@@ -11,6 +11,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+from service_parties import Party
 from service_process import (
     Running,
     digest_of,
@@ -18,40 +19,17 @@ from service_process import (
     key_id,
     network,
     predictor,
-    unframed,
+    token_of,
     wait_until,
 )
+
+import cipherfit
+from cipherfit.serve.remote import HttpTransport
 
 pytestmark = pytest.mark.fhe
 
 DIGEST = digest_of("lookups")
 CODES = np.array([[0, 0], [3, 3], [1, 2], [2, 0]])
-
-
-class Party:
-    """A client of the network with lookups, with keys of its own."""
-
-    def __init__(self, circuit) -> None:
-        from cipherfit.fhe.client import client_of
-
-        self.client = client_of(circuit.client.specs.serialize())
-        self.client.keygen()
-        self.key = self.client.evaluation_keys.serialize()
-        self.id = key_id(self.key)
-        self.upload_path = f"/v1/keys/{self.id}?model={DIGEST}"
-        self.predict_path = f"/v1/models/{DIGEST}/predict?key={self.id}"
-
-    def question(self, codes=CODES) -> list[bytes]:
-        return [self.client.encrypt(row).serialize() for row in codes]
-
-    def is_answered(self, service, token="alice", codes=CODES) -> bool:
-        body = framed(*self.question(codes))
-        status, _, answer = service.ask("POST", self.predict_path, body, token=token)
-        assert status == 200, answer
-        from cipherfit.fhe.runtime import fhe
-
-        sums = [self.client.decrypt(fhe.Value.deserialize(one)) for one in unframed(answer)]
-        return np.array(sums).tolist() == network("lookups").simulate(codes).tolist()
 
 
 @pytest.fixture(scope="module")
@@ -61,7 +39,7 @@ def circuit():
 
 @pytest.fixture(scope="module")
 def parties(circuit):
-    return [Party(circuit), Party(circuit)]
+    return [Party("lookups", circuit) for _ in range(2)]
 
 
 @pytest.fixture(scope="module")
@@ -89,14 +67,14 @@ def workers_of(service) -> list[int]:
 
 
 def test_rows_are_answered_in_workers_for_each_tenant(service, parties):
-    assert parties[0].is_answered(service)
-    assert parties[1].is_answered(service, token="bob")
+    assert parties[0].is_answered(service, codes=CODES)
+    assert parties[1].is_answered(service, token="bob", codes=CODES)
     assert len(workers_of(service)) == 1
 
 
 def test_what_differs_from_the_template_never_gets_to_a_worker(service, parties):
     party = parties[0]
-    row = party.question(CODES[:1])[0]
+    row = party.frames(CODES[:1])[0]
     altered = bytes([row[0] ^ 1]) + row[1:]
     for frame in (row[:-1], row + b"\0", altered, b"\0" * len(row)):
         assert service.refusal("POST", party.predict_path, framed(frame)) == (422, "rows")
@@ -117,7 +95,7 @@ def test_a_worker_that_dies_costs_one_request_and_keys_that_kill_two_are_quarant
     # One that ends while it waits costs none.
     os.kill(workers_of(service)[0], signal.SIGKILL)
     assert party.is_answered(service, codes=CODES[:1])
-    long = framed(*party.question(np.zeros((60, 2), int)))
+    long = party.question(np.zeros((60, 2), int))
     for _ in range(2):
         with ThreadPoolExecutor(2) as pool:
             dying = pool.submit(service.refusal, "POST", party.predict_path, long)
@@ -140,7 +118,7 @@ def test_after_the_deadline_the_worker_ends_and_the_next_request_is_answered(run
     service = running("lookups", deadline=10, max_rows=4000)
     party = parties[0]
     assert service.ask("PUT", party.upload_path, party.key)[0] == 201
-    one = party.question(CODES[:1])
+    one = party.frames(CODES[:1])
     # A busy machine may take longer for the first row, which has the worker to make ready.
     wait_until(lambda: service.ask("POST", party.predict_path, framed(*one))[0] == 200)
     before = workers_of(service)
@@ -155,7 +133,7 @@ def test_workers_end_with_the_service_however_it_ends(running, parties):
     service = running("lookups", max_rows=2000)
     party = parties[0]
     assert service.ask("PUT", party.upload_path, party.key)[0] == 201
-    long = framed(*party.question(CODES[:1]) * 2000)
+    long = framed(*party.frames(CODES[:1]) * 2000)
     with ThreadPoolExecutor(1) as pool:
         asked = pool.submit(service.ask, "POST", party.predict_path, long)
         wait_until(lambda: service.runs(1))
@@ -166,6 +144,29 @@ def test_workers_end_with_the_service_however_it_ends(running, parties):
         assert isinstance(asked.exception(), OSError | http.client.HTTPException)
     wait_until(lambda: not any(Path(f"/proc/{pid}/cmdline").exists() for pid in pids), 10)
     service.start()
+    # Its keys were acknowledged, so they are there.
+    assert service.ask("HEAD", party.path)[0] == 200
+    assert party.is_answered(service)
     pids = workers_of(service)
     assert service.stop() == 0
     assert not any(Path(f"/proc/{pid}").exists() for pid in pids)
+
+
+def test_a_client_gets_its_answers_though_the_service_is_killed_and_started_while_it_runs(
+    running, tmp_path
+):
+    service = running("lookups")
+    rows = np.random.default_rng(0).integers(0, 4, (20, 2)).astype(np.float32)
+    # A busy machine may take long to start it again.
+    server = HttpTransport(f"http://127.0.0.1:{service.port}", token_of("alice"), attempts=12)
+    model = predictor("lookups").client_model()
+    with cipherfit.Client(model, tmp_path / "keys", passphrase="phrase", server=server) as client:
+        client.upload()
+        with ThreadPoolExecutor(1) as pool:
+            predicted = pool.submit(client.predict, rows)
+            wait_until(lambda: service.runs(1))
+            service.kill()
+            service.start()
+            sums = predicted.result()
+    assert np.array_equal(sums, network("lookups").simulate(rows.astype(int)))
+    assert service.log.read_text().count('"status": 201') == 1

@@ -73,6 +73,33 @@ def test_in_all_the_keys_go_that_were_not_used_for_longest(store):
     assert store.n_keys == 5
 
 
+def test_keys_in_use_and_uploads_that_grow_are_not_removed_to_make_room(store, clock):
+    first, second = put(store, "a", "1"), put(store, "a", "2")
+    with store.held("a", first), store.held("a", first):
+        third = put(store, "a", "3")
+        fourth = put(store, "a", "4")
+        assert [has(store, "a", key) for key in (first, second, third, fourth)] == [
+            True, False, True, True,
+        ]  # fmt: skip
+        with store.held("a", third), store.held("a", fourth):
+            with pytest.raises(RefusedError, match="no room for another key") as refused:
+                put(store, "a", "5")
+            assert refused.value.status == 429
+            assert refused.value.headers["Retry-After"] == "5"
+            assert all(has(store, "a", key) for key in (first, third, fourth))
+        clock.now += 5000
+        store.sweep()
+        assert [has(store, "a", key) for key in (first, third)] == [True, False]
+
+
+def test_the_last_use_counts_though_the_index_is_told_now_and_then(store, clock):
+    first, second, third = (put(store, "a", name) for name in "123")
+    # Within the same minute, of which the index knows the beginning only.
+    store.find("a", first)
+    put(store, "a", "4")
+    assert [has(store, "a", key) for key in (first, second, third)] == [True, False, True]
+
+
 def test_a_key_larger_than_the_quota_is_refused(store):
     with pytest.raises(RefusedError, match="61 bytes, and the quota is 60") as refused:
         store.begin("a", "0" * 64, "fits", 61, offset=0)

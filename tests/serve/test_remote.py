@@ -3,11 +3,12 @@ from __future__ import annotations
 import hashlib
 import json
 import threading
+from datetime import datetime, timezone
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 
 import numpy as np
 import pytest
-from service_process import TOKENS, predictor
+from service_process import predictor, token_of
 
 from cipherfit import Client
 from cipherfit.exceptions import InvalidParameterError, ServiceError
@@ -96,6 +97,39 @@ def test_a_wait_that_a_server_asks_for_is_bounded(server, waits):
     server.script = steps(refused(429, Retry_After="999999"), FINE)
     HttpTransport(server.url).predict(DIGEST, KEY, b"", 99)
     assert waits == [60.0]
+
+
+def test_a_service_that_is_busy_is_asked_for_the_whole_timeout_and_one_that_is_down_is_not(
+    server, monkeypatch
+):
+    now = [0.0]
+    monkeypatch.setattr(remote.time, "monotonic", lambda: now[0])
+    monkeypatch.setattr(remote.time, "sleep", lambda seconds: now.__setitem__(0, now[0] + seconds))
+    server.script = steps(*[refused(429, Retry_After="5")] * 20, FINE)
+    transport = HttpTransport(server.url, timeout=101, attempts=2)
+    assert transport.predict(DIGEST, KEY, b"", 99) == b"answer"
+    server.script = lambda *_: refused(429, Retry_After="5")
+    with pytest.raises(ServiceError, match="asked 23 times: status 429: later"):
+        transport.predict(DIGEST, KEY, b"", 99)
+
+
+@pytest.mark.parametrize(
+    ("form", "seconds"),
+    [
+        ("%a, %d %b %Y %H:%M:%S GMT", 20),
+        ("%A, %d-%b-%y %H:%M:%S GMT", 20),
+        ("%a %b %d %H:%M:%S %Y", 20),
+        ("%a, %d %b %Y %H:%M:%S GMT", -3600),
+        ("%a, %d %b %Y %H:%M:%S GMT", 10**7),
+    ],
+)
+def test_a_wait_may_be_asked_for_as_a_date(form, seconds, server, waits, monkeypatch):
+    now = 1_800_000_000.0
+    monkeypatch.setattr(remote.time, "time", lambda: now)
+    when = datetime.fromtimestamp(now + seconds, timezone.utc).strftime(form)
+    server.script = steps(refused(503, Retry_After=when), FINE)
+    HttpTransport(server.url).predict(DIGEST, KEY, b"", 99)
+    assert waits == [min(max(seconds, 0), 60)]
 
 
 def test_it_gives_up_in_the_end(server, waits):
@@ -241,12 +275,12 @@ def test_the_service_takes_uploads_in_pieces_and_after_it_was_killed(running, tm
     service = running("small")
     made, rows = predictor("small"), np.ones((3, 6), dtype=np.float32)
     url = f"http://127.0.0.1:{service.port}"
-    client = Client(url, tmp_path / "keys", passphrase="phrase", token=TOKENS["alice"])
+    client = Client(url, tmp_path / "keys", passphrase="phrase", token=token_of("alice"))
     assert len(client.evaluation_keys) > 3000
     assert (client.predict(rows) == made.predict(rows)).all()
     service.kill()
     service.start()
-    again = Client(url, tmp_path / "keys", passphrase="phrase", token=TOKENS["alice"])
+    again = Client(url, tmp_path / "keys", passphrase="phrase", token=token_of("alice"))
     assert again._transport.has_keys(again.key_id)
     assert (again.predict(rows) == made.predict(rows)).all()
     again._transport._send("DELETE", f"/v1/keys/{again.key_id}")

@@ -105,7 +105,8 @@ class QuantizedSkorchEstimatorMixin(InferenceMixin, SolvingMixin, OwnPrecisionMi
         ----------
         X : array-like or sparse matrix of shape (n_samples, n_features), or data set
             Training features: finite numbers; they become float32, and dense. A torch or skorch
-            data set of pairs holds the targets, too.
+            data set of pairs holds the targets, too. For a module of one's own a row may have a
+            shape, such as (channels, height, width), which the module gets.
         y : array-like of shape (n_samples,) or (n_samples, n_targets)
             Class labels (strings, booleans, whole numbers), or a regressor's targets.
         sample_weight : array-like of shape (n_samples,), optional
@@ -345,7 +346,8 @@ class QuantizedSkorchEstimatorMixin(InferenceMixin, SolvingMixin, OwnPrecisionMi
             Their targets and weights.
         """
         with kept_draws():
-            graph, epilogue = integer_graph(self.module_, features, self.n_bits_quant, by)
+            shape = vars(self).get("row_shape_")
+            graph, epilogue = integer_graph(self.module_, features, self.n_bits_quant, by, shape)
         self.epilogue_ = steps_of_module(epilogue, graph.n_outputs)
         self.predictor_ = Predictor(
             graph,

@@ -19,7 +19,7 @@ from cipherfit import exceptions
 from cipherfit._core import IntegerGraph
 from cipherfit.estimators.datasets import unpacked
 from cipherfit.estimators.postprocessing import steps_of_option
-from cipherfit.estimators.training_data import check_features
+from cipherfit.estimators.training_data import check_features, check_shape
 from cipherfit.exceptions import CipherfitWarning, InvalidParameterError
 from cipherfit.interchange.onnx_export import to_onnx
 from cipherfit.predictor.postprocessing import post_process
@@ -177,6 +177,7 @@ class InferenceMixin:
                 return np.asarray(outputs.argmax(axis=1))
             return self.targets_.decode(outputs)
         mode = self._mode(execute_in_fhe, fhe)
+        check_shape(self, X)
         threshold = vars(self).get("threshold", 0.5)  # of skorch's binary classifier
         if threshold != 0.5:
             likely = self._fitted("predict").predict_proba(X, fhe=mode)[:, 1] > threshold

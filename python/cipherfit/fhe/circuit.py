@@ -16,6 +16,7 @@ from numpy.typing import NDArray
 
 from cipherfit._core import IntegerGraph
 from cipherfit.exceptions import CipherfitWarning, CompilationError, InvalidParameterError
+from cipherfit.fhe.rows import RowServer
 from cipherfit.fhe.runtime import fhe, prepare_thread, remove_with
 from cipherfit.fhe.types import IntegerType, ProvenTypes, TypedStage, place_of, typed_stages
 from cipherfit.limits import MAX_LOOKUP_BITS
@@ -69,7 +70,7 @@ def compile_graph(
     -------
     fhe.Circuit
         Takes codes of shape (n_features,), those of the last client layer where there are any;
-        gives accumulators of shape (n_outputs,).
+        gives accumulators of shape (n_outputs,). Its `rows`, a `RowServer`, runs many of them.
 
     Raises
     ------
@@ -91,6 +92,8 @@ def compile_graph(
         message = _why_not(stages, graph.n_bits, configuration, error)
         raise CompilationError(message) from error
     check_widths(circuit, graph)
+    if configuration.fhe_execution:
+        circuit.rows = _row_server(circuit, stages, graph)
     if warn_of_size and configuration.fhe_execution:
         _warn_of_large_keys(circuit, stages)
     return circuit
@@ -128,16 +131,40 @@ def check_widths(circuit: fhe.Circuit, graph: IntegerGraph) -> None:
             )
 
 
+def _row_server(circuit: fhe.Circuit, stages: list[TypedStage], graph: IntegerGraph) -> RowServer:
+    """Return what runs many rows, by circuits of the same stages that are compiled when needed."""
+    configuration = circuit.configuration
+
+    def compile_for(n_rows: int) -> fhe.Circuit:
+        try:
+            several = _compiled(stages, graph.n_bits, configuration, n_rows=n_rows)
+        except RuntimeError as error:
+            raise CompilationError(f"Concrete can't compile {n_rows} rows: {error}") from error
+        check_widths(several, graph)
+        return several
+
+    return RowServer(circuit, compile_for)
+
+
 def _compiled(
-    stages: list[TypedStage], n_bits: int, configuration: fhe.Configuration, **options: Any
+    stages: list[TypedStage],
+    n_bits: int,
+    configuration: fhe.Configuration,
+    *,
+    n_rows: int | None = None,
+    **options: Any,
 ) -> fhe.Circuit:
-    """Compile stages with their own types, whatever Concrete makes of the one row that it sees."""
+    """Compile stages with their own types, whatever Concrete makes of the zeros that it sees.
+
+    Without `n_rows` the circuit takes one row, of shape (n_features,).
+    """
     prepare_thread()
     own = configuration.additional_pre_processors
     typed = configuration.fork(additional_pre_processors=[*own, ProvenTypes(n_bits, stages)])
     compiler = fhe.Compiler(_network_function(stages), {"codes": "encrypted"})
-    row = np.zeros(stages[0].weights.shape[1], dtype=np.int64)
-    circuit = compiler.compile([row], configuration=typed, **options)
+    shape = (() if n_rows is None else (n_rows,)) + (stages[0].weights.shape[1],)
+    zeros = np.zeros(shape, dtype=np.int64)
+    circuit = compiler.compile([zeros], configuration=typed, **options)
     # What a copy is compiled with again is what the user gave.
     circuit.configuration.additional_pre_processors = own
     return remove_with(circuit)

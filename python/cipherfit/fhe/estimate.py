@@ -1,10 +1,8 @@
 """What an encrypted run costs, before any key of the model is made.
 
-Concrete's optimizer says of a compiled circuit how complex it is and how large its keys are. Time
-per row is modelled as ``machine * (a + b * complexity + c * bootstrap_key_bytes)``: bootstrapping
-is the complexity, and its key is read on the way. The constants were fitted to 13 circuits of 4 to
-64 lookups of 5 to 7 bits (`benches/latency.py`), which they meet within 10 %; `machine` is how much
-longer than theirs a small reference circuit takes here and now.
+Concrete's optimizer says of a compiled circuit how complex it is and how large its keys are, and
+`cipherfit.fhe.latency` of that how long a row takes on one machine. How much longer it takes here
+and now a small reference circuit tells.
 """
 
 from __future__ import annotations
@@ -18,13 +16,10 @@ import numpy as np
 from cipherfit._core import IntegerGraph
 from cipherfit.costs import FheEstimate, LayerCost
 from cipherfit.fhe.circuit import compile_graph
+from cipherfit.fhe.latency import reference_seconds
 from cipherfit.fhe.runtime import fhe
 from cipherfit.stages import encrypted_part, stages_of
 
-#: Seconds per row; per unit of complexity; per byte of the bootstrap keys.
-_FIXED, _PER_COMPLEXITY, _PER_KEY_BYTE = 7.8e-3, 5.18e-11, 2.78e-10
-#: Seconds per row where there are no lookups, and so no bootstrapping.
-_WITHOUT_LOOKUPS = 2.5e-3
 #: Encrypted runs of the reference circuit; the fastest counts.
 _REFERENCE_RUNS = 4
 
@@ -71,17 +66,6 @@ def _parameters(circuit: fhe.Circuit) -> str:
     ]
     lwe = f"TFHE, LWE of dimension {', '.join(map(str, sorted(secret)))}"
     return f"{lwe}, GLWE of {', '.join(bootstrap)}" if bootstrap else lwe
-
-
-def reference_seconds(circuit: fhe.Circuit) -> float:
-    """Return modelled seconds per row on the machine that the constants were fitted on."""
-    if not circuit.size_of_bootstrap_keys:
-        return _WITHOUT_LOOKUPS
-    return float(
-        _FIXED
-        + _PER_COMPLEXITY * circuit.complexity
-        + _PER_KEY_BYTE * circuit.size_of_bootstrap_keys
-    )
 
 
 def modelled_seconds(graph: IntegerGraph, p_error: float | None = None) -> float:

@@ -9,12 +9,9 @@ themselves can't do harm: all are ciphertexts of something.
 from __future__ import annotations
 
 import hashlib
-import json
 import re
 from dataclasses import dataclass
 from typing import Any
-
-import numpy as np
 
 from cipherfit.exceptions import NotCompiledError, SerializationError
 from cipherfit.fhe.capnp import payload_spans
@@ -169,7 +166,7 @@ class Templates:
         """
         return cls(
             Template.of("evaluation keys", client.evaluation_keys.serialize()),
-            Template.of("encrypted inputs", _zeros(client)),
+            Template.of("encrypted inputs", _sample(client, "inputs")),
             output_template(client),
         )
 
@@ -229,25 +226,15 @@ def output_template(client: Any) -> Template:
     Parameters
     ----------
     client : fhe.Client
-        With keys.
+        Of a circuit.
     """
-    from cipherfit.fhe.client import client_of
-
-    specs = json.loads(client.specs.serialize())
-    specs["circuits"][0]["inputs"] = specs["circuits"][0]["outputs"]
-    specs.pop("tfhers_specs", None)  # of inputs, and empty
-    answering = client_of(json.dumps(specs).encode())
-    answering.keys = client.keys
-    return Template.of("encrypted outputs", _zeros(answering))
+    return Template.of("encrypted outputs", _sample(client, "outputs"))
 
 
-def _zeros(client: Any) -> bytes:
-    """Return an encryption of zeros in the shape of a circuit's input."""
-    info = json.loads(client.specs.serialize())["circuits"][0]["inputs"][0]["typeInfo"][
-        "lweCiphertext"
-    ]
-    shape = info["abstractShape"]["dimensions"]
-    return bytes(client.encrypt(np.zeros(shape, dtype=np.int64)).serialize())
+def _sample(client: Any, gates: str) -> bytes:
+    from cipherfit.fhe.stacking import sample
+
+    return sample(client.specs.serialize(), gates)
 
 
 def _digest(message: bytes, spans: tuple[tuple[int, int], ...]) -> str:

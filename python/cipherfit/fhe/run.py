@@ -30,7 +30,7 @@ def run_row(server: fhe.Server, row: bytes, keys: fhe.EvaluationKeys) -> bytes:
 def run_encrypted(
     circuit: fhe.Circuit, codes: NDArray[np.uint16], *, progress: bool | None = None
 ) -> Int64:
-    """Encrypt, run and decrypt codes, one row at a time.
+    """Encrypt, run and decrypt codes, several rows at a time.
 
     Parameters
     ----------
@@ -46,10 +46,26 @@ def run_encrypted(
     ndarray of shape (n_samples, n_outputs), int64
         The decrypted accumulators.
     """
-    rows = tqdm(
-        codes, desc="encrypted rows", unit="row", disable=None if progress is None else not progress
-    )
-    # Concrete takes a one-dimensional row of signed or unsigned integers, and returns the same.
-    results = [circuit.encrypt_run_decrypt(row.astype(np.int64)) for row in rows]
     n_outputs = circuit.graph.output_nodes[0].output.shape[0]
-    return np.array(results, dtype=np.int64).reshape(len(codes), n_outputs)
+    sums = np.empty((len(codes), n_outputs), dtype=np.int64)
+    # Concrete takes a one-dimensional row of signed or unsigned integers, and returns the same.
+    integers, start = np.asarray(codes).astype(np.int64), 0
+    with tqdm(
+        total=len(codes),
+        desc="encrypted rows",
+        unit="row",
+        disable=None if progress is None else not progress,
+    ) as bar:
+        for size in circuit.rows.sizes(len(integers)):
+            sums[start : start + size] = _run(circuit, integers[start : start + size])
+            start += size
+            bar.update(size)
+    return sums
+
+
+def _run(circuit: fhe.Circuit, codes: Int64) -> Int64 | list[Int64]:
+    if len(codes) == 1:
+        return circuit.encrypt_run_decrypt(codes[0])  # type: ignore[no-any-return]
+    rows = [bytes(circuit.encrypt(row).serialize()) for row in codes]
+    answers = circuit.rows.run(rows, circuit.keys.evaluation)
+    return [circuit.decrypt(fhe.Value.deserialize(answer)) for answer in answers]

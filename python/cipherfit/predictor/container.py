@@ -129,18 +129,41 @@ def read_file(path: str | os.PathLike[str]) -> bytes:
     return data
 
 
-def write_file(path: str | os.PathLike[str], data: bytes) -> None:
-    """Write a file in one step: whoever reads sees the old one or the new one, whole."""
+def write_file(path: str | os.PathLike[str], *parts: bytes, mode: int = 0o666) -> None:
+    """Write a file in one step: whoever reads sees the old one or the new one, whole.
+
+    Parameters
+    ----------
+    path : str or path
+        A file that is there is replaced.
+    *parts : bytes
+        One after the other.
+    mode : int, default=0o666
+        Who may read and write it; the umask takes from that.
+    """
     target = Path(path)
     draft = target.with_name(f".{target.name}.{secrets.token_hex(8)}")
     try:
-        with draft.open("xb") as file:
-            file.write(data)
+        with open(os.open(draft, os.O_WRONLY | os.O_CREAT | os.O_EXCL, mode), "wb") as file:
+            for part in parts:
+                file.write(part)
             file.flush()
             os.fsync(file.fileno())
         draft.replace(target)
     finally:
         draft.unlink(missing_ok=True)
+    sync_folder(target.parent)
+
+
+def sync_folder(folder: str | os.PathLike[str]) -> None:
+    """Wait until names in a folder are on disk: a file that was renamed there stays renamed."""
+    if os.name != "posix":
+        return  # other systems open no folders
+    descriptor = os.open(folder, os.O_RDONLY)
+    try:
+        os.fsync(descriptor)
+    finally:
+        os.close(descriptor)
 
 
 def _header(data: bytes) -> dict[str, Any]:

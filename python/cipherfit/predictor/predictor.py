@@ -17,8 +17,9 @@ from cipherfit.predictor.backend import Circuit, backend_for, backend_of, specs_
 from cipherfit.predictor.container import write_file
 from cipherfit.predictor.encrypted import Encrypted
 from cipherfit.predictor.features import Features
+from cipherfit.predictor.notebook import predictor_html
 from cipherfit.predictor.p_error import search_p_error
-from cipherfit.predictor.postprocessing import Function, post_process
+from cipherfit.predictor.postprocessing import Function, check_probabilities, post_process
 from cipherfit.predictor.preparation import Preparation
 from cipherfit.predictor.quantizer import UniformQuantizer
 from cipherfit.predictor.surroundings import Surroundings
@@ -85,17 +86,25 @@ class Predictor:
 
     def __repr__(self) -> str:
         """Say what answers, and how far it is."""
-        compiled = "compiled" if self._encrypted.is_compiled else "not compiled"
-        return f"Predictor({self.graph!r}, {self._disclosed()}{compiled})"
+        return ", ".join([f"Predictor({self.graph!r}", *self._states().values()]) + ")"
 
-    def _disclosed(self) -> str:
-        """Say what of the network every client holds."""
+    def _repr_html_(self) -> str:
+        """Describe it as HTML, for notebooks."""
+        return predictor_html(
+            self.graph, self.targets, self.features, self.preparation, self._states()
+        )
+
+    def _states(self) -> dict[str, str]:
+        """Say what of the network every client holds, and how far it is."""
+        compiled = "compiled" if self._encrypted.is_compiled else "not compiled"
         if not self.graph.n_client_layers:
-            return ""
+            return {"encryption": compiled}
         if self.client_layers == "random":
-            return "client layers are random, all trained weights secret, "
-        known = "learned" if self.client_layers == "learned" else "not known to be random"
-        return f"client layers are {known}: THEIR WEIGHTS ARE PUBLIC, "
+            disclosed = "client layers are random, all trained weights secret"
+        else:
+            known = "learned" if self.client_layers == "learned" else "not known to be random"
+            disclosed = f"client layers are {known}: THEIR WEIGHTS ARE PUBLIC"
+        return {"secrecy": disclosed, "encryption": compiled}
 
     @property
     def is_classifier(self) -> bool:
@@ -320,12 +329,13 @@ class Predictor:
         Raises
         ------
         InvalidParameterError
-            If it predicts real values.
+            If it predicts real values, or scores of classes that are no probabilities.
         """
         if not self.is_classifier:
             raise InvalidParameterError(
                 "predict_proba is for classes, and this network predicts real values: call predict"
             )
+        check_probabilities(self.post_processing)
         return self._processed(X, fhe)
 
     def compile(

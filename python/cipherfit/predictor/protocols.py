@@ -40,8 +40,8 @@ def unwrapped(model: Any, X: Any) -> tuple[Any, Any]:
     ----------
     model : Predictor, estimator, Pipeline or fitted search over one
         What may hold a model.
-    X : array-like of shape (n_samples, n_features) or None
-        Features as the outermost takes them, where there are some.
+    X : array-like of shape (n_samples, n_features), or None
+        Features as the outermost takes them.
     """
     while True:
         if hasattr(model, "best_estimator_"):

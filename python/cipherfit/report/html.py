@@ -238,7 +238,8 @@ def _quality(
     else:
         missing.append(
             Missing(
-                "the float twin", "its weights are not in a model's file: report on the estimator"
+                "the float twin",
+                "its weights are not in a model's file: report on the estimator itself",
             )
         )
     if training[0] is None:
@@ -256,9 +257,19 @@ def _quality(
         predictor.targets,
         y,
         np.asarray(last.predict(X)),
-        None if classes is None else last.predict_proba(X),
+        _probabilities(last, X),
         others,
     )
+
+
+def _probabilities(last: Any, X: Any) -> NDArray[np.float64] | None:
+    """Return probabilities of classes; None where outputs are values, or scores."""
+    if not _predictor(last).is_classifier:
+        return None
+    try:
+        return np.asarray(last.predict_proba(X))
+    except InvalidParameterError:
+        return None
 
 
 def _front(design: Any, predictor: Predictor) -> Front:

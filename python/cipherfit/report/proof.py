@@ -2,15 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
-from typing import Any
-
 import numpy as np
 from numpy.typing import NDArray
 
 from cipherfit._core import IntegerGraph
 from cipherfit.report.proven import LayerProof, Neuron, Proof, ProvenBar
-from cipherfit.stages import Stage, encrypted_part, stages_of
+from cipherfit.stages import Stage, encrypted_part, stages_of, up_to
 
 Int64 = NDArray[np.int64]
 Reached = tuple[Int64, Int64]
@@ -35,8 +32,12 @@ def proof_of(graph: IntegerGraph, codes: NDArray[np.uint16] | None = None) -> Pr
     if codes is not None:
         codes = codes[:MOST_ROWS]
     layers = tuple(
-        _layer(stage, reached, "client" if index < graph.n_client_layers else "server")
-        for index, (stage, reached) in enumerate(_with_reached(graph, stages, codes))
+        _layer(
+            stage,
+            None if codes is None else _reached(up_to(graph, index), codes),
+            "client" if index < graph.n_client_layers else "server",
+        )
+        for index, stage in enumerate(stages[:MOST_LAYERS])
     )
     return Proof(
         graph=graph.digest,
@@ -48,27 +49,12 @@ def proof_of(graph: IntegerGraph, codes: NDArray[np.uint16] | None = None) -> Pr
     )
 
 
-def _with_reached(
-    graph: IntegerGraph, stages: list[Stage], codes: NDArray[np.uint16] | None
-) -> Iterator[tuple[Stage, Reached | None]]:
-    """Yield layers with the least and largest accumulators (n_neurons,) of rows."""
-    for index, stage in enumerate(stages[:MOST_LAYERS]):
-        if codes is None:
-            yield stage, None
-            continue
-        inputs = graph.split(index)[0].simulate(codes) if index else codes
-        yield stage, _reached(stage, inputs)
-
-
-def _reached(stage: Stage, codes: NDArray[Any]) -> Reached:
-    # Products and sums of 48 bits at most, which double precision holds exactly.
-    weights = stage.weights.T.astype(np.float64)
-    low = np.full(stage.n_neurons, np.inf)
-    high = -low
-    for first in range(0, len(codes), _BATCH):
-        sums = codes[first : first + _BATCH].astype(np.float64) @ weights
-        low, high = np.minimum(low, sums.min(axis=0)), np.maximum(high, sums.max(axis=0))
-    return low.astype(np.int64) + stage.offset, high.astype(np.int64) + stage.offset
+def _reached(graph: IntegerGraph, codes: NDArray[np.uint16]) -> Reached:
+    """Return the least and largest outputs (n_neurons,) of rows."""
+    batches = (codes[first : first + _BATCH] for first in range(0, len(codes), _BATCH))
+    ends = [(sums.min(axis=0), sums.max(axis=0)) for sums in map(graph.simulate, batches)]
+    lows, highs = zip(*ends, strict=True)
+    return np.min(lows, axis=0), np.max(highs, axis=0)
 
 
 def _layer(stage: Stage, reached: Reached | None, side: str) -> LayerProof:

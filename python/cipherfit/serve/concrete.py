@@ -2,10 +2,9 @@
 
 from __future__ import annotations
 
-import asyncio
 import hashlib
 import os
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
@@ -13,13 +12,9 @@ from cipherfit._core import IntegerGraph
 from cipherfit.exceptions import CipherfitError
 from cipherfit.serve.frames import OVERHEAD
 from cipherfit.serve.keys import Key
-from cipherfit.serve.logs import event
 from cipherfit.serve.refusals import RefusedError, unknown_key, unprocessable
 from cipherfit.serve.worker import Setting
-from cipherfit.serve.workers import WorkerDiedError, Workers
-
-#: Why a worker ended: over its request, or since that took too long.
-DIED, LATE = "died", "late"
+from cipherfit.serve.workers import NoteDeath, WorkerDiedError, Workers
 
 
 class ConcreteModel:
@@ -45,6 +40,8 @@ class ConcreteModel:
         What keys, rows and answers look like.
     max_rows : int
         Rows of a request, at most.
+    batch_rows : int
+        Rows that run together, at most.
     workers : int
         Processes.
     worker_bytes : int
@@ -67,9 +64,10 @@ class ConcreteModel:
         specs: bytes,
         templates: Any,
         max_rows: int,
+        batch_rows: int,
         workers: int,
         worker_bytes: int,
-        note_death: Callable[[Key, str], None],
+        note_death: NoteDeath,
     ) -> None:
         self.name = name
         self.digest = digest
@@ -86,17 +84,16 @@ class ConcreteModel:
             options=options,
             specs=self.fits,
             memory_bytes=worker_bytes,
-            # A key set in use takes several times its bytes; half of the memory is the program's.
-            ready_keys=max(1, worker_bytes // (8 * self.key_bytes)) if self.key_bytes else 1,
             parent=os.getpid(),
         )
         self._setting = setting
         self._n_workers = workers
+        self._batch_rows = batch_rows
         self._workers: Workers | None = None
 
     def start(self) -> None:
         """Start the workers; within the event loop that requests run in."""
-        self._workers = Workers(self._setting, self._n_workers)
+        self._workers = Workers(self._setting, self._n_workers, self._batch_rows, self._note_death)
 
     @property
     def is_ready(self) -> bool:
@@ -123,15 +120,9 @@ class ConcreteModel:
         if self._workers is None:
             raise RefusedError(503, "not_ready", "workers are starting", {"Retry-After": "2"})
         try:
-            return await self._workers.run(str(key.path), frames)
+            return await self._workers.run(key, frames)
         except WorkerDiedError as error:
-            self._note_death(key, DIED)
-            event("worker_died", tenant=key.tenant, key=key.id[:12], how=str(error))
             raise RefusedError(503, "worker_died", "the worker ended over this request") from error
-        except asyncio.CancelledError:
-            self._note_death(key, LATE)
-            event("worker_ended", tenant=key.tenant, key=key.id[:12])
-            raise
         except FileNotFoundError as error:
             raise unknown_key(key.id) from error
         except MemoryError as error:
@@ -139,7 +130,7 @@ class ConcreteModel:
         except (RuntimeError, ValueError) as error:
             raise unprocessable("rows", "Concrete can't run these rows with this key") from error
 
-    def close(self) -> None:
+    async def close(self) -> None:
         """End the workers."""
         if self._workers is not None:
-            self._workers.close()
+            await self._workers.close()

@@ -148,7 +148,7 @@ async def predict(
     found = service.keys.find(tenant, key)
     if found.fits != model.fits:
         raise RefusedError(409, "other_model", f"key {key[:12]}... was made for another model")
-    with service.predictions.place(tenant):
+    with service.predictions.place(tenant), service.keys.held(tenant, key):
         body = await bodies.whole(request, service.deadlines.body)
         try:
             questions = frames.unpack(body, max_frames=model.max_frames)
@@ -300,7 +300,7 @@ def make_app(service: Service) -> FastAPI:
             tasks.start_soon(_sweep, service)
             yield
             tasks.cancel_scope.cancel()
-        service.close()
+        await service.close()
 
     app = FastAPIOffline(
         title="cipherfit",

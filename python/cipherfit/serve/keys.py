@@ -13,12 +13,16 @@ import os
 import sqlite3
 import threading
 import time
+from collections import Counter
+from collections.abc import Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TextIO
 
 from cipherfit.exceptions import InvalidParameterError
-from cipherfit.serve.refusals import RefusedError, unknown_key, unprocessable
+from cipherfit.predictor.container import sync_folder
+from cipherfit.serve.refusals import RefusedError, busy, unknown_key, unprocessable
 
 _SCHEMA = """
 CREATE TABLE IF NOT EXISTS keys (
@@ -95,6 +99,10 @@ class KeyStore:
         self._folder = folder
         self._limits = limits
         self._lock = threading.RLock()
+        #: Keys that requests use, and uploads that grow: they are not removed to make room.
+        self._held: Counter[tuple[str, str]] = Counter()
+        #: When keys were used since the index was told.
+        self._used: dict[tuple[str, str], float] = {}
         self._files = folder / "files"
         self._files.mkdir(parents=True, exist_ok=True, mode=0o700)
         folder.chmod(0o700)
@@ -139,12 +147,22 @@ class KeyStore:
                 raise RefusedError(
                     409, "quarantined", f"key {key[:12]}... ended {MAX_DEATHS} runs: make new keys"
                 )
-            now = time.time()
-            if now - row[3] > _USE_RESOLUTION:
-                self._index.execute(
-                    "UPDATE keys SET used=? WHERE tenant=? AND id=?", (now, tenant, key)
-                )
+            self._note_use(tenant, key, row[3])
             return Key(tenant, key, row[0], self._path(tenant, key))
+
+    @contextmanager
+    def held(self, tenant: str, key: str) -> Iterator[None]:
+        """Keep a key, or an upload, from being removed to make room for others."""
+        name = (tenant, key)
+        with self._lock:
+            self._held[name] += 1
+        try:
+            yield
+        finally:
+            with self._lock:
+                self._held[name] -= 1
+                if not self._held[name]:
+                    del self._held[name]
 
     def uploaded(self, tenant: str, key: str) -> int | None:
         """Return how many bytes of an upload are here; None where it is complete."""
@@ -171,7 +189,7 @@ class KeyStore:
         ------
         RefusedError
             409 if other bytes are here than said, or the key is quarantined; 413 if it is larger
-            than the tenant's quota.
+            than the tenant's quota; 429 if there is no room while others are in use.
         """
         quota = min(self._limits.tenant_bytes, self._limits.total_bytes)
         if length > quota:
@@ -205,7 +223,7 @@ class KeyStore:
             if self._row(tenant, upload.key) is None:
                 raise unknown_key(upload.key)
             upload.part.replace(path)
-            _sync_folder(path.parent)
+            sync_folder(path.parent)
             self._index.execute(
                 "UPDATE keys SET complete=1, used=? WHERE tenant=? AND id=?",
                 (time.time(), tenant, upload.key),
@@ -217,6 +235,7 @@ class KeyStore:
             self._index.execute("DELETE FROM keys WHERE tenant=? AND id=?", (tenant, key))
             self._path(tenant, key).unlink(missing_ok=True)
             self._part(tenant, key).unlink(missing_ok=True)
+            self._used.pop((tenant, key), None)
 
     def deaths(self, tenant: str, key: str) -> int:
         """Return how many workers a key has ended."""
@@ -238,23 +257,38 @@ class KeyStore:
             for tenant, key in self._index.execute(
                 "SELECT tenant, id FROM keys WHERE used < ?", (oldest,)
             ).fetchall():
-                self.delete(tenant, key)
+                if (tenant, key) not in self._held:
+                    self.delete(tenant, key)
+
+    def _note_use(self, tenant: str, key: str, known: float) -> None:
+        """Note that a key is used now; the index is told now and then."""
+        now = self._used[tenant, key] = time.time()
+        if now - known > _USE_RESOLUTION:
+            self._index.execute(
+                "UPDATE keys SET used=? WHERE tenant=? AND id=?", (now, tenant, key)
+            )
 
     def _make_room(self, tenant: str, key: str, length: int) -> None:
         """Remove the keys that were not used for longest, until another fits."""
         self.sweep()
         rows = self._index.execute(
-            "SELECT tenant, id, bytes FROM keys WHERE NOT (tenant=? AND id=?) ORDER BY used",
-            (tenant, key),
+            "SELECT tenant, id, bytes, used FROM keys WHERE NOT (tenant=? AND id=?)", (tenant, key)
         ).fetchall()
-        total = sum(row[2] for row in rows)
-        own = sum(row[2] for row in rows if row[0] == tenant)
-        for owner, other, size in rows:
-            over_quota = own + length > self._limits.tenant_bytes and owner == tenant
-            if over_quota or total + length > self._limits.total_bytes:
-                self.delete(owner, other)
+        rows.sort(key=lambda row: self._used.get(row[:2], row[3]))
+        total = sum(row[2] for row in rows) + length
+        own = sum(row[2] for row in rows if row[0] == tenant) + length
+        leaving = []
+        for owner, other, size, _ in rows:
+            over_quota = own > self._limits.tenant_bytes and owner == tenant
+            over = over_quota or total > self._limits.total_bytes
+            if over and (owner, other) not in self._held:
+                leaving.append((owner, other))
                 total -= size
                 own -= size if owner == tenant else 0
+        if own > self._limits.tenant_bytes or total > self._limits.total_bytes:
+            raise busy("there is no room for another key while those here are in use", 5)
+        for name in leaving:
+            self.delete(*name)
 
     def _reconcile(self) -> None:
         """Make index and files agree, whenever the last process ended."""
@@ -354,11 +388,3 @@ def _locked(folder: Path) -> TextIO:
         file.close()
         raise InvalidParameterError(f"keys={str(folder)!r} is used by another service") from error
     return file
-
-
-def _sync_folder(folder: Path) -> None:
-    descriptor = os.open(folder, os.O_RDONLY)
-    try:
-        os.fsync(descriptor)
-    finally:
-        os.close(descriptor)

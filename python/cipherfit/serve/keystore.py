@@ -19,6 +19,7 @@ from types import SimpleNamespace
 from typing import Any
 
 from cipherfit.exceptions import InvalidParameterError, KeyStoreError, MissingDependencyError
+from cipherfit.predictor.container import write_file
 from cipherfit.serve.passphrase import Passphrase, passphrase_bytes
 
 _MAGIC = b"cipherfit-key\x01\n"
@@ -32,6 +33,8 @@ _TAG_BYTES = 16
 #: Of one message of the library's AES-GCM.
 _MOST_BYTES = (1 << 31) - 1
 _OPEN = 0o077
+#: For its owner alone.
+PRIVATE = 0o600
 
 
 class KeyStore:
@@ -132,7 +135,7 @@ class KeyStore:
         name : str
             The model's digest, or what the file is called.
         """
-        with _cryptography().FileLock(self.folder / f"{name}.lock", mode=0o600):
+        with _cryptography().FileLock(self.folder / f"{name}.lock", mode=PRIVATE):
             yield
 
     def _make_folder(self) -> None:
@@ -188,7 +191,7 @@ class KeyStore:
         key = self._derive(salt, _LOG2_N, _R, _P)
         sealed = _cryptography().AESGCM(key).encrypt(nonce, secret, header + digest.encode())
         try:
-            write_atomically(path, header, sealed)
+            write_file(path, header, sealed, mode=PRIVATE)
         except OSError as error:
             raise KeyStoreError(f"{path} can't be written: {error.strerror}") from error
 
@@ -196,33 +199,6 @@ class KeyStore:
         phrase = passphrase_bytes(self._passphrase, self.folder)
         library = _cryptography()
         return bytes(library.Scrypt(salt=salt, length=32, n=1 << log2_n, r=r, p=p).derive(phrase))
-
-
-def write_atomically(path: Path, *parts: bytes) -> None:
-    """Write a file for its owner alone (0600), so that it is either whole or not there.
-
-    Parameters
-    ----------
-    path : Path
-        In a folder whose other writers wait for the same lock.
-    *parts : bytes
-        One after the other.
-    """
-    new = path.with_name(f".{path.name}.new")
-    descriptor = os.open(new, os.O_WRONLY | os.O_CREAT | os.O_TRUNC, 0o600)
-    with open(descriptor, "wb") as file:
-        os.chmod(new, 0o600)
-        for part in parts:
-            file.write(part)
-        file.flush()
-        os.fsync(file.fileno())
-    os.replace(new, path)
-    if os.name == "posix":
-        folder = os.open(path.parent, os.O_RDONLY)
-        try:
-            os.fsync(folder)
-        finally:
-            os.close(folder)
 
 
 def _cryptography() -> Any:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -11,8 +11,8 @@ import cipherfit
 from cipherfit.exceptions import InvalidParameterError, NotCompiledError
 from cipherfit.predictor.predictor import Predictor
 from cipherfit.serve.concrete import ConcreteModel
-from cipherfit.serve.keys import Key
 from cipherfit.serve.models import BfvModel, ServedModel
+from cipherfit.serve.workers import NoteDeath
 from cipherfit.stages import encrypted_part
 
 Source = Predictor | str | Path
@@ -36,7 +36,7 @@ class Workforce:
 
     workers: int
     worker_bytes: int
-    note_death: Callable[[Key, str], None]
+    note_death: NoteDeath
 
 
 def served(
@@ -127,6 +127,7 @@ def _model(
         options=stored_options(circuit.configuration),
         specs=client.specs,
         templates=Templates.of(circuit),
+        batch_rows=circuit.rows.most_rows,
         workers=workforce.workers,
         worker_bytes=workforce.worker_bytes,
         note_death=workforce.note_death,

@@ -54,7 +54,7 @@ class ServedModel(Protocol):
     def is_ready(self) -> bool:
         """Whether it can answer now."""
 
-    def close(self) -> None:
+    async def close(self) -> None:
         """End what runs for it."""
 
 
@@ -129,7 +129,7 @@ class BfvModel:
         """Whether it can answer now: always."""
         return True
 
-    def close(self) -> None:
+    async def close(self) -> None:
         """Nothing runs for it between requests."""
 
     def _run(self, key: Key, frame: bytes) -> list[bytes]:

@@ -7,7 +7,8 @@ import json
 from pathlib import Path
 
 from cipherfit.exceptions import KeyStoreError, SecurityError
-from cipherfit.serve.keystore import write_atomically
+from cipherfit.predictor.container import write_file
+from cipherfit.serve.keystore import PRIVATE
 
 _NAME = "models.json"
 
@@ -47,7 +48,8 @@ def pin(folder: Path, url: str, digest: str, client_file: bytes, *, renew: bool 
             f"its digest was {known.get('digest')}, and is {digest}. If that is meant, accept it "
             f"with digest={digest!r}"
         )
-    write_atomically(path, json.dumps({**pins, url: found}, indent=1).encode())
+    text = json.dumps({**pins, url: found}, indent=1)
+    write_file(path, text.encode(), mode=PRIVATE)
 
 
 def _read(path: Path) -> dict[str, dict[str, str]]:

@@ -69,8 +69,8 @@ class Service:
             raise RefusedError(404, "unknown_model", f"no model {digest[:12]}... is served here")
         return self.models[digest]
 
-    def close(self) -> None:
+    async def close(self) -> None:
         """End all that runs."""
         for model in self.models.values():
-            model.close()
+            await model.close()
         self.keys.close()

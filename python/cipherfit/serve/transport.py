@@ -87,8 +87,7 @@ class LocalTransport:
         server = self._circuit.server
         if backend_of(self._circuit) == "bfv":
             return [server.run(row, keys).serialize() for row in rows]
-        from cipherfit.fhe.run import run_row
         from cipherfit.fhe.runtime import fhe
 
-        evaluation_keys = fhe.EvaluationKeys.deserialize(keys)
-        return [run_row(server, row, evaluation_keys) for row in rows]
+        answers: list[bytes] = self._circuit.rows.run(rows, fhe.EvaluationKeys.deserialize(keys))
+        return answers
