@@ -410,5 +410,7 @@ class TestInABrowser:
         shown.emulate_media(media="print")
         shown.set_viewport_size({"width": 680, "height": 960})
         assert not shown.locator("nav").is_visible()
+        assert shown.locator("details[open]").first.is_visible()
+        assert not shown.locator("details:not([open])").first.is_visible()
         assert shown.locator("pre").first.evaluate("e => e.scrollWidth <= e.clientWidth + 1")
         assert len(shown.pdf(format="A4")) > 20_000
