@@ -103,6 +103,7 @@ def demo(
         if predictor.circuit is None:
             print("compiling ...", flush=True)
             predictor.compile()
+        digest = predictor.client_model().digest  # or an error, before anything is started
         path = folder / "model.cipherfit"
         predictor.save(path)
         token = secrets.token_urlsafe(32)
@@ -130,7 +131,7 @@ def demo(
                     passphrase=secrets.token_bytes(32),
                     server=HttpTransport(service.url, token, attempts=_ATTEMPTS),
                     token=token,
-                    digest=predictor.client_model().digest,
+                    digest=digest,
                 ) as client:
                     client.upload()
                     local = LocalClient(client, predictor)
