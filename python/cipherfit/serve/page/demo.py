@@ -110,6 +110,7 @@ def demo(
         tokens.write_text(f"{_TENANT} {hashlib.sha256(token.encode()).hexdigest()}\n")
         with listening(_HOST, page_port) as page_socket:
             service = ServiceProcess(
+                folder,
                 {
                     "models": {name: str(path)},
                     "keys": str(folder / "service"),
@@ -118,7 +119,7 @@ def demo(
                     "port": port,
                     **options,
                     "drain": _DRAIN_SECONDS,
-                }
+                },
             )
             try:
                 service.wait_until_ready()
