@@ -250,11 +250,28 @@ class QuantizedSkorchEstimatorMixin(InferenceMixin, SolvingMixin, OwnPrecisionMi
             and, as skorch does, predicts class indices.
         """
         self.fit(X, y, **fit_params)
+        return self, self.float_twin()
+
+    @own_settings()
+    def float_twin(self) -> Any:
+        """Return a float32 twin that computes with the same trained weights.
+
+        Returns
+        -------
+        net : object
+            As `fit_benchmark` returns it.
+
+        Raises
+        ------
+        NotFittedError
+            Before `fit`.
+        """
+        self._fitted("float_twin")
         module = self.module_
         with kept_draws():
             copied = float_copy(module) if isinstance(module, QuantNetwork) else deepcopy(module)
             net = self.base_estimator_type(copied.eval(), **self.get_params_for_benchmark())
-            return self, net.initialize()
+            return net.initialize()
 
     def set_params(self, **params: Any) -> Any:
         """Set parameters of this estimator; those of the module make a trained one untrained.

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 from collections.abc import Iterator, Sequence
+from importlib import import_module
 from typing import Any
 
 import numpy as np
@@ -442,6 +443,31 @@ class Predictor:
             If Concrete can't run the network.
         """
         return self._encrypted.estimate(p_error, backend)
+
+    def report(
+        self, path: str | os.PathLike[str], X: Any = None, y: Any = None, **options: Any
+    ) -> None:
+        """Write one page of HTML: how good, what is proven, who learns what, what it costs.
+
+        Parameters
+        ----------
+        path : str or path
+            Where to. The file is written in one step, and needs nothing else to be read.
+        X : array-like of shape (n_samples, n_features), optional
+            Test rows, held out from training.
+        y : array-like of shape (n_samples,) or (n_samples, n_targets), optional
+            Their labels or targets.
+        **options
+            `X_train`, `y_train`, `design`, `encrypted_rows` and `title`: see
+            `cipherfit.write_report`.
+
+        Raises
+        ------
+        MissingDependencyError
+            If Jinja2 is not installed.
+        """
+        # Reports know predictors, and not the other way around.
+        import_module("cipherfit.report.html").write_report(self, path, X, y, **options)
 
     def _fastest_p_error(self, given: str, X: Any, y: Any, max_accuracy_drop: float) -> float:
         """Return the fastest of some error probabilities that the model bears on `X`."""

@@ -134,7 +134,7 @@ class Client:
     @property
     def key_id(self) -> str:
         """SHA-256 of the evaluation keys, in hexadecimal: what a service calls them."""
-        return frames.key_id(self.evaluation_keys)
+        return self._encryption.key
 
     def encrypt(self, X: Any) -> bytes:
         """Encrypt rows.

@@ -286,7 +286,7 @@ class KeyStore:
                 total -= size
                 own -= size if owner == tenant else 0
         if own > self._limits.tenant_bytes or total > self._limits.total_bytes:
-            raise busy("there is no room for another key while those here are in use", 5)
+            raise busy("there is no room for another key while those here are in use", 2)
         for name in leaving:
             self.delete(*name)
 

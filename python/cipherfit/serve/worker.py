@@ -59,24 +59,21 @@ class _Runner:
 
     def __init__(self, setting: Setting) -> None:
         from cipherfit.fhe import compile_graph, restored_configuration
-        from cipherfit.fhe.run import run_row
         from cipherfit.fhe.runtime import fhe
 
-        self._run_row = run_row
         graph = IntegerGraph.from_bytes(setting.graph)
         configuration = restored_configuration(setting.options)
         circuit = compile_graph(graph, configuration=configuration, warn_of_size=False)
         specs = hashlib.sha256(circuit.client.specs.serialize()).hexdigest()
         if specs != setting.specs:
             raise CompilationError("the circuit compiled here has other specs than clients have")
-        self._server = circuit.server
-        self._circuit = circuit
+        self._rows = circuit.rows
         times = _TIMES_COMPRESSED if configuration.compress_evaluation_keys else _TIMES
         self._keys = ReadyKeys(fhe.EvaluationKeys.deserialize, setting.memory_bytes, times)
 
     def run(self, path: str, frames: Sequence[bytes]) -> list[bytes]:
-        keys = self._keys.at(path)
-        return [self._run_row(self._server, frame, keys) for frame in frames]
+        answers: list[bytes] = self._rows.run(frames, self._keys.at(path))
+        return answers
 
 
 class ReadyKeys:
