@@ -67,6 +67,7 @@ PAGES = {
     "CHANGELOG.md": "changelog",
     "CONTRIBUTING.md": "contributing",
     "benches/README.md": "benchmarks",
+    "examples/fhe-benchmark/README.md": "fhe-benchmark",
 }
 
 

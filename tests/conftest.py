@@ -7,6 +7,7 @@ import os
 import numpy as np
 import pytest
 import torch
+from browser import browser, page  # noqa: F401 - fixtures
 from hypothesis import HealthCheck, settings
 from samples import load
 

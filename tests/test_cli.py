@@ -86,7 +86,9 @@ def test_an_error_of_ours_is_one_line_and_a_status_that_says_its_kind(
     assert line.startswith("cipherfit: Input X contains NaN at row ")
 
 
-COMMANDS = ["inspect", "verify", "client", "predict", "keygen", "encrypt", "run", "decrypt"]
+COMMANDS = [
+    "inspect", "verify", "client", "predict", "keygen", "encrypt", "templates", "run", "decrypt",
+]  # fmt: skip
 COMMANDS += ["serve", "demo"]
 
 

@@ -4,10 +4,10 @@ from __future__ import annotations
 
 import numpy as np
 import pytest
-from core_graphs import random_parts
+from core_graphs import random_features, random_parts
 
-from cipherfit import IntegerGraph
-from cipherfit.stages import stages_of
+from cipherfit import IntegerGraph, twin
+from cipherfit.stages import stages_of, up_to
 
 
 @pytest.mark.parametrize("seed", range(8))
@@ -29,3 +29,13 @@ def test_stages_are_the_layers_of_the_graph(seed):
             assert list(map(list, stage.lookup.tables)) == list(map(list, lookup["tables"]))
             kind = "exact" if lookup["exact"] else "approximate"
             assert stage.lookup.rounding == (kind if lookup["lsbs"] else "none")
+
+
+@pytest.mark.parametrize("seed", range(4))
+def test_a_graph_up_to_a_layer_gives_the_accumulators_of_that_layer(seed):
+    parts = random_parts(seed, sizes=(6, 5, 4, 3), lsbs=seed % 3, n_client_layers=seed % 2)
+    graph = IntegerGraph.from_layers(**parts)
+    codes = graph.quantize(random_features(parts, 30))
+    for number in range(3):
+        until = {**parts, "layers": parts["layers"][: 2 * number + 1]}
+        assert np.array_equal(up_to(graph, number).simulate(codes), twin.simulate(until, codes))

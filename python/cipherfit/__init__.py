@@ -24,6 +24,7 @@ if TYPE_CHECKING:
     from cipherfit.exceptions import CipherfitError as CipherfitError
     from cipherfit.fhe.circuit import compile_graph as compile_graph
     from cipherfit.interchange.onnx_export import to_onnx as to_onnx
+    from cipherfit.interchange.sklearn_import import from_sklearn as from_sklearn
     from cipherfit.limits import MAXIMUM_TLU_BIT_WIDTH as MAXIMUM_TLU_BIT_WIDTH
     from cipherfit.predictor.artifact import ClientModel as ClientModel
     from cipherfit.predictor.artifact import load_client as load_client
@@ -33,6 +34,12 @@ if TYPE_CHECKING:
     from cipherfit.predictor.predictor import Predictor as Predictor
     from cipherfit.predictor.saving import load as load
     from cipherfit.predictor.saving import save as save
+    from cipherfit.report.displays.accuracy import (
+        EncryptedAccuracyDisplay as EncryptedAccuracyDisplay,
+    )
+    from cipherfit.report.displays.certificate import CertificateDisplay as CertificateDisplay
+    from cipherfit.report.displays.front import LatencyFrontDisplay as LatencyFrontDisplay
+    from cipherfit.report.html import write_report as write_report
     from cipherfit.search.design import Design as Design
     from cipherfit.search.design import DesignSearch as DesignSearch
     from cipherfit.search.network import design_network as design_network
@@ -48,14 +55,17 @@ __version__ = "0.1.0"
 _HOMES = {
     "MAXIMUM_TLU_BIT_WIDTH": "limits",
     "Certificate": "_core",
+    "CertificateDisplay": "report.displays.certificate",
     "CipherfitError": "exceptions",
     "Client": "serve.client",
     "ClientModel": "predictor.artifact",
     "Design": "search.design",
     "DesignSearch": "search.design",
+    "EncryptedAccuracyDisplay": "report.displays.accuracy",
     "FheEstimate": "costs",
     "FixedTypeSkorchNeuralNet": "estimators.fixed_module",
     "IntegerGraph": "_core",
+    "LatencyFrontDisplay": "report.displays.front",
     "NeuralNetClassifier": "estimators.classifier",
     "NeuralNetRegressor": "estimators.regressor",
     "PErrorSearch": "predictor.p_error",
@@ -66,6 +76,7 @@ _HOMES = {
     "accumulator_mask": "_core",
     "compile_graph": "fhe.circuit",
     "design_network": "search.network",
+    "from_sklearn": "interchange.sklearn_import",
     "load": "predictor.saving",
     "load_client": "predictor.artifact",
     "lower": "training.lowering",
@@ -74,6 +85,7 @@ _HOMES = {
     "search_p_error": "predictor.p_error",
     "search_rounding": "search.rounding",
     "to_onnx": "interchange.onnx_export",
+    "write_report": "report.html",
 }
 #: Modules that are names of the package, too.
 _MODULES = ("exceptions", "qnn", "twin")

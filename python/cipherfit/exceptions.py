@@ -128,7 +128,7 @@ class ForkedProcessError(CipherfitError, RuntimeError):
 
 
 class UnsupportedModuleError(CipherfitError, ValueError):
-    """A torch module has no counterpart in an integer graph."""
+    """A torch module, or another's model, has no counterpart in an integer graph."""
 
 
 class MissingDependencyError(CipherfitError, ImportError):

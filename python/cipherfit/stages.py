@@ -118,6 +118,23 @@ def stages_of(graph: IntegerGraph) -> list[Stage]:
     ]
 
 
+def up_to(graph: IntegerGraph, layer: int) -> IntegerGraph:
+    """Return the graph whose outputs are the accumulators of one of a graph's linear layers.
+
+    Parameters
+    ----------
+    graph : IntegerGraph
+        The whole.
+    layer : int
+        Which linear layer, counted from 0.
+    """
+    parts = graph.to_dict()
+    layers = parts["layers"][: 2 * layer + 1]
+    n_outputs = len(layers[-1]["offset"])
+    as_they_are = {"scale": np.ones(n_outputs), "offset": np.zeros(n_outputs)}
+    return IntegerGraph.from_layers(parts["input"], layers, as_they_are)
+
+
 def _lookup(layer: dict[str, Any]) -> Lookup:
     return Lookup(
         np.asarray(layer["low"]), int(layer["lsbs"]), bool(layer["exact"]), list(layer["tables"])

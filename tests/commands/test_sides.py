@@ -5,6 +5,7 @@ from __future__ import annotations
 import io
 import re
 import stat
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -15,6 +16,9 @@ from command_samples import LABELS, NAMES, ROWS, X, in_a_shell
 import cipherfit
 from cipherfit import NeuralNetClassifier
 from cipherfit.cli import main
+from cipherfit.fhe.messages import Templates
+from cipherfit.files.messages import Kind, Message
+from cipherfit.serve.frames import pack
 
 pytestmark = pytest.mark.usefixtures("folder", "passphrase")
 KEYGEN = ["keygen", "model.client", "--keys", "keys", "-o", "keys.public"]
@@ -176,15 +180,19 @@ def test_the_page_of_the_command_line_runs_from_top_to_bottom(tmp_path):
 
 
 @pytest.mark.fhe
-def test_lookups_are_run_on_files(trained, capsys):
+def test_lookups_are_run_on_files_and_with_templates_that_were_made_before(
+    trained, capsys, monkeypatch, error
+):
     model = NeuralNetClassifier(
         module__n_hidden_neurons=3,
-        module__n_accum_bits=6,
+        module__n_w_bits=2,
+        module__n_a_bits=2,
+        module__n_accum_bits=4,
         module__rounding="exact",
         random_state=0,
         max_epochs=5,
     ).fit(pd.DataFrame(X, columns=NAMES), LABELS)
-    model.compile(p_error=1e-6)
+    model.compile(p_error=1e-9)
     model.save("model.cipherfit")
     ROWS[:2].to_csv("rows.csv", index=False)
     assert main(["client", "model.cipherfit", "-o", "model.client"]) == 0
@@ -194,3 +202,15 @@ def test_lookups_are_run_on_files(trained, capsys):
     captured = capsys.readouterr()
     assert captured.out == "prediction\n" + "".join(f"{label}\n" for label in expected)
     assert captured.err == ""
+
+    assert main(["templates", "model.cipherfit", "-o", "model.templates"]) == 0
+    monkeypatch.setattr(Templates, "of_specs", lambda specs: pytest.fail("keys were made anew"))
+    for step in ([*RUN, "answers.enc", "--templates", "model.templates"], DECRYPT):
+        assert main(step) == 0
+    assert capsys.readouterr().out == captured.out
+    cut = Message.from_bytes(Path("rows.enc").read_bytes(), kind=Kind.ROWS)
+    short = replace(cut, body=pack([frame[:-8] for frame in cut.frames()]))
+    Path("rows.enc").write_bytes(short.to_bytes())
+    status, line = error(*RUN, "new", "--templates", "model.templates")
+    assert status == 3
+    assert "encrypted inputs of this circuit take" in line

@@ -93,6 +93,24 @@ def test_an_uncaught_exception_is_told_and_no_success_with_dataflow_on(tmp_path)
     assert "LookupError: the user's mistake" in errors
 
 
+def test_encrypted_rows_need_no_torch_and_the_operators_that_do_still_work(tmp_path):
+    status, out, errors = ended(
+        """
+        from cipherfit.fhe.runtime import fhe
+        encrypted()
+        assert "torch" not in sys.modules
+        row = np.arange(6).reshape(1, 1, 6)
+        for _ in range(2):
+            print(fhe.maxpool(row, kernel_shape=(2,)).tolist())
+            print(fhe.conv(row, np.ones((1, 1, 2), dtype=np.int64)).tolist())
+        assert "torch" in sys.modules
+        """,
+        tmp_path,
+    )
+    assert status == 0, errors
+    assert out.splitlines() == ["[[[1, 2, 3, 4, 5]]]", "[[[1, 3, 5, 7, 9]]]"] * 2
+
+
 def test_a_failing_test_makes_pytest_fail(tmp_path):
     (tmp_path / "test_program.py").write_text(
         PREAMBLE

@@ -75,6 +75,10 @@ def test_tables_hold_any_elementwise_expression_on_every_reachable_accumulator(
     network, _ = quantize_module(module, x, n_bits=n_bits, n_accum_bits=12)
     graph = lower(network)
     codes = torch.cartesian_prod(*[torch.arange(2**n_bits, dtype=torch.float64)] * 3)
+    if len(network.features) == 2:
+        # What only scales and shifts has no table: both layers are one.
+        assert not graph.n_lookups
+        return
     _, first, _, activation, last = network.features
     with torch.no_grad():
         hidden = activation(value_of(expression, first(codes)))

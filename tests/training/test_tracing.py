@@ -271,7 +271,7 @@ REFUSED = {
     "mean": (hidden(lambda z: z - z.mean(0)), r"layer mean changes what a row is: .* \(12,\)"),
     "length": (hidden(lambda z: z / len(z)), "layer div .* other rows of its batch"),
     "softmax of rows": (behind(lambda z: z.softmax(0)), "layer softmax .* other rows"),
-    "group norm": (part(nn.GroupNorm(3, WIDTH)), "layer part is not elementwise"),
+    "group norm": (part(nn.GroupNorm(3, WIDTH)), "layer part is not.*; use batch norm"),
     "layer norm": (part(nn.LayerNorm(WIDTH)), "layer part is not elementwise"),
     "deep": (part(nn.Sequential(nn.ReLU(), nn.Softmax(1))), r"layer part\.1 is not elementwise"),
     "glu": (whole(lambda m, x: F.glu(m.second(F.glu(m.first(x)))), second=nn.Linear(6, 4)),
@@ -283,14 +283,6 @@ REFUSED = {
     "first": (before(torch.relu), "layer relu comes before the first linear layer"),
     "clamp first": (before(lambda x: x.clamp(-10, 10)), "layer clamp comes before the first lin"),
     "some features": (before(lambda x: x[:, [0, 1, 2, 3, 3]]), "layer getitem comes before"),
-    "convolution": (
-        lambda: nn.Sequential(nn.Unflatten(1, (1, 5)), nn.Conv1d(1, 1, 5), nn.Flatten(1)),
-        "layer 1 comes before the first linear layer",
-    ),
-    "by position": (
-        lambda: nn.Sequential(nn.Unflatten(1, (5, 1)), nn.Linear(1, 2), nn.Flatten()),
-        "layer 1 makes shape .* not as a linear layer does",
-    ),
     "nothing": (nn.Identity, "no linear layer"),
     "condition": (hidden(lambda z: z if z.sum() > 0 else -z), "bool looks at the values"),
     "number": (hidden(lambda z: z / z.max().item()), "item looks at the values"),

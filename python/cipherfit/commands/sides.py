@@ -1,4 +1,4 @@
-"""Commands of either side: keygen, encrypt and decrypt of the client, run of the server."""
+"""Commands of either side: of the client, who has the rows, and of the server, who runs them."""
 
 from __future__ import annotations
 
@@ -22,6 +22,7 @@ from cipherfit.files.client import decrypt_answers, encrypt_rows, make_keys
 from cipherfit.files.messages import Kind, Message
 from cipherfit.files.paths import called, read_bytes, write_bytes
 from cipherfit.files.server import run_message
+from cipherfit.files.templates import templates_file
 from cipherfit.serve.keystore import KeyStore
 
 _KEYGEN = """\
@@ -34,6 +35,11 @@ Turn rows into codes, compute the client's layers, and encrypt the result for th
 else of the rows leaves this machine.
 
 {DATA}"""
+
+_TEMPLATES = """\
+Write down what messages of a model look like: the server compares keys and rows with that before
+anything computes on them. With lookups this takes seconds, as throwaway keys are made; given this
+file, run doesn't do it anew. Keep it as you keep the model: it says what run lets through."""
 
 _RUN = """\
 Compute encrypted rows: the server's side, which needs the model and the client's evaluation keys,
@@ -48,6 +54,7 @@ def add_sides(commands: Any, common: argparse.ArgumentParser) -> None:
     """Add the commands."""
     _add_keygen(commands, common)
     _add_encrypt(commands, common)
+    _add_templates(commands, common)
     _add_run(commands, common)
     _add_decrypt(commands, common)
 
@@ -83,6 +90,20 @@ def _add_encrypt(commands: Any, common: argparse.ArgumentParser) -> None:
     parser.set_defaults(action=_encrypt)
 
 
+def _add_templates(commands: Any, common: argparse.ArgumentParser) -> None:
+    parser = command(
+        commands,
+        common,
+        "templates",
+        "server: prepare a model, so that run starts faster",
+        _TEMPLATES,
+        "  cipherfit templates model.cipherfit -o model.templates",
+    )
+    add_model(parser)
+    add_output(parser, "templates, for run")
+    parser.set_defaults(action=_templates)
+
+
 def _add_run(commands: Any, common: argparse.ArgumentParser) -> None:
     parser = command(
         commands,
@@ -96,6 +117,9 @@ def _add_run(commands: Any, common: argparse.ArgumentParser) -> None:
     _add_message(parser, "encrypted rows")
     parser.add_argument(
         "--evaluation-keys", metavar="FILE", required=True, help="of the client that encrypted them"
+    )
+    parser.add_argument(
+        "--templates", metavar="FILE", help="of `cipherfit templates` (default: found out anew)"
     )
     add_output(parser, "encrypted answers")
     parser.set_defaults(action=_run)
@@ -155,11 +179,17 @@ def _encrypt(options: argparse.Namespace) -> None:
     write_bytes(options.output, encrypt_rows(model, _store(options), rows).to_bytes())
 
 
+def _templates(options: argparse.Namespace) -> None:
+    predictor = cipherfit.load(options.model)
+    write_bytes(options.output, templates_file(predictor.circuit or predictor.compile()))
+
+
 def _run(options: argparse.Namespace) -> None:
     predictor = cipherfit.load(options.model)
     keys = _message(options.evaluation_keys, Kind.EVALUATION_KEYS)
     rows = _message(options.message, Kind.ROWS)
-    answers = run_message(predictor, rows, keys, progress=_show_progress)
+    templates = None if options.templates is None else read_bytes(options.templates)
+    answers = run_message(predictor, rows, keys, templates=templates, progress=_show_progress)
     write_bytes(options.output, answers.to_bytes())
 
 

@@ -105,7 +105,8 @@ class QuantizedSkorchEstimatorMixin(InferenceMixin, SolvingMixin, OwnPrecisionMi
         ----------
         X : array-like or sparse matrix of shape (n_samples, n_features), or data set
             Training features: finite numbers; they become float32, and dense. A torch or skorch
-            data set of pairs holds the targets, too.
+            data set of pairs holds the targets, too. For a module of one's own a row may have a
+            shape, such as (channels, height, width), which the module gets.
         y : array-like of shape (n_samples,) or (n_samples, n_targets)
             Class labels (strings, booleans, whole numbers), or a regressor's targets.
         sample_weight : array-like of shape (n_samples,), optional
@@ -249,11 +250,28 @@ class QuantizedSkorchEstimatorMixin(InferenceMixin, SolvingMixin, OwnPrecisionMi
             and, as skorch does, predicts class indices.
         """
         self.fit(X, y, **fit_params)
+        return self, self.float_twin()
+
+    @own_settings()
+    def float_twin(self) -> Any:
+        """Return a float32 twin that computes with the same trained weights.
+
+        Returns
+        -------
+        net : object
+            As `fit_benchmark` returns it.
+
+        Raises
+        ------
+        NotFittedError
+            Before `fit`.
+        """
+        self._fitted("float_twin")
         module = self.module_
         with kept_draws():
             copied = float_copy(module) if isinstance(module, QuantNetwork) else deepcopy(module)
             net = self.base_estimator_type(copied.eval(), **self.get_params_for_benchmark())
-            return self, net.initialize()
+            return net.initialize()
 
     def set_params(self, **params: Any) -> Any:
         """Set parameters of this estimator; those of the module make a trained one untrained.
@@ -328,7 +346,8 @@ class QuantizedSkorchEstimatorMixin(InferenceMixin, SolvingMixin, OwnPrecisionMi
             Their targets and weights.
         """
         with kept_draws():
-            graph, epilogue = integer_graph(self.module_, features, self.n_bits_quant, by)
+            shape = vars(self).get("row_shape_")
+            graph, epilogue = integer_graph(self.module_, features, self.n_bits_quant, by, shape)
         self.epilogue_ = steps_of_module(epilogue, graph.n_outputs)
         self.predictor_ = Predictor(
             graph,

@@ -36,6 +36,7 @@ class FixedTypeSkorchNeuralNet:
     names its bits: see `cipherfit.training.widths.linear_widths`.
     """
 
+    takes_shapes = False
     n_features_in_: int
     device: Any
     # What skorch holds before training. It sets these at construction, where scikit-learn's

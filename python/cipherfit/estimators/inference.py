@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import warnings
 from collections.abc import Callable
+from importlib import import_module
 from typing import Any, TypeVar
 
 import numpy as np
@@ -18,7 +19,7 @@ from cipherfit import exceptions
 from cipherfit._core import IntegerGraph
 from cipherfit.estimators.datasets import unpacked
 from cipherfit.estimators.postprocessing import steps_of_option
-from cipherfit.estimators.training_data import check_features
+from cipherfit.estimators.training_data import check_features, check_shape
 from cipherfit.exceptions import CipherfitWarning, InvalidParameterError
 from cipherfit.interchange.onnx_export import to_onnx
 from cipherfit.predictor.postprocessing import post_process
@@ -176,6 +177,7 @@ class InferenceMixin:
                 return np.asarray(outputs.argmax(axis=1))
             return self.targets_.decode(outputs)
         mode = self._mode(execute_in_fhe, fhe)
+        check_shape(self, X)
         threshold = vars(self).get("threshold", 0.5)  # of skorch's binary classifier
         if threshold != 0.5:
             likely = self._fitted("predict").predict_proba(X, fhe=mode)[:, 1] > threshold
@@ -238,6 +240,14 @@ class InferenceMixin:
     def save_client(self, path: str | os.PathLike[str]) -> None:
         """Write what clients need to one file."""
         self._fitted("save_client").save_client(path)
+
+    @described_by(Predictor.report)
+    def report(
+        self, path: str | os.PathLike[str], X: Any = None, y: Any = None, **options: Any
+    ) -> None:
+        """Write one page of HTML about the model."""
+        self._fitted("report")
+        import_module("cipherfit.report.html").write_report(self, path, X, y, **options)
 
     def __sklearn_tags__(self) -> Any:
         """Tell scikit-learn that sparse matrices are taken."""

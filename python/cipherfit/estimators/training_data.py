@@ -38,10 +38,11 @@ def check_features(estimator: BaseEstimator, X: Any, *, reset: bool) -> Float32:
     Parameters
     ----------
     estimator : BaseEstimator
-        Whose `n_features_in_` and `feature_names_in_` are set (`reset`) or compared.
+        Whose `n_features_in_`, `feature_names_in_` and `row_shape_` are set (`reset`) or compared.
     X : array-like of shape (n_samples, n_features)
         Numbers: floats, integers or booleans, in an array, a tensor, a list, a data frame, or a
-        sparse matrix, which becomes dense.
+        sparse matrix, which becomes dense. Where `estimator.takes_shapes`, a row may have a shape,
+        such as (channels, height, width).
     reset : bool
         True where training starts anew, False where it goes on.
 
@@ -56,6 +57,8 @@ def check_features(estimator: BaseEstimator, X: Any, *, reset: bool) -> Float32:
         number of features than before, if an integer can't be held exactly, or (with `reset`) if
         float32 would blur how a column varies.
     """
+    if getattr(estimator, "takes_shapes", False):
+        X = _flattened(estimator, X, reset=reset)
     with as_own_errors():
         checked = validate_data(
             estimator,
@@ -72,6 +75,40 @@ def check_features(estimator: BaseEstimator, X: Any, *, reset: bool) -> Float32:
     if reset:
         _check_variation(checked, features, "X")
     return features
+
+
+def check_shape(estimator: BaseEstimator, X: Any) -> None:
+    """Refuse rows of another shape than in training; flat rows have the order of memory."""
+    known: tuple[int, ...] | None = vars(estimator).get("row_shape_")
+    given = tuple(getattr(X, "shape", ()))[1:]
+    if len(given) > 1 and given != known:
+        trained = "flat rows" if known is None else f"rows of shape {known}"
+        raise InvalidInputError(
+            f"X has rows of shape {given}, but {type(estimator).__name__} was trained on {trained}"
+        )
+
+
+def _flattened(estimator: Any, X: Any, *, reset: bool) -> Any:
+    """Return flat rows, and keep the shape that they had, or compare it."""
+    if not hasattr(X, "shape") and isinstance(X, (list, tuple)):
+        X = _nested(X)
+    if not reset:
+        check_shape(estimator, X)
+    shape = tuple(getattr(X, "shape", ()))
+    has_shape = len(shape) > 2 and 0 not in shape
+    if reset:
+        vars(estimator).pop("row_shape_", None)
+        if has_shape:
+            estimator.row_shape_ = tuple(map(int, shape[1:]))
+    return X.reshape(len(X), -1) if has_shape else X
+
+
+def _nested(X: Any) -> Any:
+    """Return lists within lists within lists as an array; others as they are."""
+    if len(X) and isinstance(X[0], (list, tuple)) and len(X[0]) and np.ndim(X[0][0]):
+        with as_own_errors():
+            return np.asarray(X)
+    return X
 
 
 def check_targets(y: Any, n_samples: int) -> tuple[Float32, bool]:

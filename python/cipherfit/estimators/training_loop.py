@@ -52,7 +52,12 @@ class TrainingMixin:
         What the outputs stand for.
     training_now_ : bool
         Whether training is going on, in which callbacks may ask for predictions.
+    row_shape_ : tuple of int
+        Shape of a row of X in training, where it has more than one axis: the module gets it.
     """
+
+    #: Whether rows of X may have a shape, such as images.
+    takes_shapes = True
 
     module_: Any  # skorch builds it, and sets these from its parameters
     criterion_: Any
@@ -89,7 +94,7 @@ class TrainingMixin:
                 by = relevance_of(self, y, weights)
                 module.calibrate(torch.as_tensor(X), scale_by, by=by)
         elif not isinstance(module, QuantNetwork):
-            check_supported(module, self.n_features_in_)
+            check_supported(module, self.n_features_in_, vars(self).get("row_shape_"))
 
     def on_train_end(self, net: Any, X: Any = None, y: Any = None, **kwargs: Any) -> None:
         """Skorch callback: tell the module that training has ended.
@@ -125,7 +130,10 @@ class TrainingMixin:
             The module's outputs for each row.
         """
         fit_params.pop("groups", None)  # of rows, for whoever splits them
-        outputs: torch.Tensor = super().infer(features_of(x), **fit_params)  # type: ignore[misc]
+        rows, shape = features_of(x), vars(self).get("row_shape_")
+        if shape is not None:
+            rows = rows.reshape(len(rows), *shape)
+        outputs: torch.Tensor = super().infer(rows, **fit_params)  # type: ignore[misc]
         return outputs
 
     def get_loss(

@@ -11,10 +11,9 @@ concrete-python 2.10 and 2.11, left alone it
 - hangs in a child that was forked after keys were made, since its threads stay in the parent, and
   leaves the parent's secret keys in the child's hands;
 - leaves a temporary directory behind for each circuit;
-- announces its use of ``pkg_resources`` to every user.
-
-Its front end needs torch, for two operators that integer graphs don't use; its compiled parts
-(``concrete.compiler``, ``mlir``) don't.
+- announces its use of ``pkg_resources`` to every user;
+- imports torch, in more time and memory than it takes itself, for two operators that integer graphs
+  don't use.
 """
 
 from __future__ import annotations
@@ -22,6 +21,7 @@ from __future__ import annotations
 import atexit
 import ctypes
 import functools
+import importlib
 import os
 import shutil
 import signal
@@ -32,7 +32,7 @@ import weakref
 from collections.abc import Callable, Iterable, Iterator
 from contextlib import contextmanager
 from multiprocessing.util import Finalize
-from types import SimpleNamespace
+from types import ModuleType, SimpleNamespace
 from typing import Any
 
 import numpy as np
@@ -46,6 +46,12 @@ __all__ = ["fhe", "integer_type", "prepare_thread", "remove_with"]
 _SIGACTION_BYTES = 512
 #: Signals with a meaning to the user's program that LLVM takes over.
 _TAKEN = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP, signal.SIGQUIT, signal.SIGUSR1)
+
+#: Concrete's modules that need torch, and the operator of each.
+_NEED_TORCH = {
+    "concrete.fhe.extensions.convolution": "conv",
+    "concrete.fhe.extensions.maxpool": "maxpool",
+}
 
 _libc = ctypes.CDLL(None, use_errno=True)
 
@@ -69,6 +75,7 @@ def _import_concrete() -> Any:
     """Import Concrete's front end, and leave signals and exit status to their owner."""
     came_before = "mlir._mlir_libs._concretelang" in sys.modules
     actions = _signal_actions(signal.valid_signals())
+    _put_torch_off()
     # HPX reads it when it starts, with the first encrypted run, and has no other switch for it.
     os.environ.setdefault("HPX_HANDLE_SIGNALS", "0")
     try:
@@ -92,6 +99,27 @@ def _import_concrete() -> Any:
                 signal.signal(number, handler)
     atexit.unregister(compiler._terminate_df_parallelization)
     return fhe
+
+
+def _put_torch_off() -> None:
+    """Have Concrete import torch when an operator that needs it is called, and not before."""
+    for name, operator in _NEED_TORCH.items():
+        if name not in sys.modules:
+            stand_in = ModuleType(name)
+            setattr(stand_in, operator, _called_later(stand_in, operator))
+            sys.modules[name] = stand_in
+
+
+def _called_later(stand_in: ModuleType, operator: str) -> Callable[..., Any]:
+    """Return what calls an operator of the module that another stands in for."""
+    name = stand_in.__name__
+
+    def call(*arguments: Any, **options: Any) -> Any:
+        if sys.modules.get(name) is stand_in:
+            del sys.modules[name]
+        return getattr(importlib.import_module(name), operator)(*arguments, **options)
+
+    return call
 
 
 def _keep_interrupts() -> None:

@@ -3,14 +3,18 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from cipherfit.exceptions import InvalidInputError
 from cipherfit.files.messages import Kind, Message
+from cipherfit.files.templates import read_templates
 from cipherfit.predictor.backend import backend_of
 from cipherfit.predictor.predictor import Predictor
 from cipherfit.serve.frames import pack
 from cipherfit.stages import encrypted_part
+
+if TYPE_CHECKING:
+    from cipherfit.fhe.messages import Templates
 
 Progress = Callable[[int, int], None]
 
@@ -20,6 +24,7 @@ def run_message(
     rows: Message,
     keys: Message,
     *,
+    templates: bytes | None = None,
     progress: Progress | None = None,
 ) -> Message:
     """Compute encrypted rows.
@@ -32,6 +37,9 @@ def run_message(
         Encrypted rows.
     keys : Message
         Evaluation keys of the client that encrypted them.
+    templates : bytes, optional
+        File of `cipherfit.files.templates.templates_file`. Default: made anew where lookups are
+        encrypted, which takes seconds.
     progress : callable, optional
         Called with the number of rows that are done, and of all.
 
@@ -43,7 +51,7 @@ def run_message(
     Raises
     ------
     InvalidInputError
-        If rows and keys are not for this model, or don't belong together.
+        If rows, keys or templates are not for this model, or don't belong together.
     SerializationError
         If something in them is damaged.
     """
@@ -52,12 +60,15 @@ def run_message(
     rows.check_belongs(model=digest, key=keys.key, name="the encrypted rows")
     frames = rows.frames()
     circuit = predictor.circuit or predictor.compile()
-    run = _run_bfv if backend_of(circuit) == "bfv" else _run_concrete
-    answers = run(circuit, frames, keys.body, progress or (lambda done, total: None))
+    known = None if templates is None else read_templates(templates, circuit)
+    if backend_of(circuit) == "bfv":
+        answers = _run_bfv(circuit, frames, keys.body)
+    else:
+        answers = _run_concrete(circuit, frames, keys.body, known, progress)
     return Message(Kind.ANSWERS, digest, keys.key, pack(answers), rows.n_rows)
 
 
-def _run_bfv(circuit: Any, frames: list[bytes], keys: bytes, progress: Progress) -> list[bytes]:
+def _run_bfv(circuit: Any, frames: list[bytes], keys: bytes) -> list[bytes]:
     if len(frames) != 1:
         raise InvalidInputError(
             f"the encrypted rows are {len(frames)} frames, and BFV puts all rows in one"
@@ -66,13 +77,17 @@ def _run_bfv(circuit: Any, frames: list[bytes], keys: bytes, progress: Progress)
 
 
 def _run_concrete(
-    circuit: Any, frames: list[bytes], keys: bytes, progress: Progress
+    circuit: Any,
+    frames: list[bytes],
+    keys: bytes,
+    templates: Templates | None,
+    progress: Progress | None,
 ) -> list[bytes]:
     """Check every byte outside the numbers, for Concrete trusts what it is given, and run rows."""
     from cipherfit.fhe.messages import Templates
     from cipherfit.fhe.runtime import fhe
 
-    templates = Templates.of(circuit)
+    templates = templates or Templates.of(circuit)
     templates.check_keys(keys)
     for frame in frames:
         templates.check_input(frame)
@@ -80,5 +95,6 @@ def _run_concrete(
     answers: list[bytes] = []
     for size in circuit.rows.sizes(len(frames)):
         answers += circuit.rows.run(frames[len(answers) : len(answers) + size], evaluation_keys)
-        progress(len(answers), len(frames))
+        if progress is not None:
+            progress(len(answers), len(frames))
     return answers

@@ -23,7 +23,7 @@ from cipherfit.exceptions import (
 )
 from cipherfit.predictor.compilation import Compilation, is_digest
 from cipherfit.predictor.container import canonical, decode, encode, read_file
-from cipherfit.predictor.postprocessing import post_process
+from cipherfit.predictor.postprocessing import check_probabilities, post_process
 from cipherfit.predictor.records import check_versions, is_plain
 from cipherfit.predictor.surroundings import Surroundings
 from cipherfit.predictor.targets import ClassTargets
@@ -247,10 +247,11 @@ class ClientModel:
         Raises
         ------
         InvalidParameterError
-            If the model predicts real values.
+            If the model predicts real values, or scores of classes that are no probabilities.
         """
         if not self.is_classifier:
             raise InvalidParameterError("this model predicts real values, and no probabilities")
+        check_probabilities(self.surroundings.post_processing)
         return self._processed(sums)
 
     def to_bytes(self) -> bytes:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import warnings
 from dataclasses import dataclass
 from typing import Any
@@ -38,7 +39,8 @@ class Features:
         ----------
         X : array-like of shape (n_samples, n_features)
             Numbers: floats, integers or booleans, in an array, a tensor, a list, a data frame or a
-            sparse matrix, which becomes dense.
+            sparse matrix, which becomes dense. An array of as many numbers per row, such as of
+            shape (n_samples, channels, height, width), is taken row by row.
 
         Returns
         -------
@@ -47,13 +49,15 @@ class Features:
         Raises
         ------
         InvalidInputError
-            If X is empty, not two-dimensional or not finite, has other features than in training,
+            If X is empty, of one dimension or not finite, has other features than in training,
             or an integer that float32 can't hold.
         InputTypeError
             If X is complex, or no numbers.
         """
         self._check_names(_names_of(X))
         values = _numbers(X)
+        if values.ndim > 2 and math.prod(values.shape[1:]) == self.n_features:
+            values = values.reshape(len(values), self.n_features)
         if values.ndim != 2:
             raise InvalidInputError(
                 f"Expected 2D array of shape (n_samples, {self.n_features}), got an array with dim "

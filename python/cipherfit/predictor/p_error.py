@@ -18,8 +18,10 @@ from numpy.typing import NDArray
 
 from cipherfit._core import IntegerGraph
 from cipherfit.exceptions import InvalidParameterError
+from cipherfit.pages.fragments import Point, panel, paragraph, points
 from cipherfit.parameters import fraction
 from cipherfit.predictor.protocols import Answering, Holder, predictor_of, unwrapped
+from cipherfit.predictor.targets import ClassTargets
 
 Float64 = NDArray[np.float64]
 
@@ -72,6 +74,8 @@ class PErrorSearch:
         As they were given.
     n_rows, n_passes : int
         Rows, and how often each trial simulated them.
+    score_name : {"accuracy", "R2"}
+        What the score is.
     """
 
     p_error: float
@@ -82,6 +86,7 @@ class PErrorSearch:
     confidence: float
     n_rows: int
     n_passes: int
+    score_name: str
 
     def __str__(self) -> str:
         low, high = self.chosen.score_interval
@@ -91,6 +96,23 @@ class PErrorSearch:
             f"{self.confidence:.0%} confidence ({self.max_accuracy_drop:g} allowed); an encrypted "
             f"pass over these {self.n_rows} rows scores {low:.4f} to {high:.4f}"
         )
+
+    def _repr_html_(self) -> str:
+        """Describe it as HTML, for notebooks."""
+        marks = [
+            Point(
+                trial.p_error, self.score - trial.drop,
+                f"p_error {trial.p_error:.2g}: falls by {trial.drop:.4f}, at most "
+                f"{trial.drop_bound:.4f}",
+                *trial.score_interval, is_filled=trial.p_error == self.p_error,
+            )
+            for trial in self.trials
+        ]  # fmt: skip
+        picture = points(
+            marks, "p_error", self.score_name,
+            f"{self.score_name} under encryption at {len(marks)} error probabilities",
+        )  # fmt: skip
+        return panel(f"PErrorSearch: p_error {self.p_error:.2g}", paragraph(str(self)), picture)
 
 
 def search_p_error(
@@ -157,6 +179,7 @@ def search_p_error(
         confidence=confidence,
         n_rows=judge.n_rows,
         n_passes=judge.n_passes,
+        score_name=judge.score_name,
     )
 
 
@@ -174,6 +197,8 @@ class NoisyScore:
     ----------
     score : float
         Accuracy, or R2, of the model without errors.
+    score_name : {"accuracy", "R2"}
+        What it is.
     n_rows, n_passes : int
         Rows, and how often a trial simulates them.
     """
@@ -196,6 +221,7 @@ class NoisyScore:
         self._clear = self._loss(exact)
         self._first_seed = int(random_state) * _MOST_PASSES
         self.score = float(1 - self._clear.mean())
+        self.score_name = "accuracy" if isinstance(predictor.targets, ClassTargets) else "R2"
         self.n_rows = len(self._codes)
         self.n_passes = min(max(_ROWS_PER_TRIAL // self.n_rows, _LEAST_PASSES), _MOST_PASSES)
 

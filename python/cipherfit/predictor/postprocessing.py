@@ -5,7 +5,7 @@ Names and plain parameters can be stored, and need nothing but NumPy wherever th
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -53,6 +53,23 @@ def clip(values: Float64, *, low: float, high: float) -> Float64:
     return np.clip(values, low, high)
 
 
+def shares(values: Float64) -> Float64:
+    """Return each value's part of its row's sum; where that is 0, the same for all."""
+    sums = values.sum(axis=-1, keepdims=True)
+    equal = np.full_like(values, 1.0 / values.shape[-1])
+    return np.divide(values, sums, out=equal, where=sums != 0)
+
+
+def scores(values: Float64) -> Float64:
+    """Return scores of classes, of which the largest wins; one, s of the second, as ``[-s, s]``.
+
+    They are no probabilities.
+    """
+    if values.ndim == 2 and values.shape[1] == 1:
+        return np.concatenate([-values, values], axis=1)
+    return values
+
+
 #: What a `Step` may be.
 FUNCTIONS: dict[str, Callable[..., Float64]] = {
     "affine": affine,
@@ -60,6 +77,8 @@ FUNCTIONS: dict[str, Callable[..., Float64]] = {
     "exp": np.exp,
     "log_softmax": log_softmax,
     "relu": lambda values: np.maximum(values, 0.0),
+    "scores": scores,
+    "shares": shares,
     "sigmoid": sigmoid,
     "softmax": softmax,
     "softplus": lambda values: np.logaddexp(values, 0.0),
@@ -92,6 +111,21 @@ class Step:
     def __call__(self, values: Float64) -> Float64:
         """Return the function's values (n_samples, m) of real values (n_samples, n)."""
         return np.asarray(FUNCTIONS[self.name](values, **self.parameters), dtype=np.float64)
+
+
+def check_probabilities(steps: Sequence[Function]) -> None:
+    """Refuse to call what steps end in probabilities, where it is scores.
+
+    Raises
+    ------
+    InvalidParameterError
+        If they are.
+    """
+    if steps and isinstance(steps[-1], Step) and steps[-1].name == "scores":
+        raise InvalidParameterError(
+            "predict_proba is for models whose outputs stand for probabilities; this one was made "
+            "of a classifier that has scores only, so call predict"
+        )
 
 
 def post_process(outputs: Any, steps: Iterable[Function]) -> Float64:

@@ -40,14 +40,14 @@ def unwrapped(model: Any, X: Any) -> tuple[Any, Any]:
     ----------
     model : Predictor, estimator, Pipeline or fitted search over one
         What may hold a model.
-    X : array-like of shape (n_samples, n_features)
+    X : array-like of shape (n_samples, n_features), or None
         Features as the outermost takes them.
     """
     while True:
         if hasattr(model, "best_estimator_"):
             model = model.best_estimator_
         elif hasattr(model, "steps") and hasattr(model, "named_steps"):
-            if len(model.steps) > 1:
+            if len(model.steps) > 1 and X is not None:
                 X = model[:-1].transform(X)
             model = model[-1]
         else:

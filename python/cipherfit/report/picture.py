@@ -8,10 +8,9 @@ from typing import Any
 import numpy as np
 from matplotlib import pyplot as plt
 
+from cipherfit.plotting import ACCENT, ENCRYPTED, PROVEN, SEEN, unframed
+from cipherfit.report.displays.certificate import CertificateDisplay
 from cipherfit.report.task_report import TaskReport
-from cipherfit.stages import client_part, encrypted_part, stages_of
-
-_PROVEN, _SEEN, _ENCRYPTED, _ACCENT = "#c9d6e8", "#2f5d8c", "#2a9d8f", "#c2452d"
 
 
 def save_picture(reports: list[TaskReport], path: Path) -> None:
@@ -26,7 +25,7 @@ def save_picture(reports: list[TaskReport], path: Path) -> None:
         )
         accuracy, intervals, samples = row.subplots(1, 3, width_ratios=[1, 1.5, 1.4])
         _draw_accuracy(accuracy, report)
-        _draw_intervals(intervals, report)
+        CertificateDisplay.from_estimator(report.model, report.X_test, ax=intervals)
         _draw_samples(samples, report)
     figure.savefig(path, dpi=110, bbox_inches="tight", pad_inches=0.1)
     plt.close(figure)
@@ -35,50 +34,16 @@ def save_picture(reports: list[TaskReport], path: Path) -> None:
 def _draw_accuracy(axes: Any, report: TaskReport) -> None:
     n_rows, n_encrypted = len(report.y_test), len(report.encrypted)
     bars = [
-        (f"float32 twin\n{n_rows} rows", report.float_accuracy, _PROVEN),
-        (f"integers, in clear\n{n_rows} rows", report.accuracy, _SEEN),
-        (f"integers, in clear\nfirst {n_encrypted}", report.same_rows_accuracy, _SEEN),
-        (f"encrypted\nfirst {n_encrypted}", report.encrypted_accuracy, _ENCRYPTED),
+        (f"float32 twin\n{n_rows} rows", report.float_accuracy, PROVEN),
+        (f"integers, in clear\n{n_rows} rows", report.accuracy, SEEN),
+        (f"integers, in clear\nfirst {n_encrypted}", report.same_rows_accuracy, SEEN),
+        (f"encrypted\nfirst {n_encrypted}", report.encrypted_accuracy, ENCRYPTED),
     ]
     names, values, colours = zip(*bars, strict=True)
     axes.bar_label(axes.barh(names, values, color=colours, height=0.65), fmt=" %.3f")
     axes.set(xlim=(0, 1.18), xticks=[0, 0.5, 1], title="test accuracy")
     axes.invert_yaxis()
-    axes.spines[["top", "right"]].set_visible(False)
-
-
-def _draw_intervals(axes: Any, report: TaskReport) -> None:
-    graph = report.model.graph_
-    first = stages_of(encrypted_part(graph))[0]
-    proof = first.proof
-    codes = graph.quantize(report.X_test.astype(np.float32)).astype(np.int64)
-    layers = client_part(graph)
-    if layers is not None:
-        codes = layers.simulate(codes)
-    seen = codes @ first.weights.T + first.offset - proof.low
-    neurons = np.arange(len(proof.low))
-    n_bits: int = max(proof.bits, report.model.module_.n_accum_bits if graph.n_lookups else 0)
-    axes.bar(neurons, proof.high - proof.low, width=0.8, color=_PROVEN, label="proven")
-    axes.bar(
-        neurons,
-        seen.max(axis=0) - seen.min(axis=0),
-        bottom=seen.min(axis=0),
-        width=0.35,
-        color=_SEEN,
-        label="seen on test rows",
-    )
-    budget = 2**n_bits - 1
-    what = "budget" if graph.n_lookups else "width"
-    axes.axhline(budget, color=_ACCENT, label=f"{what}: {n_bits} bits")
-    axes.set(
-        title="accumulators of the first encrypted layer",
-        ylabel="above the minimum",
-        xlabel="neuron",
-        ylim=(0, 1.3 * budget),
-    )
-    axes.set_xticks(neurons[:: 1 + len(neurons) // 12])
-    axes.legend(frameon=False, ncols=3, loc="upper center", fontsize="small")
-    axes.spines[["top", "right"]].set_visible(False)
+    unframed(axes)
 
 
 def _draw_samples(axes: Any, report: TaskReport) -> None:
@@ -90,10 +55,10 @@ def _draw_samples(axes: Any, report: TaskReport) -> None:
     margin = np.ptp(report.model.predict_proba(report.X_test[: len(report.encrypted)]), axis=1)
     right = report.encrypted == report.y_test[: len(report.encrypted)]
     order = np.argsort(margin)
-    colours = np.where(right, _ENCRYPTED, _ACCENT)[order]
+    colours = np.where(right, ENCRYPTED, ACCENT)[order]
     axes.bar(np.arange(len(order)), margin[order], color=colours)
     axes.set(title="encrypted rows (red: wrong)", xlabel="row", ylabel="confidence in clear")
-    axes.spines[["top", "right"]].set_visible(False)
+    unframed(axes)
 
 
 def _draw_images(axes: Any, report: TaskReport, side: int) -> None:
@@ -106,9 +71,7 @@ def _draw_images(axes: Any, report: TaskReport, side: int) -> None:
         axes.imshow(image, cmap="gray_r", extent=(x + 0.02, x + 0.68, y + 0.82, y + 0.12))
         answer = report.encrypted[index]
         right = answer == report.y_test[index]
-        axes.text(
-            x + 0.72, y + 0.6, str(answer), color=_ENCRYPTED if right else _ACCENT, fontsize=13
-        )
+        axes.text(x + 0.72, y + 0.6, str(answer), color=ENCRYPTED if right else ACCENT, fontsize=13)
     axes.set_xlim(0, columns)
     axes.set_ylim(4.1, 0)
     axes.set_aspect("equal")

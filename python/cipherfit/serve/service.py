@@ -212,13 +212,17 @@ def _authenticate(tokens: str | Path | Authenticate | None) -> Authenticate:
     return Tokens.read(tokens) if isinstance(tokens, str | Path) else tokens
 
 
+def is_loopback(host: str) -> bool:
+    """Tell whether an address is reached from this machine alone."""
+    try:
+        return ipaddress.ip_address(host).is_loopback
+    except ValueError:
+        return host == "localhost"
+
+
 def _check_open_to(host: str, tokens: str | Path | Authenticate | None) -> None:
     """Refuse to serve whoever asks on an address that others reach."""
-    try:
-        is_loopback = ipaddress.ip_address(host).is_loopback
-    except ValueError:
-        is_loopback = host == "localhost"
-    if tokens is None and not is_loopback:
+    if tokens is None and not is_loopback(host):
         raise InvalidParameterError(
             f"host={host!r} is open to others: name a file of tokens, or listen on 127.0.0.1"
         )

@@ -186,11 +186,7 @@ def _write(
         max_code=head.max_weight_code,
         most_weight=head.most_weight,
     )
-    log_scale = torch.from_numpy(np.log(rounded.scale / head.input_step))
-    head.log_scale.copy_(log_scale)
-    # Of the scale as the layer holds it, so that the codes are these to the last one.
-    integers = torch.from_numpy(rounded.codes).to(head.weight.device)
-    head.weight.copy_(integers * head.log_scale.double().exp()[:, None])
+    head.hold(rounded)
     weights = rounded.codes * rounded.scale[:, None]
     written = LinearModel(weights, model.mean, model.centre, model.penalty)
     assert head.bias is not None

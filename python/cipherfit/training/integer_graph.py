@@ -14,7 +14,11 @@ from cipherfit.training.ranges import Relevance
 
 
 def integer_graph(
-    module: nn.Module, features: Tensor | None, n_bits: int, by: Relevance | None = None
+    module: nn.Module,
+    features: Tensor | None,
+    n_bits: int,
+    by: Relevance | None = None,
+    shape: tuple[int, ...] | None = None,
 ) -> tuple[IntegerGraph, nn.Sequential]:
     """Return a trained module's graph, and what follows it on the client.
 
@@ -29,6 +33,8 @@ def integer_graph(
         how many its accumulators may have.
     by : Relevance, optional
         Targets and weights of the rows.
+    shape : tuple of int, optional
+        What shape of a row a float module gets. Default: (n_features,).
 
     Returns
     -------
@@ -56,6 +62,6 @@ def integer_graph(
     widest = max(MAX_LOOKUP_BITS, 2 * n_bits + 8)
     n_accum_bits = int(getattr(module, "n_accum_bits", widest))
     network, epilogue = quantize_module(
-        module, features, n_bits=n_bits, n_accum_bits=n_accum_bits, by=by
+        module, features, n_bits=n_bits, n_accum_bits=n_accum_bits, by=by, shape=shape
     )
     return lower(network), epilogue

@@ -5,11 +5,13 @@ from __future__ import annotations
 import math
 from functools import cache
 
+import numpy as np
 import torch
 from torch import Tensor, nn
 
 from cipherfit._core import WeightQuantizer, accumulator_mask
 from cipherfit.training.autograd import QuantizedWeights, QuantLinearFunction
+from cipherfit.training.integer_weights import IntegerWeights
 
 #: Mean weight code up to which a budget is scarce: most weights would round to zero.
 AMPLE_WEIGHT = 0.3
@@ -194,6 +196,14 @@ class QuantLinear(nn.Module):
     def weight_codes(self) -> Tensor:
         """Return the pruned integer weights."""
         return self.quantize(self.weight, (-self.log_scale).exp()).codes
+
+    @torch.no_grad()
+    def hold(self, weights: IntegerWeights) -> None:
+        """Take integer weights, whose scales are real weights per code of an input."""
+        self.log_scale.copy_(torch.from_numpy(np.log(weights.scale / self.input_step)))
+        # Of the scale as the layer holds it, so that the codes are these to the last one.
+        integers = torch.from_numpy(weights.codes).to(self.weight.device)
+        self.weight.copy_(integers * self.log_scale.double().exp()[:, None])
 
     def real_weight(self) -> Tensor:
         """Return the real value of each weight per code of its input, before rounding."""

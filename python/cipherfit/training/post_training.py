@@ -1,17 +1,24 @@
 """Quantization of a trained float network, from data: what custom torch modules go through.
 
-Weights get the scale, per neuron, whose rounding disturbs its output least; activations the range
-that they take on the data; and each layer's bias is corrected so that its outputs keep their
-means (Nagel et al., 2019, arXiv:1906.04721, section 4.2).
+Weights get the scale, per neuron, whose rounding disturbs its output least, each rounded on its own
+or made up for by those that follow (`cipherfit.training.integer_weights`), whichever is closer;
+activations the range that they take on the data; and each layer's bias is corrected so that its
+outputs keep their means (Nagel et al., 2019, arXiv:1906.04721, section 4.2).
 """
 
 from __future__ import annotations
 
+from collections.abc import Iterator
+from copy import deepcopy
+
+import numpy as np
 import torch
 from torch import Tensor, nn
 
 from cipherfit.exceptions import UnsupportedModuleError
 from cipherfit.limits import MAX_LOOKUP_BITS
+from cipherfit.training.convex import covariance_of
+from cipherfit.training.integer_weights import integer_weights
 from cipherfit.training.linear import QuantLinear
 from cipherfit.training.network import QuantNetwork
 from cipherfit.training.quantizers import ActivationQuantizer, InputQuantizer
@@ -19,6 +26,8 @@ from cipherfit.training.ranges import Relevance
 from cipherfit.training.tracing import trace
 from cipherfit.training.widths import default_lookup_bits
 
+#: Products of rows, columns and columns up to which weights make up for each other's rounding.
+_MOST_STEPS = 200_000_000
 #: Weight scales that are tried, as fractions of the one that clamps no weight.
 _SCALE_FRACTIONS = torch.logspace(-1.5, 0.0, 46, dtype=torch.float64)
 
@@ -29,9 +38,14 @@ def quantize_module(
     *,
     n_bits: int,
     n_accum_bits: int,
+    n_w_bits: int | None = None,
+    n_in_bits: int | None = None,
     by: Relevance | None = None,
+    shape: tuple[int, ...] | None = None,
 ) -> tuple[QuantNetwork, nn.Sequential]:
     """Quantize a trained float module made of linear layers and elementwise functions.
+
+    Convolutions and average pooling are linear layers, too.
 
     Parameters
     ----------
@@ -40,11 +54,15 @@ def quantize_module(
     x : torch.Tensor of shape (n_samples, n_features)
         The data it was trained on.
     n_bits : int
-        Bits of inputs, weights and activations, in [1, 16].
+        Bits of activations, in [1, 16].
     n_accum_bits : int
         Bits that every accumulator must fit; the least weights are pruned where needed.
+    n_w_bits, n_in_bits : int, optional
+        Bits of weights and inputs, in [1, 16]. Default: as many.
     by : Relevance, optional
         Targets and weights of the rows, which tell what rare values are worth a code.
+    shape : tuple of int, optional
+        What shape of a row the module gets. Default: (n_features,).
 
     Returns
     -------
@@ -58,10 +76,12 @@ def quantize_module(
     UnsupportedModuleError
         Naming the layer that can't be lowered.
     """
-    traced = trace(module, x.shape[1])
+    traced = trace(module, x.shape[1], shape)
     gain, layers = traced.before, traced.layers
     x = x.detach().cpu().double()
-    quantizer = InputQuantizer(x.shape[1], n_bits)
+    n_w_bits = n_bits if n_w_bits is None else n_w_bits
+    n_code_bits = n_bits if n_in_bits is None else n_in_bits
+    quantizer = InputQuantizer(x.shape[1], n_code_bits)
     quantizer.calibrate(x, by=by)
     chain: list[nn.Module] = [quantizer]
     # Real value of one code step, per input of the layer; the zero points go into the biases.
@@ -72,9 +92,9 @@ def quantize_module(
         lookup_bits = None
         if layer is not layers[-1]:
             lookup_bits = min(MAX_LOOKUP_BITS, default_lookup_bits(n_accum_bits, n_bits))
-        quantized = _quantize_linear(
-            layer.weight * step, codes, real, n_bits, n_accum_bits, lookup_bits
-        )
+        widths = (n_w_bits, n_code_bits, n_accum_bits, lookup_bits)
+        quantized = _quantize_linear(layer.weight * step, codes, real, *widths)
+        n_code_bits = n_bits
         chain.append(quantized)
         if layer is not layers[-1]:
             real = layer.tail(real)
@@ -100,7 +120,8 @@ def _quantize_linear(
     weight: Tensor,
     codes: Tensor,
     real: Tensor,
-    n_bits: int,
+    n_w_bits: int,
+    n_in_bits: int,
     n_accum_bits: int,
     n_lookup_bits: int | None,
 ) -> QuantLinear:
@@ -114,28 +135,47 @@ def _quantize_linear(
     unit = real.var(dim=0, unbiased=False).clamp(min=torch.finfo(torch.float64).tiny)
     best: QuantLinear | None = None
     least = torch.inf
-    narrowest = n_accum_bits if n_lookup_bits is None else max(2 * n_bits, n_lookup_bits)
-    for budget in range(n_accum_bits, min(narrowest, n_accum_bits) - 1, -1):
-        layer = QuantLinear(
+    narrowest = n_accum_bits
+    if n_lookup_bits is not None:
+        narrowest = min(narrowest, max(n_w_bits + n_in_bits, n_lookup_bits))
+    for budget in range(n_accum_bits, narrowest - 1, -1):
+        empty = QuantLinear(
             n_in,
             n_out,
-            n_w_bits=n_bits,
-            n_in_bits=n_bits,
+            n_w_bits=n_w_bits,
+            n_in_bits=n_in_bits,
             n_accum_bits=budget,
             n_lookup_bits=n_lookup_bits,
         )
-        layer = layer.double().eval()
-        layer.weight.copy_(weight / layer.input_step)
-        _choose_scales(layer, codes)
-        layer.weight.mul_(layer.mask(codes.std(dim=0, unbiased=False)))
-        error = real - layer(codes)
-        assert layer.bias is not None
-        layer.bias.add_(error.mean(dim=0))
-        disturbance = float((error.var(dim=0, unbiased=False) / unit).mean())
-        if disturbance < least:
-            best, least = layer, disturbance
+        for layer in _rounded(empty.double().eval(), weight, codes):
+            error = real - layer(codes)
+            assert layer.bias is not None
+            layer.bias.add_(error.mean(dim=0))
+            disturbance = float((error.var(dim=0, unbiased=False) / unit).mean())
+            if disturbance < least:
+                best, least = layer, disturbance
     assert best is not None
     return best
+
+
+def _rounded(empty: QuantLinear, weight: Tensor, codes: Tensor) -> Iterator[QuantLinear]:
+    """Yield a layer with its weights rounded each on its own, and one where some make up for it."""
+    alone = deepcopy(empty)
+    alone.weight.copy_(weight / alone.input_step)
+    _choose_scales(alone, codes)
+    alone.weight.mul_(alone.mask(codes.std(dim=0, unbiased=False)))
+    yield alone
+    # Zeros are to stay, those of a convolution above all, and large layers would take long.
+    is_dense = bool((weight != 0).all(dim=0).eq((weight != 0).any(dim=0)).all())
+    if empty.n_w_bits > 1 and is_dense and weight.numel() * weight.shape[1] <= _MOST_STEPS:
+        rounded = integer_weights(
+            weight.numpy(),
+            covariance_of(codes.numpy(), np.ones(len(codes))),
+            max_code=empty.max_weight_code,
+            most_weight=empty.most_weight,
+        )
+        empty.hold(rounded)
+        yield empty
 
 
 @torch.no_grad()

@@ -48,7 +48,7 @@ class Recording:
 
 
 @torch.no_grad()
-def record(module: nn.Module, n_features: int) -> Recording:
+def record(module: nn.Module, n_features: int, shape: tuple[int, ...] | None = None) -> Recording:
     """Return what a module's forward does in evaluation, to any number of rows.
 
     Parameters
@@ -57,6 +57,8 @@ def record(module: nn.Module, n_features: int) -> Recording:
         It stays as it is: a copy runs.
     n_features : int
         Number of columns that it takes.
+    shape : tuple of int, optional
+        What shape of a row the module gets. Default: (n_features,).
 
     Returns
     -------
@@ -69,8 +71,9 @@ def record(module: nn.Module, n_features: int) -> Recording:
     """
     copied = _copy(module).eval()
     names = _Names(copied)
-    first = _recorded(copied, names, n_features, _N_ROWS)
-    second = _recorded(copied, names, n_features, _N_ROWS + 1)
+    shape = (n_features,) if shape is None else shape
+    first = _recorded(copied, names, n_features, shape, _N_ROWS)
+    second = _recorded(copied, names, n_features, shape, _N_ROWS + 1)
     try:
         if len(first.calls) != len(second.calls):
             raise _OtherStepsError
@@ -82,7 +85,7 @@ def record(module: nn.Module, n_features: int) -> Recording:
             f"{type(module).__name__}.forward takes other steps when it runs again with one row "
             "more: what it does must depend neither on chance nor on the number of rows"
         ) from error
-    _check(recording, copied, n_features)
+    _check(recording, copied, n_features, shape)
     return recording
 
 
@@ -202,19 +205,21 @@ class _Traced(Tensor):
             return traced.recorder.call(func, args, kwargs)
 
 
-def _recorded(module: nn.Module, names: _Names, n_features: int, n_rows: int) -> Recording:
+def _recorded(
+    module: nn.Module, names: _Names, n_features: int, shape: tuple[int, ...], n_rows: int
+) -> Recording:
     recorder = _Recorder(names)
     names.stack.clear()
     rows = _rows(module, n_features, n_rows)
     kind = type(module).__name__
     try:
-        output = module(recorder.wrap(rows, INPUT))
+        output = module(_shaped(recorder.wrap(rows, INPUT), shape))
     except UnsupportedModuleError as error:
         raise UnsupportedModuleError(f"{kind}.forward can't be traced: {error}") from error
     except Exception as error:
         where = "".join(f", in layer {name}" for name, _ in names.stack[-1:] if name)
         raise UnsupportedModuleError(
-            f"{kind}.forward fails on rows of {n_features} features{where}: {error}"
+            f"{kind}.forward fails on rows of {_size(shape)}{where}: {error}"
         ) from error
     if not isinstance(output, _Traced):
         raise UnsupportedModuleError(
@@ -231,10 +236,20 @@ def _rows(module: nn.Module, n_features: int, n_rows: int) -> Tensor:
     return torch.randn(n_rows, n_features, generator=generator).to(like)
 
 
-def _check(recording: Recording, module: nn.Module, n_features: int) -> None:
+def _shaped(rows: Tensor, shape: tuple[int, ...]) -> Tensor:
+    return rows if len(shape) == 1 else rows.reshape(len(rows), *shape)
+
+
+def _size(shape: tuple[int, ...]) -> str:
+    return f"{shape[0]} features" if len(shape) == 1 else f"shape {shape}"
+
+
+def _check(
+    recording: Recording, module: nn.Module, n_features: int, shape: tuple[int, ...]
+) -> None:
     """Compare what was written down with itself, and with what the module gives untraced."""
     rows = _rows(module, n_features, 2 * _N_ROWS)
-    expected = module(rows.clone()).cpu().double()
+    expected = module(_shaped(rows.clone(), shape)).cpu().double()
     steps = Steps(recording.calls, INPUT, recording.output, (n_features,))
     values, again = (steps.values(rows.cpu().double()) for _ in range(2))
     for place, call in recording.calls.items():

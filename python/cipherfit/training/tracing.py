@@ -1,9 +1,11 @@
 """From a float module to linear layers with elementwise tails: what can be quantized afterwards.
 
-The module's forward is recorded, then cut at its linear layers. What lies between two of them must
-be elementwise as a whole, whatever it consists of: then it becomes one lookup table per neuron.
-What comes before them may scale and shift features, and what follows them runs on the client. All
-of this is found by meaning, on probes, before the first epoch of training.
+The module's forward is recorded, then cut at its linear layers, of which convolutions and average
+pooling are some: each is the matrix that it shows on unit vectors. What lies between two of them
+must be elementwise as a whole, whatever it consists of: then it becomes one lookup table per
+neuron; where it only scales and shifts, as between a convolution and average pooling, both are one
+layer. What comes before them may scale and shift features, and what follows them runs on the
+client. All of this is found by meaning, on probes, before the first epoch of training.
 """
 
 from __future__ import annotations
@@ -36,7 +38,22 @@ _LINEAR = frozenset(
         for where in ("", "Tensor.")
         for name in ("matmul", "mm", "mv", "addmm")
     ]
+    + [
+        f"torch.{where}{name}{n_dims}d"
+        for where in ("", "nn.functional.")
+        for name in ("conv", "conv_transpose", "avg_pool", "adaptive_avg_pool")
+        for n_dims in (1, 2, 3)
+    ]
+    + ["torch.nn.functional.pad"]
 )
+#: What to put in place of a function that is none.
+_INSTEAD = {
+    "max_pool": "; the largest of several values takes many lookups under encryption, so use "
+    "average pooling (such as AvgPool2d) or a convolution with a stride",
+    "group_norm": "; use batch normalization, which vanishes into the lookups",
+    "instance_norm": "; use batch normalization, which vanishes into the lookups",
+    "layer_norm": "; use batch normalization, which vanishes into the lookups",
+}
 
 
 @dataclass
@@ -66,7 +83,9 @@ class Chain:
     epilogue: nn.Sequential
 
 
-def check_supported(module: nn.Module, n_features: int) -> None:
+def check_supported(
+    module: nn.Module, n_features: int, shape: tuple[int, ...] | None = None
+) -> None:
     """Check that a module can be quantized once it is trained.
 
     Parameters
@@ -75,17 +94,19 @@ def check_supported(module: nn.Module, n_features: int) -> None:
         A float module; it stays as it is.
     n_features : int
         Number of columns that it takes.
+    shape : tuple of int, optional
+        What shape of a row the module gets. Default: (n_features,).
 
     Raises
     ------
     UnsupportedModuleError
         Naming the layer that can't be lowered.
     """
-    trace(module, n_features)
+    trace(module, n_features, shape)
 
 
 @torch.no_grad()
-def trace(module: nn.Module, n_features: int) -> Chain:
+def trace(module: nn.Module, n_features: int, shape: tuple[int, ...] | None = None) -> Chain:
     """Return what a module computes in evaluation, as a chain of layers in double precision.
 
     Parameters
@@ -94,6 +115,9 @@ def trace(module: nn.Module, n_features: int) -> Chain:
         A float module; it stays as it is.
     n_features : int
         Number of columns that it takes.
+    shape : tuple of int, optional
+        What shape of a row the module gets, such as (channels, height, width). Default:
+        (n_features,).
 
     Returns
     -------
@@ -105,7 +129,7 @@ def trace(module: nn.Module, n_features: int) -> Chain:
         Naming the layer that can't be lowered.
     """
     with torch.random.fork_rng(devices=[]):
-        return _Cut(record(module, n_features), n_features).chain()
+        return _Cut(record(module, n_features, shape), n_features).chain()
 
 
 class _Cut:
@@ -155,6 +179,7 @@ class _Cut:
         for stage, call in enumerate(self.linear):
             weight, bias = self._weights(stage)
             layers.append(FloatLayer(call.name, weight, bias, self._tail(stage + 1)))
+        layers = _merged(layers)
         return Chain(before, layers, nn.Sequential(*_links(layers[-1].tail)))
 
     def _before(self) -> Affine:
@@ -163,7 +188,7 @@ class _Cut:
         found = affine_of(self._steps(0).unflattened, n_features)
         if found is None:
             name, flaw = self._culprit(0, _flaw_of_affine)
-            raise UnsupportedModuleError(f"layer {name} {flaw}")
+            raise UnsupportedModuleError(f"layer {name} {flaw}{self._instead(name)}")
         if not self.linear:
             raise UnsupportedModuleError("the module has no linear layer, so nothing to run in FHE")
         return Affine(*found)
@@ -177,7 +202,7 @@ class _Cut:
             if not is_last:
                 flaw += ", and linear layers follow it: only after the last one can it run"
                 flaw += " on the client"
-            raise UnsupportedModuleError(f"layer {name} {flaw}")
+            raise UnsupportedModuleError(f"layer {name} {flaw}{self._instead(name)}")
         return steps
 
     def _weights(self, stage: int) -> tuple[Tensor, Tensor]:
@@ -191,8 +216,7 @@ class _Cut:
         if outputs.shape[:1] == rows.shape[:1]:
             self.shapes.append(tuple(outputs.shape[1:]))
             weight, bias = _linear_parts(call, layer, rows.shape[1])
-            is_row_wise = weight.shape[1] == rows.shape[1]
-            if is_row_wise and close(layer(rows), rows @ weight.T + bias):
+            if close(layer(rows), rows @ weight.T + bias):
                 return weight, bias
         raise UnsupportedModuleError(
             f"layer {call.name} makes shape {tuple(outputs.shape)} of {(len(rows), *shape)}, but "
@@ -213,12 +237,34 @@ class _Cut:
                     return call.name, flaw
         return call.name, OTHER_COLUMNS
 
+    def _instead(self, name: str) -> str:
+        """Say what to put in place of a layer, where that is known."""
+        targets = [call.target for call in self.calls.values() if call.name == name]
+        found = [advice for part, advice in _INSTEAD.items() if any(part in t for t in targets)]
+        return found[0] if found else ""
+
     def _steps(self, stage: int) -> Steps:
         return Steps(self.stages[stage], self.starts[stage], self._end(stage), self.shapes[stage])
 
     def _end(self, stage: int) -> Ref:
         """Return the value that a stage leads to."""
         return next(iter(self.linear[stage].refs())) if stage < len(self.linear) else self.output
+
+
+def _merged(layers: list[FloatLayer]) -> list[FloatLayer]:
+    """Return layers such that between two of them something is not linear."""
+    merged = layers[:1]
+    for layer in layers[1:]:
+        last = merged[-1]
+        affine = affine_of(last.tail.unflattened, len(last.bias))
+        if affine is None:
+            merged.append(layer)
+            continue
+        scale, shift = affine
+        weight = layer.weight @ (scale.unsqueeze(1) * last.weight)
+        bias = layer.weight @ (scale * last.bias + shift) + layer.bias
+        merged[-1] = FloatLayer(f"{last.name} and {layer.name}", weight, bias, layer.tail)
+    return merged
 
 
 def _living(recording: Recording) -> dict[int, Call]:
@@ -235,7 +281,7 @@ def _linear_parts(call: Call, layer: Steps, n_in: int) -> tuple[Tensor, Tensor]:
     if call.target == "torch.nn.functional.linear":
         given = {**dict(zip(("input", "weight", "bias"), call.args, strict=False)), **call.kwargs}
         weight, bias = given["weight"], given.get("bias")
-        if isinstance(weight, Tensor) and weight.dim() == 2:
+        if isinstance(weight, Tensor) and weight.shape[1:] == (n_in,):
             return weight, weight.new_zeros(len(weight)) if bias is None else bias
     bias = layer(torch.zeros(2, n_in, dtype=torch.float64))[0]
     return (layer(torch.eye(n_in, dtype=torch.float64)) - bias).T, bias
