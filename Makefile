@@ -90,7 +90,7 @@ wheel: $(VENV)/.python  ## Build a release wheel for glibc 2.17 on into dist/, a
 	@$(BIN)/python .ci/check_wheel.py dist/*.whl
 
 clean:  ## Remove all that was built or installed here
-	rm -rf $(VENV) $(LOWEST) docs/_build docs/api/generated target dist .pytest_cache .mypy_cache .ruff_cache .hypothesis demo-output
+	rm -rf $(VENV) $(LOWEST) docs/_build docs/api/generated docs/gallery target dist .pytest_cache .mypy_cache .ruff_cache .hypothesis demo-output
 	find python -name '*.so' -delete
 
 $(VENV)/.python:

@@ -80,7 +80,8 @@ def test_estimators_are_shown_as_scikit_learn_shows_them():
     for shown in (model, make_pipeline(StandardScaler(), model)):
         html = shown._repr_html_()
         assert "NeuralNetClassifier" in html
-        assert "module__n_hidden_neurons" in html
+        # Releases differ in whether they show parameters, or what the network prints of itself.
+        assert "module__n_hidden_neurons" in html or "QuantLinear" in html
         assert "sk-container" in html
 
 

@@ -18,9 +18,11 @@ _MOST_LISTED = 8
 #: A picture of bars: the most bars, the width of one, and their height.
 _MOST_BARS, _BAR, _BARS_HEIGHT = 64, 4, 32
 #: A picture of points: its size, and what its labels take.
-_WIDTH, _HEIGHT, _LEFT, _BOTTOM = 360, 170, 52, 34
+_WIDTH, _HEIGHT, _LEFT, _BOTTOM = 370, 170, 62, 34
 _CELL = 'style="text-align:{};padding:.15em .6em"'
 _AT_LEFT, _AT_RIGHT = _CELL.format("left"), _CELL.format("right")
+#: Cells of a table that are no longer stay in one line.
+_LONG, _IN_ONE_LINE = 30, _CELL.format("left;white-space:nowrap")
 
 
 class Html(str):
@@ -231,7 +233,9 @@ def _svg(width: int, height: int, label: str, inner: str) -> Html:
 
 
 def _side(value: object) -> str:
-    return _AT_RIGHT if isinstance(value, Real) else _AT_LEFT
+    if isinstance(value, Real):
+        return _AT_RIGHT
+    return _AT_LEFT if len(str(value)) > _LONG else _IN_ONE_LINE
 
 
 def _escaped(value: object) -> str:

@@ -16,6 +16,8 @@ from cipherfit.plotting import axes_or_new, legend_below
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
 
+#: Inches of a front with its legend.
+FRONT_SIZE = (6.4, 5.2)
 #: Kinds of networks, with the colours that tell them apart.
 KINDS = {
     "lookups": "C0",
@@ -138,7 +140,7 @@ def draw_front(
     ax.set_xscale("log")
     ax.set_xlabel("seconds per encrypted row (modelled)")
     ax.set_ylabel(score_name)
-    legend_below(ax)
+    legend_below(ax, ncols=1)
 
 
 @dataclass(frozen=True)
@@ -189,7 +191,7 @@ class DesignSearch:
         -------
         matplotlib.axes.Axes
         """
-        ax = axes_or_new(ax, "plot")
+        ax = axes_or_new(ax, "plot", FRONT_SIZE)
         draw_front(ax, self.designs, self.chosen, self.max_latency, self.score_name)
         return ax
 

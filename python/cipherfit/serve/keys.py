@@ -35,6 +35,8 @@ CREATE TABLE IF NOT EXISTS deaths (
 """
 #: Seconds for which the time of a key's last use may be off: each note of it is written to disk.
 _USE_RESOLUTION = 60.0
+#: Seconds for which a key is kept for its first request, and an upload for its next piece.
+_FRESH_SECONDS = 30.0
 _CHUNK = 1 << 20
 #: A key is refused once it has ended so many workers.
 MAX_DEATHS = 2
@@ -101,6 +103,8 @@ class KeyStore:
         self._lock = threading.RLock()
         #: Keys that requests use, and uploads that grow: they are not removed to make room.
         self._held: Counter[tuple[str, str]] = Counter()
+        #: When keys and uploads came, of those that no request has used yet.
+        self._fresh: dict[tuple[str, str], float] = {}
         #: When keys were used since the index was told.
         self._used: dict[tuple[str, str], float] = {}
         self._files = folder / "files"
@@ -212,6 +216,7 @@ class KeyStore:
                 "INSERT OR REPLACE INTO keys VALUES (?, ?, ?, ?, 0, ?)",
                 (tenant, key, fits, length, time.time()),
             )
+            self._fresh[tenant, key] = time.time()
             part = self._part(tenant, key)
             part.parent.mkdir(mode=0o700, exist_ok=True)
             return Upload(part, key, length, offset)
@@ -222,6 +227,7 @@ class KeyStore:
         with self._lock:
             if self._row(tenant, upload.key) is None:
                 raise unknown_key(upload.key)
+            self._fresh[tenant, upload.key] = time.time()
             upload.part.replace(path)
             sync_folder(path.parent)
             self._index.execute(
@@ -236,6 +242,7 @@ class KeyStore:
             self._path(tenant, key).unlink(missing_ok=True)
             self._part(tenant, key).unlink(missing_ok=True)
             self._used.pop((tenant, key), None)
+            self._fresh.pop((tenant, key), None)
 
     def deaths(self, tenant: str, key: str) -> int:
         """Return how many workers a key has ended."""
@@ -262,6 +269,7 @@ class KeyStore:
 
     def _note_use(self, tenant: str, key: str, known: float) -> None:
         """Note that a key is used now; the index is told now and then."""
+        self._fresh.pop((tenant, key), None)
         now = self._used[tenant, key] = time.time()
         if now - known > _USE_RESOLUTION:
             self._index.execute(
@@ -281,14 +289,19 @@ class KeyStore:
         for owner, other, size, _ in rows:
             over_quota = own > self._limits.tenant_bytes and owner == tenant
             over = over_quota or total > self._limits.total_bytes
-            if over and (owner, other) not in self._held:
+            if over and not self._is_kept(owner, other, for_another=owner != tenant):
                 leaving.append((owner, other))
                 total -= size
                 own -= size if owner == tenant else 0
         if own > self._limits.tenant_bytes or total > self._limits.total_bytes:
-            raise busy("there is no room for another key while those here are in use", 5)
+            raise busy("there is no room for another key while those here are in use", 2)
         for name in leaving:
             self.delete(*name)
+
+    def _is_kept(self, tenant: str, key: str, *, for_another: bool) -> bool:
+        """Whether a key stays though room is needed: in use, or about to be by who brought it."""
+        age = time.time() - self._fresh.get((tenant, key), 0.0)
+        return (tenant, key) in self._held or (for_another and age < _FRESH_SECONDS)
 
     def _reconcile(self) -> None:
         """Make index and files agree, whenever the last process ended."""

@@ -75,7 +75,7 @@ function paintBytes(canvas, hexadecimal, colour) {
 
 function showAnew(row, beginning) {
   const isSame = JSON.stringify(row) === JSON.stringify(lastRow);
-  const [before, now] = [bytesOf(lastRequest), bytesOf(beginning)];
+  const [before, now] = [lastRequest, beginning].map((one) => bytesOf(one.slice(2 * FIRST_SHOWN)));
   const others = now.filter((byte, index) => byte !== before[index]).length;
   const share = ((100 * others) / now.length).toFixed(1);
   find("anew").textContent = isSame

@@ -95,48 +95,57 @@ def demo(
     page_port = free_port("page_port", _HOST, page_port, _PAGE_PORT)
     # A core dump would hold keys.
     resource.setrlimit(resource.RLIMIT_CORE, (0, 0))
-    with _ended_by_signals(), tempfile.TemporaryDirectory(prefix="cipherfit-demo-") as made:
-        folder = Path(made)  # for its owner alone
-        if name is None:
-            name = "model" if isinstance(model, Predictor) else Path(model).stem
-        predictor = model if isinstance(model, Predictor) else cipherfit.load(model)
-        if predictor.circuit is None:
-            print("compiling ...", flush=True)
-            predictor.compile()
-        path = folder / "model.cipherfit"
-        predictor.save(path)
-        token = secrets.token_urlsafe(32)
-        tokens = folder / "tokens"
-        tokens.write_text(f"{_TENANT} {hashlib.sha256(token.encode()).hexdigest()}\n")
-        with listening(_HOST, page_port) as page_socket:
-            service = ServiceProcess(
-                {
-                    "models": {name: str(path)},
-                    "keys": str(folder / "service"),
-                    "tokens": str(tokens),
-                    "host": host,
-                    "port": port,
-                    **options,
-                    "drain": _DRAIN_SECONDS,
-                }
-            )
-            try:
-                service.wait_until_ready()
-                print("making keys ...", flush=True)
-                with Client(
-                    service.url,
-                    folder / "client",
-                    passphrase=secrets.token_bytes(32),
-                    server=HttpTransport(service.url, token, attempts=_ATTEMPTS),
-                    token=token,
-                    digest=predictor.client_model().digest,
-                ) as client:
-                    client.upload()
-                    local = LocalClient(client, predictor)
-                    _show(local, service, page_socket, name, samples, form, open_browser)
-            finally:
-                _ignore_signals()  # until all is removed
-                service.stop()
+    if name is None:
+        name = "model" if isinstance(model, Predictor) else Path(model).stem
+    with (
+        _ended_by_signals(),
+        tempfile.TemporaryDirectory(prefix="cipherfit-demo-") as folder,
+        listening(_HOST, page_port) as page_socket,
+    ):
+        predictor = _compiled(model)
+        served = {**options, "host": host, "port": port, "drain": _DRAIN_SECONDS}
+        # The folder is for its owner alone.
+        with _served(predictor, name, Path(folder), served) as (client, service):
+            local = LocalClient(client, predictor)
+            _show(local, service, page_socket, name, samples, form, open_browser)
+
+
+def _compiled(model: Predictor | str | Path) -> Predictor:
+    predictor = model if isinstance(model, Predictor) else cipherfit.load(model)
+    if predictor.circuit is None:
+        print("compiling ...", flush=True)
+        predictor.compile()
+    return predictor
+
+
+@contextmanager
+def _served(
+    predictor: Predictor, name: str, folder: Path, options: dict[str, Any]
+) -> Iterator[tuple[Client, ServiceProcess]]:
+    """Serve a model in another process, and be its client, with keys that are there already."""
+    digest = predictor.client_model().digest  # or an error, before anything is started
+    path, tokens = folder / "model.cipherfit", folder / "tokens"
+    predictor.save(path)
+    token = secrets.token_urlsafe(32)
+    tokens.write_text(f"{_TENANT} {hashlib.sha256(token.encode()).hexdigest()}\n")
+    places = {"models": {name: str(path)}, "keys": str(folder / "service"), "tokens": str(tokens)}
+    service = ServiceProcess(folder, {**options, **places})
+    try:
+        service.wait_until_ready()
+        print("making keys ...", flush=True)
+        with Client(
+            service.url,
+            folder / "client",
+            passphrase=secrets.token_bytes(32),
+            server=HttpTransport(service.url, token, attempts=_ATTEMPTS),
+            token=token,
+            digest=digest,
+        ) as client:
+            client.upload()
+            yield client, service
+    finally:
+        _ignore_signals()  # until all is removed
+        service.stop()
 
 
 def _show(

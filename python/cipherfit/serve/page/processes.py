@@ -5,6 +5,7 @@ from __future__ import annotations
 import http.client
 import json
 import os
+import shutil
 import signal
 import socket
 import subprocess
@@ -35,11 +36,13 @@ class ServiceProcess:
 
     Parameters
     ----------
+    folder : Path
+        Which it removes at its end, in case this process can't.
     options : mapping
         What it is called with, ready for JSON.
     """
 
-    def __init__(self, options: Mapping[str, Any]) -> None:
+    def __init__(self, folder: Path, options: Mapping[str, Any]) -> None:
         self._address = (str(options["host"]), int(options["port"]))
         self._process = subprocess.Popen(
             [sys.executable, "-c", _PROGRAM, str(Path(cipherfit.__file__).parents[1])],
@@ -49,7 +52,7 @@ class ServiceProcess:
         )
         assert self._process.stdin is not None
         self._stdin = self._process.stdin
-        self._stdin.write(json.dumps(dict(options)).encode() + b"\n")
+        self._stdin.write(json.dumps({"folder": str(folder), **options}).encode() + b"\n")
         self._stdin.flush()
 
     @property
@@ -102,10 +105,14 @@ class ServiceProcess:
 def run_service() -> None:
     """Serve as the first line of standard input says, until that ends."""
     options = json.loads(sys.stdin.readline())
+    folder, models = options.pop("folder"), options.pop("models")
     threading.Thread(target=_end_with_input, daemon=True).start()
     from cipherfit.serve.service import serve
 
-    serve(options.pop("models"), **options)
+    try:
+        serve(models, **options)
+    finally:
+        shutil.rmtree(folder, ignore_errors=True)
 
 
 def _end_with_input() -> None:

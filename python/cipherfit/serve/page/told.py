@@ -125,7 +125,7 @@ def _server_has(local: LocalClient) -> list[tuple[str, str]]:
     kind = "evaluation keys" if local.predictor.graph.n_lookups else "public key"
     keys = f"{amount(len(local.client.evaluation_keys))}, which decrypt nothing"
     return [
-        ("weights", f"{weights:,}, which clients never get"),
+        ("weights", f"{weights:,}, which are in no client's file"),
         (kind, keys),
         ("rows", "none that it can read"),
         ("answers", "none that it can read"),
