@@ -147,7 +147,10 @@ def gather(
         encrypted = run_rows(predictor, encryption.circuit, codes[:n_encrypted], y)
     else:
         missing.append(
-            Missing("rows that were run encrypted", "give encrypted_rows=20, beside X, to measure")
+            Missing(
+                "rows that were run encrypted",
+                "give encrypted_rows=20 (--encrypted-rows 20) with the test rows",
+            )
         )
     identity = identity_of(predictor, steps, features, y)
     journey = journey_of(predictor, int(n_features), steps, proof)
@@ -244,7 +247,9 @@ def _quality(
         )
     if training[0] is None:
         missing.append(
-            Missing("a linear model to compare with", "give X_train and y_train, to fit it to")
+            Missing(
+                "a linear model to compare with", "in Python give X_train and y_train, to fit it to"
+            )
         )
     else:
         _, inner = unwrapped(model, training[0])

@@ -128,7 +128,13 @@ def _facts(predictor: Predictor, steps: tuple[str, ...], n_rows: int) -> tuple[F
     if steps:
         facts.insert(1, Fact("before the network", ", ".join(steps), "computed by the client"))
     if n_rows:
-        facts.append(Fact("test rows", f"{n_rows:,}", "that this report was made with"))
+        facts.append(
+            Fact(
+                "test rows",
+                f"{n_rows:,}",
+                "as given; that they were held out from training is not checked",
+            )
+        )
     return tuple(facts)
 
 
