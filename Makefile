@@ -75,8 +75,9 @@ bench-accuracy: $(VENV)/.dev  ## Accuracy over data sets, seeds and bit budgets 
 bench-fhe: $(VENV)/.dev  ## Encrypted rows of trained networks; OPTIONS='--mnist FILE --concrete-ml PYTHON' for all
 	$(BIN)/python benches/fhe.py $(OPTIONS)
 
-bench-service: $(VENV)/.dev  ## What the service adds to encrypted runs, over loopback
+bench-service: $(VENV)/.dev  ## What the service adds to encrypted runs, and how fifty tenants share it
 	$(BIN)/python benches/service.py
+	$(BIN)/python benches/tenants.py
 
 fuzz: $(VENV)/.dev  ## The property tests with many more cases, and a million hostile requests
 	PROPTEST_CASES=20000 cargo test --workspace --quiet --release
@@ -93,7 +94,7 @@ wheel: $(VENV)/.python  ## Build a release wheel for glibc 2.17 on into dist/, a
 	@$(BIN)/python .ci/check_wheel.py dist/*.whl
 
 clean:  ## Remove all that was built or installed here
-	rm -rf $(VENV) $(LOWEST) docs/_build docs/api/generated target dist .pytest_cache .mypy_cache .ruff_cache .hypothesis demo-output
+	rm -rf $(VENV) $(LOWEST) docs/_build docs/api/generated docs/gallery target dist .pytest_cache .mypy_cache .ruff_cache .hypothesis demo-output
 	find python -name '*.so' -delete
 
 $(VENV)/.python:

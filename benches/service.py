@@ -9,7 +9,6 @@ import argparse
 import hashlib
 import http.client
 import multiprocessing
-import os
 import socket
 import statistics
 import struct
@@ -17,6 +16,7 @@ import sys
 import tempfile
 import time
 from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Any
 
@@ -70,13 +70,13 @@ def median_ms(function: Callable[[], object], rounds: int) -> float:
     return 1e3 * statistics.median(seconds)
 
 
-def serve(path: Path, folder: Path, port: int) -> None:
+def serve(path: Path, folder: Path, port: int, **options: Any) -> None:
     """Serve a model, in a process of its own."""
     from cipherfit.serve import serve
 
     # Its log would come between the results.
-    with open(os.devnull, "w") as sys.stderr:
-        serve(path, keys=folder / "keys", port=port)
+    with (folder / "log").open("w") as sys.stderr:
+        serve(path, keys=folder / "keys", port=port, **options)
 
 
 class Asking:
@@ -89,7 +89,7 @@ class Asking:
         identity = hashlib.sha256(key).hexdigest()
         start = time.perf_counter()
         status, _ = self.ask("PUT", f"/v1/keys/{identity}?model={digest}", key)
-        assert status == 201, status
+        assert status in (200, 201), status
         self.upload_ms = 1e3 * (time.perf_counter() - start)
         self._path = f"/v1/models/{digest}/predict?key={identity}"
 
@@ -110,6 +110,19 @@ class Asking:
         """Have one frame of rows answered."""
         status, body = self.ask("POST", self._path, struct.pack("<II", 1, len(frame)) + frame)
         assert status == 200, body
+
+
+def rows_per_second(askings: list[Asking], frame: bytes, rounds: int) -> float:
+    """Return how many rows are answered, where so many clients ask for one at a time."""
+
+    def ask(asking: Asking) -> None:
+        for _ in range(rounds):
+            asking.predict(frame)
+
+    with ThreadPoolExecutor(len(askings)) as pool:
+        start = time.perf_counter()
+        list(pool.map(ask, askings))
+        return len(askings) * rounds / (time.perf_counter() - start)
 
 
 def measure(name: str, graph: IntegerGraph) -> None:
@@ -136,13 +149,18 @@ def measure(name: str, graph: IntegerGraph) -> None:
         try:
             asking = Asking(port, client.digest, key)
             served = median_ms(lambda: asking.predict(frame), rounds)
+            together = ""
+            if client.backend == "concrete":
+                many = [Asking(port, client.digest, key) for _ in range(16)]
+                rate = rows_per_second(many, frame, 4)
+                together = f"; 16 requests at a time: {rate:.2f} rows/s, {rate * bare / 1e3:.2f}x"
         finally:
             process.terminate()
             process.join()
     added = served - bare
     print(
         f"| {name} | {bare:.2f} | {served:.2f} | {added:.2f} ({added / bare:.0%}) | "
-        f"{len(key) / 1e6:.3g} MB in {asking.upload_ms:.0f} ms |",
+        f"{len(key) / 1e6:.3g} MB in {asking.upload_ms:.0f} ms{together} |",
         flush=True,
     )
 

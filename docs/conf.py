@@ -27,8 +27,10 @@ extensions = [
     "sphinx.ext.autodoc",
     "sphinx.ext.autosummary",
     "sphinx_copybutton",
+    "sphinx_gallery.gen_gallery",
 ]
-exclude_patterns = ["_build", "_templates"]
+# Of the gallery the pages of single programs are shown: docs/examples.md lists them.
+exclude_patterns = ["_build", "_templates", "gallery/index.rst", "gallery/*/*"]
 templates_path = ["_templates"]
 default_role = "py:obj"
 highlight_language = "none"
@@ -41,6 +43,21 @@ numpydoc_xref_param_type = False
 myst_heading_anchors = 3
 copybutton_prompt_text = r">>> |\.\.\. |\$ "
 copybutton_prompt_is_regexp = True
+
+#: The programs of `examples/` are run, and become pages; those in its folders don't.
+sphinx_gallery_conf = {
+    "examples_dirs": "../examples",
+    "gallery_dirs": "gallery",
+    "filename_pattern": r"/examples/\w+\.py$",
+    "within_subsection_order": "FileNameSortKey",
+    "backreferences_dir": "gallery/uses",
+    "doc_module": ("cipherfit",),
+    "reference_url": {"cipherfit": None},
+    "download_all_examples": False,
+    "write_computation_times": False,
+    "show_signature": False,
+    "abort_on_example_error": True,
+}
 
 html_theme = "pydata_sphinx_theme"
 html_title = f"cipherfit {release}"
@@ -67,6 +84,7 @@ PAGES = {
     "CHANGELOG.md": "changelog",
     "CONTRIBUTING.md": "contributing",
     "benches/README.md": "benchmarks",
+    "examples/fhe-benchmark/README.md": "fhe-benchmark",
 }
 
 
@@ -76,7 +94,7 @@ def show_documents_of_the_repository(app: Sphinx, page: str, content: list[str])
     if page in sources:
         text = (ROOT / sources[page]).read_text()
         content[0] = content[0].replace(f"<!-- {sources[page]} -->", relinked(text, sources[page]))
-    elif not page.startswith("api/generated/"):
+    elif not page.startswith(("api/generated/", "gallery/")):
         content[0] = relinked(content[0], f"docs/{page}.md")
 
 
@@ -90,6 +108,9 @@ def relinked(text: str, document: str) -> str:
         target = posixpath.normpath(posixpath.join(posixpath.dirname(document), path))
         if target in PAGES:
             return f"](/{PAGES[target]}.md{anchor})"
+        example = re.fullmatch(r"examples/(\w+)\.py", target)
+        if example:
+            return f"](/gallery/{example[1]}.rst)"
         if target.startswith("docs/"):
             return f"](/{target.removeprefix('docs/')}{anchor})"
         return f"](/../{target}{anchor})"

@@ -2,19 +2,31 @@
 
 from __future__ import annotations
 
+import contextlib
 import doctest
+import os
 import re
+import socket
+import subprocess
+import sys
+import time
+import urllib.request
 from pathlib import Path
 from typing import Any
 
-import numpy as np
 import pytest
 
 import cipherfit
 from cipherfit.estimators import classifier, regressor
 
 ROOT = Path(__file__).parents[1]
-DOCUMENTS = ["README.md", "CONTRIBUTING.md", "CHANGELOG.md", "benches/README.md"]
+DOCUMENTS = [
+    "README.md",
+    "CONTRIBUTING.md",
+    "CHANGELOG.md",
+    "benches/README.md",
+    "examples/fhe-benchmark/README.md",
+]
 
 
 def python_blocks(document: str) -> list[str]:
@@ -30,6 +42,7 @@ PAGES = {
     "docs/integer-graph.md": 0,
     "docs/client.md": 0,
     "docs/importing.md": 0,
+    "docs/report.md": 0,
 }
 TESTED_ELSEWHERE = {
     "docs/command-line.md",
@@ -91,7 +104,9 @@ def test_the_site_shows_every_page_and_every_public_name():
         for tree in re.findall(r"```{toctree}\n(.*?)```", page.read_text(), re.DOTALL):
             folder = page.relative_to(ROOT / "docs").parent
             listed |= {
-                str(folder / line) for line in tree.splitlines() if line[:1] not in ("", ":")
+                str(folder / line)
+                for line in tree.splitlines()
+                if line[:1] not in ("", ":") and not line.startswith("gallery/")
             }
     pages = {str(path.relative_to(ROOT / "docs")) for path in (ROOT / "docs").rglob("*.md")}
     assert {page.removesuffix(".md") for page in pages} == {"index", *listed}
@@ -100,28 +115,54 @@ def test_the_site_shows_every_page_and_every_public_name():
         assert re.search(rf"\b{name}\b", reference), f"{name} is missing in docs/api/index.md"
 
 
+SCRIPT = """#!/bin/sh
+exec {python} -c 'import sys; from cipherfit.cli import main; sys.exit(main())' "$@"
+"""
+
+
 @pytest.mark.fhe
-def test_client_and_server_of_the_deployment_guide_agree_with_the_graph(
-    capsys, tmp_path, monkeypatch
-):
+def test_the_deployment_guide_goes_the_whole_way(capsys, tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
+    command = tmp_path / "bin/cipherfit"
+    command.parent.mkdir()
+    command.write_text(SCRIPT.format(python=sys.executable))
+    command.chmod(0o755)
+    monkeypatch.setenv("PATH", f"{command.parent}:{os.environ['PATH']}")
+    with socket.socket() as free:
+        free.bind(("127.0.0.1", 0))
+        port = free.getsockname()[1]
+    text = (ROOT / "docs/deployment.md").read_text()
     names: dict[str, Any] = {}
-    for block in python_blocks("docs/deployment.md"):
-        # Without errors and approximate rounding, so that integers are equal.
-        block = block.replace("compile()", "compile(p_error=1e-6)")
-        exec(
-            block.replace(
-                "random_state=0", "random_state=0, max_epochs=10, module__rounding='exact'"
-            ),
-            names,
-        )
-    graph, parts = names["model"].graph_, names["parts"]
-    codes = graph.quantize([names["row"]])
-    assert names["accumulators"].tolist() == graph.simulate(codes)[0].tolist()
-    assert names["outputs"].tolist() == graph.run([names["row"]])[0].tolist()
-    assert capsys.readouterr().out.strip() == "0"
-    of_the_input, of_the_output = {*parts["input"]}, {"output_scale", "output_offset", "classes"}
-    assert {*np.load("client.npz")} == of_the_input | of_the_output
+    services = []
+    try:
+        for kind, block in re.findall(r"```(python|sh)\n(.*?)```", text, re.DOTALL):
+            if "cipherfit serve" in block:
+                started = f"exec {block.strip()} --port {port}"
+                services.append(subprocess.Popen(["sh", "-ec", started]))
+                wait_until_ready(port, services[0])
+            elif kind == "sh":
+                subprocess.run(["sh", "-ec", block], check=True, capture_output=True)
+            else:
+                block = block.replace("https://predict.example.org", f"http://127.0.0.1:{port}")
+                # Without errors and approximate rounding, so that answers are equal.
+                block = block.replace("compile(\n", "compile(\n    p_error=1e-6,\n")
+                exact = "random_state=0, max_epochs=10, module__rounding='exact'"
+                exec(block.replace("random_state=0", exact), names)
+    finally:
+        for service in services:
+            service.terminate()
+    assert [service.wait(30) for service in services] == [0]
+    expected = names["model"].predict(names["X"][:3])
+    assert capsys.readouterr().out.strip() == str(expected)
+
+
+def wait_until_ready(port: int, service: subprocess.Popen[bytes]) -> None:
+    while True:
+        assert service.poll() is None
+        with contextlib.suppress(OSError):
+            urllib.request.urlopen(f"http://127.0.0.1:{port}/health/ready")
+            return
+        time.sleep(0.1)
 
 
 @pytest.mark.parametrize("module", [classifier, regressor])

@@ -39,6 +39,7 @@ if TYPE_CHECKING:
     )
     from cipherfit.report.displays.certificate import CertificateDisplay as CertificateDisplay
     from cipherfit.report.displays.front import LatencyFrontDisplay as LatencyFrontDisplay
+    from cipherfit.report.html import write_report as write_report
     from cipherfit.search.design import Design as Design
     from cipherfit.search.design import DesignSearch as DesignSearch
     from cipherfit.search.network import design_network as design_network
@@ -84,6 +85,7 @@ _HOMES = {
     "search_p_error": "predictor.p_error",
     "search_rounding": "search.rounding",
     "to_onnx": "interchange.onnx_export",
+    "write_report": "report.html",
 }
 #: Modules that are names of the package, too.
 _MODULES = ("exceptions", "qnn", "twin")

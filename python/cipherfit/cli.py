@@ -8,6 +8,7 @@ from collections.abc import Sequence
 import cipherfit
 from cipherfit.commands.demo import add_demo
 from cipherfit.commands.models import add_models
+from cipherfit.commands.report import add_report
 from cipherfit.commands.sides import add_sides
 from cipherfit.commands.statuses import MEANINGS, ended
 from cipherfit.serve.command import add_serve
@@ -55,6 +56,7 @@ def _parser() -> argparse.ArgumentParser:
     common.add_argument("--debug", action="store_true", help="show where an error came from")
     commands = parser.add_subparsers(dest="command", required=True, metavar="COMMAND")
     add_models(commands, common)
+    add_report(commands, common)
     add_sides(commands, common)
     add_serve(commands, common)
     add_demo(commands, common)

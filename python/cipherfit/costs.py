@@ -4,6 +4,8 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
+from cipherfit.pages.fragments import facts, panel
+
 
 @dataclass(frozen=True)
 class LayerCost:
@@ -98,6 +100,28 @@ class FheEstimate:
             f"keys {_size(self.key_bytes)}, input {_size(self.input_bytes)}, "
             f"output {_size(self.output_bytes)} per row",
         ])  # fmt: skip
+
+    def _repr_html_(self) -> str:
+        """Describe it as HTML, for notebooks."""
+        return panel("FheEstimate: what encrypted rows cost", facts(self._facts()))
+
+    def _facts(self) -> list[tuple[str, str]]:
+        lookups = [
+            (f"lookups, layer {number}", f"{layer.n_lookups} of {layer.lookup_bits} bits behind "
+             f"accumulators of {layer.accumulator_bits} ({layer.rounding} rounding)")
+            for number, layer in enumerate(self.layers, start=1)
+        ]  # fmt: skip
+        errors = f"p_error {self.p_error:g} per lookup" if self.layers else "none"
+        return [
+            ("an encrypted row", f"{self.seconds_per_row:.3g} s on this machine (modelled)"),
+            *(lookups or [("lookups", "none")]),
+            ("errors", errors),
+            ("outputs", f"{self.output_bits} bits"),
+            (self.backend, self.parameters),
+            ("keys that the server needs", _size(self.key_bytes)),
+            ("up, per row", _size(self.input_bytes)),
+            ("down, per row", _size(self.output_bytes)),
+        ]
 
 
 def _size(n_bytes: int) -> str:

@@ -46,8 +46,9 @@ def unframed(ax: Axes) -> None:
     ax.spines[["top", "right"]].set_visible(False)
 
 
-def legend_below(ax: Axes) -> None:
-    """Say under the plot what is drawn: there it hides nothing."""
+def legend_below(ax: Axes, ncols: int = 2) -> None:
+    """Say under the plot what is drawn, in so many columns: there it hides nothing."""
     ax.legend(
-        loc="upper center", bbox_to_anchor=(0.5, -0.15), ncols=2, frameon=False, fontsize="small"
-    )
+        loc="upper center", bbox_to_anchor=(0.5, 0), borderaxespad=4.5, ncols=ncols,
+        frameon=False, fontsize="small",
+    )  # fmt: skip

@@ -192,7 +192,7 @@ def test_lookups_are_run_on_files_and_with_templates_that_were_made_before(
         random_state=0,
         max_epochs=5,
     ).fit(pd.DataFrame(X, columns=NAMES), LABELS)
-    model.compile(p_error=1e-6)
+    model.compile(p_error=1e-9)
     model.save("model.cipherfit")
     ROWS[:2].to_csv("rows.csv", index=False)
     assert main(["client", "model.cipherfit", "-o", "model.client"]) == 0

@@ -58,7 +58,7 @@ def test_what_is_no_file_of_templates_is_refused(data, circuit, change, message)
 @pytest.mark.fhe
 def test_templates_of_lookups_are_those_of_the_circuit():
     graph = IntegerGraph.from_layers(**random_parts(1, (3, 2, 2), 2, 3))
-    circuit = compile_graph(graph, p_error=1e-6)
+    circuit = compile_graph(graph, p_error=1e-9)
     data = templates_file(circuit)
     assert read_templates(data, circuit) == Templates.of(circuit)
     record = json.loads(data)

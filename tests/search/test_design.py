@@ -6,6 +6,7 @@ import sys
 
 import numpy as np
 import pytest
+from html_reading import HOSTILE, Piece
 
 from cipherfit import NeuralNetClassifier, NeuralNetRegressor
 from cipherfit.exceptions import MissingDependencyError
@@ -70,6 +71,25 @@ def test_a_design_says_what_stays_secret(client, n_lookups, kind, secret):
 def test_a_search_is_told_by_what_it_chose_and_its_front():
     lines = str(searched(GOOD, BEST, DOMINATED[0])).splitlines()
     assert lines == [f"chosen: {GOOD}", "front:", f"  {GOOD}", f"  {BEST}"]
+
+
+def test_in_a_notebook_the_front_is_a_table_and_every_design_a_point():
+    hostile = Design({"module__<b>": HOSTILE[0]}, 0.01, 0.99, 0.1, 0.5, 4)
+    found = searched(GOOD, FAST, BEST, *DOMINATED, hostile)
+    html = found._repr_html_()
+    read = Piece(html)
+    assert read.titles == [str(each) for each in found.designs]
+    assert html.count('r="4" fill="currentColor"') == len(found.front) == 4
+    assert [float(row["accuracy"]) for row in read.rows] == [0.7, 0.9, 0.95, 0.99]
+    assert [row["s per row"] for row in read.rows] == ["0.01", "0.05", "0.2", "0.5"]
+    assert [row[""] for row in read.rows] == ["", "chosen", "", ""]
+    assert read.rows[-1]["parameters"] == f"<b>={HOSTILE[0]!r}, p_error=0.01"
+    assert {row["secret"] for row in read.rows} == {"all weights"}
+
+
+def test_in_a_notebook_a_choice_off_the_front_comes_first():
+    read = Piece(searched(DOMINATED[0], GOOD, model=NeuralNetRegressor())._repr_html_())
+    assert [(row[""], row["R2"]) for row in read.rows] == [("chosen", "0.8000"), ("", "0.9000")]
 
 
 @pytest.fixture

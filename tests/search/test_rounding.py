@@ -2,12 +2,15 @@
 
 import numpy as np
 import pytest
+from html_reading import Piece
 from sklearn.datasets import load_breast_cancer
 from sklearn.model_selection import train_test_split
 
 from cipherfit import NeuralNetClassifier, compile_graph, search_rounding
 from cipherfit.exceptions import InvalidParameterError
 from cipherfit.fhe.latency import reference_seconds
+from cipherfit.predictor.p_error import Trial
+from cipherfit.search.rounding import RoundingSearch, RoundingTrial
 
 X, Y = load_breast_cancer(return_X_y=True)
 SEEN, UNSEEN, Y_SEEN, Y_UNSEEN = train_test_split(X, Y, stratify=Y, random_state=0)
@@ -87,3 +90,15 @@ def test_a_network_without_lookups_has_nothing_to_round():
     linear = NeuralNetClassifier(module__n_layers=1, **OPTIONS).fit(SEEN, Y_SEEN)
     with pytest.raises(InvalidParameterError, match="hidden layer"):
         search_rounding(linear, UNSEEN, Y_UNSEEN)
+
+
+def test_in_a_notebook_every_setting_is_a_row_and_a_bar(model):
+    fast, slow = Trial(0.01, 0.02, 0.03, (0.8, 0.9)), Trial(0.01, 0.0, 0.001, (0.9, 0.9))
+    before = RoundingTrial((7, 5), ("exact", "none"), slow, 0.4)
+    chosen = RoundingTrial((4, 5), ("approximate", "none"), fast, 0.1, fine_tuned=True)
+    read = Piece(RoundingSearch(model, chosen, before, (before, chosen))._repr_html_())
+    assert [[*row.values()] for row in read.rows] == [
+        ["before", "7, 5", "exact, none", "0.4", "0.0000, at most 0.0010", ""],
+        ["chosen", "4, 5", "approximate, none (fine-tuned)", "0.1", "0.0200, at most 0.0300", ""],
+    ]
+    assert read.labels == ["100%", "25%"]

@@ -204,6 +204,7 @@ def test_networks_with_lookups_are_asked_the_same_way(lookups, folder, tmp_path)
     again = Client(tmp_path / "m.client", folder, passphrase=PHRASE, server=server)
     assert (again.predict(rows[:1]) == lookups.predict(rows[:1])).all()
     assert server.asked[4:] == ["has", "predict"]
+    assert again.key_id == client.key_id == frames.key_id(again.evaluation_keys)
 
     body = client.encrypt(rows[:1])
     whole = server.predict(client.model.digest, client.key_id, body, 0)

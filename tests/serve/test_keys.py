@@ -66,11 +66,54 @@ def test_a_tenant_beyond_its_quota_loses_its_own_key_that_was_not_used_for_longe
     assert store.total_bytes == 80
 
 
-def test_in_all_the_keys_go_that_were_not_used_for_longest(store):
-    keys = [(tenant, put(store, tenant, tenant)) for tenant in "abcdef"]
+def test_in_all_the_keys_go_that_were_not_used_for_longest(store, clock):
+    keys = []
+    for tenant in "abcdef":
+        keys.append((tenant, put(store, tenant, tenant)))
+        clock.now += 100
     assert [has(store, *key) for key in keys] == [False, *[True] * 5]
     assert store.total_bytes == 100
     assert store.n_keys == 5
+
+
+def test_keys_in_use_and_uploads_that_grow_are_not_removed_to_make_room(store, clock):
+    first, second = put(store, "a", "1"), put(store, "a", "2")
+    with store.held("a", first), store.held("a", first):
+        third = put(store, "a", "3")
+        fourth = put(store, "a", "4")
+        assert [has(store, "a", key) for key in (first, second, third, fourth)] == [
+            True, False, True, True,
+        ]  # fmt: skip
+        with store.held("a", third), store.held("a", fourth):
+            with pytest.raises(RefusedError, match="no room for another key") as refused:
+                put(store, "a", "5")
+            assert refused.value.status == 429
+            assert refused.value.headers["Retry-After"] == "2"
+            assert all(has(store, "a", key) for key in (first, third, fourth))
+        clock.now += 5000
+        store.sweep()
+        assert [has(store, "a", key) for key in (first, third)] == [True, False]
+
+
+def test_a_key_that_came_is_there_for_its_first_request_whoever_needs_room(store, clock):
+    keys = [(tenant, put(store, tenant, tenant)) for tenant in "abcde"]
+    with pytest.raises(RefusedError, match="no room for another key"):
+        put(store, "f", "f")
+    assert store.n_keys == 5
+    # The first was used; the others are asked with now.
+    store.find(*keys[0])
+    put(store, "f", "f")
+    assert not has(store, *keys[0])
+    clock.now += 100
+    put(store, "g", "g")
+
+
+def test_the_last_use_counts_though_the_index_is_told_now_and_then(store, clock):
+    first, second, third = (put(store, "a", name) for name in "123")
+    # Within the same minute, of which the index knows the beginning only.
+    store.find("a", first)
+    put(store, "a", "4")
+    assert [has(store, "a", key) for key in (first, second, third)] == [True, False, True]
 
 
 def test_a_key_larger_than_the_quota_is_refused(store):

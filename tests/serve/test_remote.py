@@ -99,6 +99,20 @@ def test_a_wait_that_a_server_asks_for_is_bounded(server, waits):
     assert waits == [60.0]
 
 
+def test_a_service_that_is_busy_is_asked_for_the_whole_timeout_and_one_that_is_down_is_not(
+    server, monkeypatch
+):
+    now = [0.0]
+    monkeypatch.setattr(remote.time, "monotonic", lambda: now[0])
+    monkeypatch.setattr(remote.time, "sleep", lambda seconds: now.__setitem__(0, now[0] + seconds))
+    server.script = steps(*[refused(429, Retry_After="5")] * 20, FINE)
+    transport = HttpTransport(server.url, timeout=101, attempts=2)
+    assert transport.predict(DIGEST, KEY, b"", 99) == b"answer"
+    server.script = lambda *_: refused(429, Retry_After="5")
+    with pytest.raises(ServiceError, match="asked 23 times: status 429: later"):
+        transport.predict(DIGEST, KEY, b"", 99)
+
+
 @pytest.mark.parametrize(
     ("form", "seconds"),
     [

@@ -37,7 +37,7 @@ def test_schemathesis_finds_nothing(are_named, running, tmp_path):
         "--header": f"Authorization: Bearer {token_of('alice')}",
         "--checks": "all",
         "--seed": "1",
-        "--max-examples": "1000" if FUZZING else "15",
+        "--max-examples": "200" if FUZZING else "15",
         "--generation-database": "none",
         # Else the first of them removes the key that the others name.
         **({"--exclude-method": "DELETE"} if are_named else {}),

@@ -49,11 +49,16 @@ class BfvEstimate(FheEstimate):
     batch_output_bytes: int
 
     def __str__(self) -> str:
+        return f"{super().__str__()}\nin batches of {self.batch_rows}: {self._batch_sizes()}"
+
+    def _batch_sizes(self) -> str:
         return (
-            f"{super().__str__()}\nin batches of {self.batch_rows}: "
             f"input {self.batch_input_bytes / self.batch_rows / 1e3:.2f} kB, "
             f"output {self.batch_output_bytes / self.batch_rows / 1e3:.2f} kB per row"
         )
+
+    def _facts(self) -> list[tuple[str, str]]:
+        return [*super()._facts(), (f"in batches of {self.batch_rows} rows", self._batch_sizes())]
 
 
 def estimate_circuit(circuit: BfvCircuit, graph: IntegerGraph) -> BfvEstimate:

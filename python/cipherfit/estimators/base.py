@@ -12,6 +12,7 @@ import torch
 from sklearn.base import is_classifier
 from torch import nn
 
+from cipherfit.estimators.aware_training import OWN_OPTIONS
 from cipherfit.estimators.inference import InferenceMixin
 from cipherfit.estimators.neuron_pruning import prune_neurons
 from cipherfit.estimators.old_names import check_options
@@ -23,6 +24,7 @@ from cipherfit.exceptions import InvalidParameterError, NotFittedError
 from cipherfit.predictor.postprocessing import Function
 from cipherfit.predictor.predictor import Predictor
 from cipherfit.predictor.targets import ClassTargets, RealTargets
+from cipherfit.training.aware import AwareNetwork
 from cipherfit.training.float_twin import float_copy
 from cipherfit.training.integer_graph import integer_graph
 from cipherfit.training.network import QuantNetwork, SparseQuantNeuralNetImpl
@@ -39,6 +41,24 @@ class QuantizedSkorchEstimatorMixin(InferenceMixin, SolvingMixin, OwnPrecisionMi
     After `fit`, `predictor_` answers: every prediction, in clear, simulated or encrypted, is that
     of its integer graph, which `graph_` gives.
 
+    A float module of one's own is quantized after its training, or with ``qat=True`` trained on
+    with quantized layers: parameters of the constructor, `set_params`, or attributes of the class.
+
+    Parameters
+    ----------
+    qat : bool, default=False
+        Whether to train on, quantization-aware, once the module is trained in float.
+    qat_epochs : int, optional
+        For how many epochs, with Adam on batches of 32 rows. Default: `max_epochs`, or 20 where
+        that is 0, as for a module that is trained already.
+    qat_lr : float, default=0.002
+        Learning rate, at the peak of one cycle.
+    n_w_bits, n_a_bits, n_in_bits : int in [1, 16], optional
+        Bits of a weight, an activation and an input. Default: `n_bits_quant`, which is 4.
+    n_accum_bits : int in [1, 48], optional
+        Bits that every accumulator fits; weights are pruned until they do. Default: what gives
+        them room, and in front of lookups at most 16.
+
     Attributes
     ----------
     predictor_ : Predictor
@@ -52,6 +72,8 @@ class QuantizedSkorchEstimatorMixin(InferenceMixin, SolvingMixin, OwnPrecisionMi
     epilogue_: list[Function]
 
     def __init__(self, *args: Any, **kwargs: Any) -> None:
+        if self.takes_shapes:
+            self._take_options(kwargs)
         # Classes written for the seed call it without arguments, then skorch's own with them.
         if args or kwargs:
             super().__init__(*args, **kwargs)
@@ -96,6 +118,8 @@ class QuantizedSkorchEstimatorMixin(InferenceMixin, SolvingMixin, OwnPrecisionMi
             raise NotFittedError(
                 f"this {type(self).__name__} must be trained before n_bits_quant is known: call fit"
             )
+        if self.n_a_bits is not None:
+            return int(self.n_a_bits)
         return int(getattr(self.module_, "n_a_bits", DEFAULT_N_BITS))
 
     def fit(self, X: Any, y: Any = None, sample_weight: Any = None, **fit_params: Any) -> Any:
@@ -224,6 +248,7 @@ class QuantizedSkorchEstimatorMixin(InferenceMixin, SolvingMixin, OwnPrecisionMi
             name: value
             for name, value in params.items()
             if name not in ("module", "random_state", "class_weight", "_params_to_validate")
+            and name not in OWN_OPTIONS
             and not name.startswith("module__")
         }
 
@@ -250,11 +275,30 @@ class QuantizedSkorchEstimatorMixin(InferenceMixin, SolvingMixin, OwnPrecisionMi
             and, as skorch does, predicts class indices.
         """
         self.fit(X, y, **fit_params)
+        return self, self.float_twin()
+
+    @own_settings()
+    def float_twin(self) -> Any:
+        """Return a float32 twin that computes with the same trained weights.
+
+        Returns
+        -------
+        net : object
+            As `fit_benchmark` returns it.
+
+        Raises
+        ------
+        NotFittedError
+            Before `fit`.
+        """
+        self._fitted("float_twin")
         module = self.module_
         with kept_draws():
             copied = float_copy(module) if isinstance(module, QuantNetwork) else deepcopy(module)
+            if isinstance(module, AwareNetwork):
+                copied = nn.Sequential(nn.Flatten(), copied, *deepcopy(module.epilogue))
             net = self.base_estimator_type(copied.eval(), **self.get_params_for_benchmark())
-            return self, net.initialize()
+            return net.initialize()
 
     def set_params(self, **params: Any) -> Any:
         """Set parameters of this estimator; those of the module make a trained one untrained.
@@ -269,6 +313,8 @@ class QuantizedSkorchEstimatorMixin(InferenceMixin, SolvingMixin, OwnPrecisionMi
         self : object
         """
         check_options(params)
+        if self.takes_shapes:
+            self._take_options(params)
         before = vars(self).get("module_")
         super().set_params(**params)  # type: ignore[misc]
         if vars(self).get("module_") is not before:
@@ -329,8 +375,16 @@ class QuantizedSkorchEstimatorMixin(InferenceMixin, SolvingMixin, OwnPrecisionMi
             Their targets and weights.
         """
         with kept_draws():
-            shape = vars(self).get("row_shape_")
-            graph, epilogue = integer_graph(self.module_, features, self.n_bits_quant, by, shape)
+            graph, epilogue = integer_graph(
+                self.module_,
+                features,
+                self.n_bits_quant,
+                by,
+                shape=vars(self).get("row_shape_"),
+                n_w_bits=self.n_w_bits,
+                n_in_bits=self.n_in_bits,
+                n_accum_bits=self.n_accum_bits,
+            )
         self.epilogue_ = steps_of_module(epilogue, graph.n_outputs)
         self.predictor_ = Predictor(
             graph,

@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import warnings
 from collections.abc import Callable
+from importlib import import_module
 from typing import Any, TypeVar
 
 import numpy as np
@@ -261,6 +262,14 @@ class InferenceMixin:
     def save_client(self, path: str | os.PathLike[str]) -> None:
         """Write what clients need to one file."""
         self._fitted("save_client").save_client(path)
+
+    @described_by(Predictor.report)
+    def report(
+        self, path: str | os.PathLike[str], X: Any = None, y: Any = None, **options: Any
+    ) -> None:
+        """Write one page of HTML about the model."""
+        self._fitted("report")
+        import_module("cipherfit.report.html").write_report(self, path, X, y, **options)
 
     def __sklearn_tags__(self) -> Any:
         """Tell scikit-learn that sparse matrices are taken."""

@@ -17,6 +17,7 @@ from torch.optim import Adam
 from cipherfit.estimators.datasets import encoded_rows
 from cipherfit.estimators.sample_weight import features_of, weights_of
 from cipherfit.estimators.training_loop import TrainingMixin
+from cipherfit.training.aware import AwareNetwork
 from cipherfit.training.head import (
     HeadSolution,
     is_all_that_is_trained,
@@ -100,7 +101,7 @@ class SolvingMixin(TrainingMixin):
         solving: Solving | None = vars(self).get("solving_now_")
         if solving is not None and solving.first_epoch:
             return self.validation_step(batch, **fit_params)  # type: ignore[attr-defined]
-        return super().train_step(batch, **fit_params)  # type: ignore[misc]
+        return super().train_step(batch, **fit_params)
 
     def _is_convex(self) -> bool:
         """Tell whether training is a convex problem, and the user left the way to its optimum open.
@@ -128,6 +129,7 @@ class SolvingMixin(TrainingMixin):
                 for name in names
             )
             and isinstance(self.module_, QuantNetwork)
+            and not isinstance(self.module_, AwareNetwork)
             and is_all_that_is_trained(self.module_)
         )
 

@@ -15,6 +15,7 @@ from skorch.dataset import Dataset
 from torch import nn
 from torch.nn.parameter import is_lazy
 
+from cipherfit.estimators.aware_training import AwareTrainingMixin
 from cipherfit.estimators.calibration import relevance_of
 from cipherfit.estimators.datasets import TrainingDataset, is_part_of, unpacked
 from cipherfit.estimators.heavy_tails import warn_of_heavy_tails
@@ -38,12 +39,13 @@ from cipherfit.exceptions import (
 )
 from cipherfit.parameters import integer, real
 from cipherfit.predictor.targets import ClassTargets, RealTargets, Targets
+from cipherfit.training.aware import AwareNetwork
 from cipherfit.training.network import QuantNetwork, SparseQuantNeuralNetImpl
 from cipherfit.training.surroundings import own_settings
 from cipherfit.training.tracing import check_supported
 
 
-class TrainingMixin:
+class TrainingMixin(AwareTrainingMixin):
     """The half of an estimator that trains: hooks of skorch's loop, and what goes through it.
 
     Attributes
@@ -140,9 +142,11 @@ class TrainingMixin:
         self, y_pred: torch.Tensor, y_true: Any, X: Any = None, *args: Any, **kwargs: Any
     ) -> torch.Tensor:
         """Return the loss of a batch, the mean over its rows, weighted where they have weights."""
-        if isinstance(self.criterion_, nn.NLLLoss) and isinstance(self.module_, QuantNetwork):
+        module, criterion = self.module_, self.criterion_
+        is_quantized = isinstance(module, QuantNetwork) and not isinstance(module, AwareNetwork)
+        if isinstance(criterion, nn.NLLLoss) and is_quantized:
             y_pred = y_pred.softmax(dim=-1)
-        elif isinstance(self.criterion_, nn.NLLLoss) and not bool((y_pred > 0).any()):
+        elif isinstance(criterion, nn.NLLLoss) and not bool((y_pred > 0).any()):
             y_pred = y_pred.exp()  # skorch takes the logarithm, of probabilities
         if isinstance(self.targets_, RealTargets) and y_pred.numel() == y_true.numel():
             y_true = y_true.reshape(y_pred.shape)  # of modules that end with `squeeze`
@@ -211,7 +215,7 @@ class TrainingMixin:
 
     def get_split_datasets(self, X: Any, y: Any = None, **fit_params: Any) -> tuple[Any, Any]:
         """Return the rows to train on and those held out, encoded alike wherever they are from."""
-        train, valid = super().get_split_datasets(X, y, **fit_params)  # type: ignore[misc]
+        train, valid = super().get_split_datasets(X, y, **fit_params)
         if valid is None or is_part_of(valid, train):
             return train, valid
         features, labels = unpacked(valid, None)
@@ -251,6 +255,9 @@ class TrainingMixin:
         try:
             with own_threads(), seeded(vars(self).get("random_state")):
                 train(batches, codes, **fit_params)
+                if self._trains_aware():
+                    by = relevance_of(self, codes, weights_of(batches))
+                    self._train_aware(batches, codes, by, fit_params)
         except CipherfitError as error:
             if self._has_diverged() and not isinstance(error, DivergenceError):
                 raise self._diverged("the network's parameters are not finite") from error
@@ -279,6 +286,7 @@ class TrainingMixin:
                     f"{name}={given!r} must be a class of torch's, such as torch.nn.MSELoss or "
                     "torch.optim.Adam, or one like it"
                 )
+        self._check_own_options()
         integer("max_epochs", self.max_epochs, 0)
         if self.batch_size != -1:
             integer("batch_size", self.batch_size, 1, why="or -1 for all rows")

@@ -11,7 +11,7 @@ from cipherfit.exceptions import KeyStoreError
 from cipherfit.files.messages import Kind, Message
 from cipherfit.predictor.artifact import ClientModel
 from cipherfit.serve.encryption import Encryption, encryption_of
-from cipherfit.serve.frames import key_id, pack
+from cipherfit.serve.frames import pack
 from cipherfit.serve.keystore import KeyStore
 
 
@@ -67,8 +67,7 @@ def encrypt_rows(model: ClientModel, store: KeyStore, X: Any) -> Message:
     codes = model.encode(X)
     encryption = _existing(model, store)
     frames = pack(encryption.encrypt(codes))
-    key = key_id(encryption.evaluation_keys)
-    return Message(Kind.ROWS, model.digest, key, frames, len(codes))
+    return Message(Kind.ROWS, model.digest, encryption.key, frames, len(codes))
 
 
 def decrypt_answers(model: ClientModel, store: KeyStore, answers: Message) -> NDArray[np.int64]:
@@ -99,8 +98,7 @@ def decrypt_answers(model: ClientModel, store: KeyStore, answers: Message) -> ND
     """
     answers.check_belongs(model=model.digest, name="the encrypted answers")
     encryption = _existing(model, store)
-    key = key_id(encryption.evaluation_keys)
-    answers.check_belongs(model=model.digest, key=key, name="the encrypted answers")
+    answers.check_belongs(model=model.digest, key=encryption.key, name="the encrypted answers")
     return encryption.decrypt(answers.frames(), answers.n_rows)
 
 

@@ -18,6 +18,7 @@ from numpy.typing import NDArray
 
 from cipherfit._core import IntegerGraph
 from cipherfit.exceptions import InvalidParameterError
+from cipherfit.pages.fragments import Point, panel, paragraph, points
 from cipherfit.parameters import fraction
 from cipherfit.predictor.protocols import Answering, Holder, predictor_of, unwrapped
 from cipherfit.predictor.targets import ClassTargets
@@ -95,6 +96,23 @@ class PErrorSearch:
             f"{self.confidence:.0%} confidence ({self.max_accuracy_drop:g} allowed); an encrypted "
             f"pass over these {self.n_rows} rows scores {low:.4f} to {high:.4f}"
         )
+
+    def _repr_html_(self) -> str:
+        """Describe it as HTML, for notebooks."""
+        marks = [
+            Point(
+                trial.p_error, self.score - trial.drop,
+                f"p_error {trial.p_error:.2g}: falls by {trial.drop:.4f}, at most "
+                f"{trial.drop_bound:.4f}",
+                *trial.score_interval, is_filled=trial.p_error == self.p_error,
+            )
+            for trial in self.trials
+        ]  # fmt: skip
+        picture = points(
+            marks, "p_error", self.score_name,
+            f"{self.score_name} under encryption at {len(marks)} error probabilities",
+        )  # fmt: skip
+        return panel(f"PErrorSearch: p_error {self.p_error:.2g}", paragraph(str(self)), picture)
 
 
 def search_p_error(

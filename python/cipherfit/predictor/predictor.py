@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 from collections.abc import Iterator, Sequence
+from importlib import import_module
 from typing import Any
 
 import numpy as np
@@ -16,6 +17,7 @@ from cipherfit.predictor.backend import Circuit, backend_for, backend_of, specs_
 from cipherfit.predictor.container import write_file
 from cipherfit.predictor.encrypted import Encrypted
 from cipherfit.predictor.features import Features
+from cipherfit.predictor.notebook import predictor_html
 from cipherfit.predictor.p_error import search_p_error
 from cipherfit.predictor.postprocessing import Function, check_probabilities, post_process
 from cipherfit.predictor.preparation import Preparation
@@ -84,17 +86,25 @@ class Predictor:
 
     def __repr__(self) -> str:
         """Say what answers, and how far it is."""
-        compiled = "compiled" if self._encrypted.is_compiled else "not compiled"
-        return f"Predictor({self.graph!r}, {self._disclosed()}{compiled})"
+        return ", ".join([f"Predictor({self.graph!r}", *self._states().values()]) + ")"
 
-    def _disclosed(self) -> str:
-        """Say what of the network every client holds."""
+    def _repr_html_(self) -> str:
+        """Describe it as HTML, for notebooks."""
+        return predictor_html(
+            self.graph, self.targets, self.features, self.preparation, self._states()
+        )
+
+    def _states(self) -> dict[str, str]:
+        """Say what of the network every client holds, and how far it is."""
+        compiled = "compiled" if self._encrypted.is_compiled else "not compiled"
         if not self.graph.n_client_layers:
-            return ""
+            return {"encryption": compiled}
         if self.client_layers == "random":
-            return "client layers are random, all trained weights secret, "
-        known = "learned" if self.client_layers == "learned" else "not known to be random"
-        return f"client layers are {known}: THEIR WEIGHTS ARE PUBLIC, "
+            disclosed = "client layers are random, all trained weights secret"
+        else:
+            known = "learned" if self.client_layers == "learned" else "not known to be random"
+            disclosed = f"client layers are {known}: THEIR WEIGHTS ARE PUBLIC"
+        return {"secrecy": disclosed, "encryption": compiled}
 
     @property
     def is_classifier(self) -> bool:
@@ -461,6 +471,31 @@ class Predictor:
             If Concrete can't run the network.
         """
         return self._encrypted.estimate(p_error, backend)
+
+    def report(
+        self, path: str | os.PathLike[str], X: Any = None, y: Any = None, **options: Any
+    ) -> None:
+        """Write one page of HTML: how good, what is proven, who learns what, what it costs.
+
+        Parameters
+        ----------
+        path : str or path
+            Where to. The file is written in one step, and needs nothing else to be read.
+        X : array-like of shape (n_samples, n_features), optional
+            Test rows, held out from training.
+        y : array-like of shape (n_samples,) or (n_samples, n_targets), optional
+            Their labels or targets.
+        **options
+            `X_train`, `y_train`, `design`, `encrypted_rows` and `title`: see
+            `cipherfit.write_report`.
+
+        Raises
+        ------
+        MissingDependencyError
+            If Jinja2 is not installed.
+        """
+        # Reports know predictors, and not the other way around.
+        import_module("cipherfit.report.html").write_report(self, path, X, y, **options)
 
     def _fastest_p_error(self, given: str, X: Any, y: Any, max_accuracy_drop: float) -> float:
         """Return the fastest of some error probabilities that the model bears on `X`."""

@@ -10,11 +10,14 @@ from typing import TYPE_CHECKING, Any
 from sklearn.base import is_classifier
 
 from cipherfit.estimators.protocol import Estimator
+from cipherfit.pages.fragments import Point, panel, points, table
 from cipherfit.plotting import axes_or_new, legend_below
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
 
+#: Inches of a front with its legend.
+FRONT_SIZE = (6.4, 5.2)
 #: Kinds of networks, with the colours that tell them apart.
 KINDS = {
     "lookups": "C0",
@@ -68,14 +71,19 @@ class Design:
             return "all weights behind the client layer, which is public"
         return "all that was trained" if client == "random" else "all weights"
 
-    def __str__(self) -> str:
+    @property
+    def told_parameters(self) -> str:
+        """The parameters, as text."""
         module = {name.removeprefix("module__"): value for name, value in self.parameters.items()}
         named = [f"{name}={value!r}" for name, value in module.items()]
         if self.n_lookups:
             named.append(f"p_error={self.p_error:g}")
+        return ", ".join(named)
+
+    def __str__(self) -> str:
         return (
             f"score {self.score:.4f} at {self.seconds_per_row:.3g} s per row, "
-            f"{self.n_lookups} lookups: {', '.join(named)}; secret: {self.secret}"
+            f"{self.n_lookups} lookups: {self.told_parameters}; secret: {self.secret}"
         )
 
 
@@ -132,7 +140,7 @@ def draw_front(
     ax.set_xscale("log")
     ax.set_xlabel("seconds per encrypted row (modelled)")
     ax.set_ylabel(score_name)
-    legend_below(ax)
+    legend_below(ax, ncols=1)
 
 
 @dataclass(frozen=True)
@@ -183,10 +191,32 @@ class DesignSearch:
         -------
         matplotlib.axes.Axes
         """
-        ax = axes_or_new(ax, "plot")
+        ax = axes_or_new(ax, "plot", FRONT_SIZE)
         draw_front(ax, self.designs, self.chosen, self.max_latency, self.score_name)
         return ax
 
     def __str__(self) -> str:
         lines = [f"chosen: {self.chosen}", "front:", *(f"  {design}" for design in self.front)]
         return "\n".join(lines)
+
+    def _repr_html_(self) -> str:
+        """Describe it as HTML, for notebooks."""
+        front = self.front
+        marks = [
+            Point(each.seconds_per_row, each.score, str(each), is_filled=each in front)
+            for each in self.designs
+        ]
+        picture = points(
+            marks, "seconds per encrypted row (modelled)", self.score_name,
+            f"{self.score_name} over latency of {len(marks)} networks, the front filled",
+        )  # fmt: skip
+        rows = [
+            (
+                "chosen" if each == self.chosen else "", f"{each.score:.4f}",
+                f"{each.seconds_per_row:.3g}", each.n_lookups, each.kind, each.secret,
+                each.told_parameters,
+            )
+            for each in (front if self.chosen in front else (self.chosen, *front))
+        ]  # fmt: skip
+        columns = ("", self.score_name, "s per row", "lookups", "kind", "secret", "parameters")
+        return panel(f"DesignSearch: {len(marks)} networks", picture, table(columns, rows))

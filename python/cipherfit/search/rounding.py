@@ -15,6 +15,7 @@ from cipherfit.estimators.protocol import Estimator
 from cipherfit.exceptions import CompilationError, InvalidParameterError, ProofError
 from cipherfit.fhe.circuit import DEFAULT_P_ERROR
 from cipherfit.fhe.estimate import machine_factor, modelled_seconds
+from cipherfit.pages.fragments import panel, share, table
 from cipherfit.parameters import fraction
 from cipherfit.predictor.p_error import NoisyScore, Trial
 from cipherfit.predictor.predictor import Predictor
@@ -86,6 +87,29 @@ class RoundingSearch:
 
     def __str__(self) -> str:
         return f"{self.chosen}\nbefore: {self.before}"
+
+    def _repr_html_(self) -> str:
+        """Describe it as HTML, for notebooks."""
+        slowest = max(tried.seconds_per_row for tried in self.trials)
+        rows = [
+            (
+                " ".join(self._names(tried)),
+                ", ".join(map(str, tried.lookup_bits)),
+                ", ".join(tried.rounding) + (" (fine-tuned)" if tried.fine_tuned else ""),
+                f"{tried.seconds_per_row:.3g}",
+                f"{tried.trial.drop:.4f}, at most {tried.trial.drop_bound:.4f}",
+                share(tried.seconds_per_row / slowest),
+            )
+            for tried in self.trials
+        ]
+        columns = (
+            "", "lookup bits", "rounding", "s per row (modelled)", "the score falls by", "time"
+        )  # fmt: skip
+        return panel("RoundingSearch: how hidden layers may round", table(columns, rows))
+
+    def _names(self, tried: RoundingTrial) -> list[str]:
+        named = {"chosen": self.chosen, "before": self.before}
+        return [name for name, each in named.items() if each == tried]
 
 
 def search_rounding(

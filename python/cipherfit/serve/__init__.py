@@ -7,10 +7,11 @@ from importlib import import_module
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
+    from cipherfit.serve.page.demo import demo as demo
     from cipherfit.serve.service import serve as serve
 
 #: The module that each name is imported from.
-_HOMES = {"serve": "service"}
+_HOMES = {"demo": "page.demo", "serve": "service"}
 
 __all__ = [*sorted(_HOMES)]
 

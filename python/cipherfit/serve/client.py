@@ -134,7 +134,7 @@ class Client:
     @property
     def key_id(self) -> str:
         """SHA-256 of the evaluation keys, in hexadecimal: what a service calls them."""
-        return frames.key_id(self.evaluation_keys)
+        return self._encryption.key
 
     def encrypt(self, X: Any) -> bytes:
         """Encrypt rows.
@@ -155,6 +155,39 @@ class Client:
             If the features can't be those of the model.
         """
         return frames.pack(self._encryption.encrypt(self.model.encode(X)))
+
+    def ask(self, request: bytes, n_rows: int) -> bytes:
+        """Return what the server makes of `encrypt`'s bytes: with `decrypt`, what `sums` does.
+
+        Parameters
+        ----------
+        request : bytes
+            Frames of encrypted rows; evaluation keys are uploaded before, where they are not there.
+        n_rows : int
+            How many rows: a longer answer than theirs is not read.
+
+        Returns
+        -------
+        bytes
+            The body of the answer, for `decrypt`. To decrypt it before other rows are sent may tell
+            the server, by what is sent next, what came out.
+
+        Raises
+        ------
+        ServiceError
+            If the server can't be asked.
+        """
+        # There are as many frames as rows, or fewer.
+        most = self._encryption.answer_bytes(n_rows) + (n_rows + 1) * frames.OVERHEAD
+        server = self._server()
+        if not self._is_uploaded:
+            self.upload()
+        try:
+            return server.predict(self.model.digest, self.key_id, request, most)
+        except UnknownKeyError:
+            # A service may forget keys that nobody asked with for long.
+            self.upload()
+            return server.predict(self.model.digest, self.key_id, request, most)
 
     def decrypt(self, answer: bytes) -> Sums:
         """Decrypt what a server made of `encrypt`'s bytes.
@@ -248,7 +281,8 @@ class Client:
         ) as bar:
             answers = []
             for batch in self._batches(codes):
-                answers.append((self._asked(batch), len(batch)))
+                request = frames.pack(self._encryption.encrypt(batch))
+                answers.append((self.ask(request, len(batch)), len(batch)))
                 bar.update(len(batch))
         # After the last request, so that no server learns from the next one what came out.
         parts = [
@@ -275,20 +309,6 @@ class Client:
         step = self._batch_rows or self._encryption.batch_rows
         for start in range(0, len(codes), step):
             yield codes[start : start + step]
-
-    def _asked(self, codes: NDArray[np.uint16]) -> bytes:
-        """Return the server's answer to rows."""
-        rows = self._encryption.encrypt(codes)
-        most = self._encryption.answer_bytes(len(codes)) + (len(rows) + 1) * frames.OVERHEAD
-        body, server = frames.pack(rows), self._server()
-        if not self._is_uploaded:
-            self.upload()
-        try:
-            return server.predict(self.model.digest, self.key_id, body, most)
-        except UnknownKeyError:
-            # A service may forget keys that nobody asked with for long.
-            self.upload()
-            return server.predict(self.model.digest, self.key_id, body, most)
 
     def _server(self) -> Transport:
         if self._transport is None:

@@ -84,8 +84,6 @@ class ConcreteModel:
             options=options,
             specs=self.fits,
             memory_bytes=worker_bytes,
-            # A key set in use takes several times its bytes; half of the memory is the program's.
-            ready_keys=max(1, worker_bytes // (8 * self.key_bytes)) if self.key_bytes else 1,
             parent=os.getpid(),
         )
         self._setting = setting

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import hashlib
 from collections.abc import Sequence
+from functools import cached_property
 from typing import Any, Protocol
 
 import numpy as np
@@ -12,6 +13,7 @@ from numpy.typing import NDArray
 from cipherfit.bfv.parties import BfvClient
 from cipherfit.exceptions import SerializationError
 from cipherfit.predictor.artifact import ClientModel
+from cipherfit.serve.frames import key_id
 from cipherfit.serve.keystore import KeyStore
 
 Codes = NDArray[np.uint16]
@@ -20,15 +22,22 @@ Sums = NDArray[np.int64]
 
 #: Rows that a service takes at once where its owner says nothing else.
 _MOST_ROWS = 4096
+#: How Concrete's keys lie in a store. Those of another layout must not reach Concrete.
+_LAYOUT = b"parameters, identifier, keys\n"
+_DIGEST_BYTES = 32
 
 
 class Encryption(Protocol):
     """A back end with keys."""
 
-    #: What a server needs of them: evaluation keys, or a public key.
-    evaluation_keys: bytes
+    #: What servers call them: `cipherfit.serve.frames.key_id` of the evaluation keys.
+    key: str
     #: Rows of a request where none are said.
     batch_rows: int
+
+    @property
+    def evaluation_keys(self) -> bytes:
+        """What a server needs of them: evaluation keys, or a public key."""
 
     def encrypt(self, codes: Codes) -> list[bytes]:
         """Return the frames of a request for rows of codes."""
@@ -53,6 +62,7 @@ class BfvEncryption:
         self._client = client
         self.batch_rows = min(_MOST_ROWS, max(rows for *_, rows in client.parameters.layouts))
         self.evaluation_keys = client.evaluation_keys.serialize()
+        self.key = key_id(self.evaluation_keys)
 
     @classmethod
     def restored(cls, model: ClientModel, store: KeyStore) -> BfvEncryption:
@@ -91,42 +101,51 @@ class ConcreteEncryption:
     ----------
     client : fhe.Client
         With keys.
+    key : str
+        What servers call them.
     """
 
     batch_rows = 8
 
-    def __init__(self, client: Any) -> None:
+    def __init__(self, client: Any, key: str) -> None:
         from cipherfit.fhe.messages import output_template
 
         self._client = client
         self._answer = output_template(client)
-        self.evaluation_keys = bytes(client.evaluation_keys.serialize())
+        self.key = key
+
+    @cached_property
+    def evaluation_keys(self) -> bytes:
+        """A hundred megabytes and more, so that they are serialized when they are asked for."""
+        return bytes(self._client.evaluation_keys.serialize())
 
     @classmethod
     def restored(cls, model: ClientModel, store: KeyStore) -> ConcreteEncryption:
         """Return it with the keys of a store, made where there are none.
 
         The digest of the parameters is stored with the keys: keys for others, which this file of
-        the model didn't come with, would end the process.
+        the model didn't come with, would end the process. So is what servers call them, which it
+        takes as long to find out as to open them.
         """
         from cipherfit.fhe.client import client_of
 
         client = client_of(model.specs)
-        specs = hashlib.sha256(model.specs).digest()
+        specs = hashlib.sha256(_LAYOUT + model.specs).digest()
 
         def make() -> bytes:
             client.keygen()
-            return specs + bytes(client.keys.serialize())
+            key = bytes.fromhex(key_id(client.evaluation_keys.serialize()))
+            return specs + key + bytes(client.keys.serialize())
 
         stored = store.get_or_make(model.digest, make)
-        if stored[: len(specs)] != specs:
+        if stored[:_DIGEST_BYTES] != specs:
             raise SerializationError(
                 f"the stored keys of model {model.digest} are for other parameters than its "
                 "client's file has: remove them, or give another folder as keys"
             )
         if not client.keys.are_generated:
-            client.keys.load_from_bytes(stored[len(specs) :])
-        return cls(client)
+            client.keys.load_from_bytes(stored[2 * _DIGEST_BYTES :])
+        return cls(client, stored[_DIGEST_BYTES : 2 * _DIGEST_BYTES].hex())
 
     def encrypt(self, codes: Codes) -> list[bytes]:
         """Return a frame for each row."""

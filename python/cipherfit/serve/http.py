@@ -148,7 +148,7 @@ async def predict(
     found = service.keys.find(tenant, key)
     if found.fits != model.fits:
         raise RefusedError(409, "other_model", f"key {key[:12]}... was made for another model")
-    with service.predictions.place(tenant):
+    with service.predictions.place(tenant), service.keys.held(tenant, key):
         body = await bodies.whole(request, service.deadlines.body)
         try:
             questions = frames.unpack(body, max_frames=model.max_frames)

@@ -13,13 +13,16 @@ import os
 import sqlite3
 import threading
 import time
+from collections import Counter
+from collections.abc import Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TextIO
 
 from cipherfit.exceptions import InvalidParameterError
 from cipherfit.predictor.container import sync_folder
-from cipherfit.serve.refusals import RefusedError, unknown_key, unprocessable
+from cipherfit.serve.refusals import RefusedError, busy, unknown_key, unprocessable
 
 _SCHEMA = """
 CREATE TABLE IF NOT EXISTS keys (
@@ -32,6 +35,8 @@ CREATE TABLE IF NOT EXISTS deaths (
 """
 #: Seconds for which the time of a key's last use may be off: each note of it is written to disk.
 _USE_RESOLUTION = 60.0
+#: Seconds for which a key is kept for its first request, and an upload for its next piece.
+_FRESH_SECONDS = 30.0
 _CHUNK = 1 << 20
 #: A key is refused once it has ended so many workers.
 MAX_DEATHS = 2
@@ -96,6 +101,12 @@ class KeyStore:
         self._folder = folder
         self._limits = limits
         self._lock = threading.RLock()
+        #: Keys that requests use, and uploads that grow: they are not removed to make room.
+        self._held: Counter[tuple[str, str]] = Counter()
+        #: When keys and uploads came, of those that no request has used yet.
+        self._fresh: dict[tuple[str, str], float] = {}
+        #: When keys were used since the index was told.
+        self._used: dict[tuple[str, str], float] = {}
         self._files = folder / "files"
         self._files.mkdir(parents=True, exist_ok=True, mode=0o700)
         folder.chmod(0o700)
@@ -140,12 +151,22 @@ class KeyStore:
                 raise RefusedError(
                     409, "quarantined", f"key {key[:12]}... ended {MAX_DEATHS} runs: make new keys"
                 )
-            now = time.time()
-            if now - row[3] > _USE_RESOLUTION:
-                self._index.execute(
-                    "UPDATE keys SET used=? WHERE tenant=? AND id=?", (now, tenant, key)
-                )
+            self._note_use(tenant, key, row[3])
             return Key(tenant, key, row[0], self._path(tenant, key))
+
+    @contextmanager
+    def held(self, tenant: str, key: str) -> Iterator[None]:
+        """Keep a key, or an upload, from being removed to make room for others."""
+        name = (tenant, key)
+        with self._lock:
+            self._held[name] += 1
+        try:
+            yield
+        finally:
+            with self._lock:
+                self._held[name] -= 1
+                if not self._held[name]:
+                    del self._held[name]
 
     def uploaded(self, tenant: str, key: str) -> int | None:
         """Return how many bytes of an upload are here; None where it is complete."""
@@ -172,7 +193,7 @@ class KeyStore:
         ------
         RefusedError
             409 if other bytes are here than said, or the key is quarantined; 413 if it is larger
-            than the tenant's quota.
+            than the tenant's quota; 429 if there is no room while others are in use.
         """
         quota = min(self._limits.tenant_bytes, self._limits.total_bytes)
         if length > quota:
@@ -195,6 +216,7 @@ class KeyStore:
                 "INSERT OR REPLACE INTO keys VALUES (?, ?, ?, ?, 0, ?)",
                 (tenant, key, fits, length, time.time()),
             )
+            self._fresh[tenant, key] = time.time()
             part = self._part(tenant, key)
             part.parent.mkdir(mode=0o700, exist_ok=True)
             return Upload(part, key, length, offset)
@@ -205,6 +227,7 @@ class KeyStore:
         with self._lock:
             if self._row(tenant, upload.key) is None:
                 raise unknown_key(upload.key)
+            self._fresh[tenant, upload.key] = time.time()
             upload.part.replace(path)
             sync_folder(path.parent)
             self._index.execute(
@@ -218,6 +241,8 @@ class KeyStore:
             self._index.execute("DELETE FROM keys WHERE tenant=? AND id=?", (tenant, key))
             self._path(tenant, key).unlink(missing_ok=True)
             self._part(tenant, key).unlink(missing_ok=True)
+            self._used.pop((tenant, key), None)
+            self._fresh.pop((tenant, key), None)
 
     def deaths(self, tenant: str, key: str) -> int:
         """Return how many workers a key has ended."""
@@ -239,23 +264,44 @@ class KeyStore:
             for tenant, key in self._index.execute(
                 "SELECT tenant, id FROM keys WHERE used < ?", (oldest,)
             ).fetchall():
-                self.delete(tenant, key)
+                if (tenant, key) not in self._held:
+                    self.delete(tenant, key)
+
+    def _note_use(self, tenant: str, key: str, known: float) -> None:
+        """Note that a key is used now; the index is told now and then."""
+        self._fresh.pop((tenant, key), None)
+        now = self._used[tenant, key] = time.time()
+        if now - known > _USE_RESOLUTION:
+            self._index.execute(
+                "UPDATE keys SET used=? WHERE tenant=? AND id=?", (now, tenant, key)
+            )
 
     def _make_room(self, tenant: str, key: str, length: int) -> None:
         """Remove the keys that were not used for longest, until another fits."""
         self.sweep()
         rows = self._index.execute(
-            "SELECT tenant, id, bytes FROM keys WHERE NOT (tenant=? AND id=?) ORDER BY used",
-            (tenant, key),
+            "SELECT tenant, id, bytes, used FROM keys WHERE NOT (tenant=? AND id=?)", (tenant, key)
         ).fetchall()
-        total = sum(row[2] for row in rows)
-        own = sum(row[2] for row in rows if row[0] == tenant)
-        for owner, other, size in rows:
-            over_quota = own + length > self._limits.tenant_bytes and owner == tenant
-            if over_quota or total + length > self._limits.total_bytes:
-                self.delete(owner, other)
+        rows.sort(key=lambda row: self._used.get(row[:2], row[3]))
+        total = sum(row[2] for row in rows) + length
+        own = sum(row[2] for row in rows if row[0] == tenant) + length
+        leaving = []
+        for owner, other, size, _ in rows:
+            over_quota = own > self._limits.tenant_bytes and owner == tenant
+            over = over_quota or total > self._limits.total_bytes
+            if over and not self._is_kept(owner, other, for_another=owner != tenant):
+                leaving.append((owner, other))
                 total -= size
                 own -= size if owner == tenant else 0
+        if own > self._limits.tenant_bytes or total > self._limits.total_bytes:
+            raise busy("there is no room for another key while those here are in use", 2)
+        for name in leaving:
+            self.delete(*name)
+
+    def _is_kept(self, tenant: str, key: str, *, for_another: bool) -> bool:
+        """Whether a key stays though room is needed: in use, or about to be by who brought it."""
+        age = time.time() - self._fresh.get((tenant, key), 0.0)
+        return (tenant, key) in self._held or (for_another and age < _FRESH_SECONDS)
 
     def _reconcile(self) -> None:
         """Make index and files agree, whenever the last process ended."""

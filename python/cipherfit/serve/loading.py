@@ -18,8 +18,6 @@ from cipherfit.stages import encrypted_part
 Source = Predictor | str | Path
 #: Rows of a request where none are said: those of Concrete take half a second each.
 _ROWS = {"bfv": 4096, "concrete": 64}
-#: Rows that run together, at most.
-_BATCH_ROWS = 8
 
 
 @dataclass(frozen=True)
@@ -129,7 +127,7 @@ def _model(
         options=stored_options(circuit.configuration),
         specs=client.specs,
         templates=Templates.of(circuit),
-        batch_rows=_BATCH_ROWS,
+        batch_rows=circuit.rows.most_rows,
         workers=workforce.workers,
         worker_bytes=workforce.worker_bytes,
         note_death=workforce.note_death,

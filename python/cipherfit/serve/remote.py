@@ -25,7 +25,8 @@ _PIECE_BYTES = 8 << 20
 _MOST_JSON_BYTES = 1 << 20
 _MOST_CLIENT_BYTES = 64 << 20
 #: No answer, or "not now": what to do about it is to ask again.
-_NOT_NOW = (429, 502, 503)
+_BUSY = 429
+_NOT_NOW = (_BUSY, 502, 503)
 _FIRST_WAIT, _LONGEST_WAIT = 0.5, 60.0
 _BYTES = {"Content-Type": "application/octet-stream"}
 
@@ -55,11 +56,54 @@ class _Answer:
 
 
 class _NoAnswerError(Exception):
-    """A request that may be sent again, after so many seconds if the service says how many."""
+    """A request that may be sent again, after so many seconds if the service says how many.
 
-    def __init__(self, why: str, wait: float | None = None) -> None:
+    Parameters
+    ----------
+    why : str
+        What came in place of an answer.
+    wait : float, optional
+        Seconds that the service asks for.
+    is_busy : bool, default=False
+        Whether the service is well, and has no room now.
+    """
+
+    def __init__(self, why: str, wait: float | None = None, *, is_busy: bool = False) -> None:
         super().__init__(why)
         self.wait = wait
+        self.is_busy = is_busy
+
+
+class _Patience:
+    """How long to ask again where no answer comes.
+
+    Parameters
+    ----------
+    url : str
+        Who is asked.
+    attempts : int
+        Requests without an answer, at most.
+    seconds : float
+        For how long to come back to a service that is busy, however often.
+    """
+
+    def __init__(self, url: str, attempts: int, seconds: float) -> None:
+        self._url = url
+        self._attempts = attempts
+        self._until = time.monotonic() + seconds
+        self._asked = self._failures = 0
+
+    def wait(self, error: _NoAnswerError) -> None:
+        """Wait before a request is sent again, or give up."""
+        self._asked += 1
+        if not error.is_busy or time.monotonic() >= self._until:
+            self._failures += 1
+        if self._failures >= self._attempts:
+            raise ServiceError(f"{self._url} doesn't answer, asked {self._asked} times: {error}")
+        wait = min(_FIRST_WAIT * 2 ** min(self._asked - 1, 16), _LONGEST_WAIT)
+        # Clients that failed together shall not come back together.
+        wait *= random.uniform(0.5, 1.0)
+        time.sleep(wait if error.wait is None else error.wait)
 
 
 class HttpTransport:
@@ -78,7 +122,8 @@ class HttpTransport:
     timeout : float, default=300
         Seconds without a byte after which an answer is given up.
     attempts : int, default=6
-        How often to ask before giving up.
+        How often to ask before giving up; a service that says that it is busy (429) is asked for
+        `timeout` seconds, however often.
     verify : ssl.SSLContext, optional
         Which certificates to trust. Default: the operating system's.
 
@@ -105,7 +150,7 @@ class HttpTransport:
         headers = {"Accept-Encoding": "identity"}
         if token is not None:
             headers["Authorization"] = f"Bearer {token}"
-        seconds = real("timeout", timeout, above_low=True)
+        self._seconds = seconds = real("timeout", timeout, above_low=True)
         self._client = self._httpx.Client(
             headers=headers,
             timeout=self._httpx.Timeout(seconds, connect=min(seconds, 10.0)),
@@ -146,7 +191,7 @@ class HttpTransport:
         if len(data) <= _PIECE_BYTES:
             self._send("PUT", f"/v1/keys/{key}", data, params={"model": digest})
             return
-        failures, offset = 0, self._offset(key)
+        patience, offset = self._patience(), self._offset(key)
         while offset is not None:
             piece = data[offset : offset + _PIECE_BYTES]
             try:
@@ -158,8 +203,7 @@ class HttpTransport:
                     headers={"Upload-Offset": str(offset), "Upload-Length": str(len(data))},
                 )
             except _NoAnswerError as error:
-                failures += 1
-                self._wait(error, failures)
+                patience.wait(error)
                 answer = None
             if answer is not None and answer.status in (200, 201):
                 return
@@ -167,10 +211,9 @@ class HttpTransport:
                 raise self._refused("PATCH", "/v1/keys", answer)
             reached = self._offset(key)
             if reached is not None and reached <= offset and answer is not None:
-                failures += 1
-                self._wait(_NoAnswerError("the upload makes no progress"), failures)
+                patience.wait(_NoAnswerError("the upload makes no progress"))
             elif answer is not None:
-                failures = 0
+                patience = self._patience()
             offset = reached
 
     def predict(self, digest: str, key: str, body: bytes, most: int) -> bytes:
@@ -194,13 +237,12 @@ class HttpTransport:
         self, method: str, path: str, *content: bytes, fine: tuple[int, ...] = (), **options: Any
     ) -> _Answer:
         """Return the answer to a request, sent until there is one."""
-        failures = 0
+        patience = self._patience()
         while True:
             try:
                 answer = self._once(method, path, *content, **options)
             except _NoAnswerError as error:
-                failures += 1
-                self._wait(error, failures)
+                patience.wait(error)
                 continue
             if answer.status in fine or 200 <= answer.status < 300:
                 return answer
@@ -236,7 +278,8 @@ class HttpTransport:
         answer = _Answer(response.status_code, response.headers, body)
         if answer.status in _NOT_NOW:
             why = f"status {answer.status}: {answer.message}"
-            raise _NoAnswerError(why, _seconds(response.headers.get("retry-after")))
+            wait = _seconds(response.headers.get("retry-after"))
+            raise _NoAnswerError(why, wait, is_busy=answer.status == _BUSY)
         return answer
 
     def _body(self, response: Any, most: int) -> bytes:
@@ -250,14 +293,8 @@ class HttpTransport:
             parts.append(part)
         return b"".join(parts)
 
-    def _wait(self, error: _NoAnswerError, failures: int) -> None:
-        """Wait before a request is sent again, or give up."""
-        if failures >= self._attempts:
-            raise ServiceError(f"{self.url} doesn't answer, asked {failures} times: {error}")
-        wait = min(_FIRST_WAIT * 2 ** (failures - 1), _LONGEST_WAIT)
-        # Clients that failed together shall not come back together.
-        wait *= random.uniform(0.5, 1.0)
-        time.sleep(wait if error.wait is None else error.wait)
+    def _patience(self) -> _Patience:
+        return _Patience(self.url, self._attempts, self._seconds)
 
     def _refused(self, method: str, path: str, answer: _Answer) -> ServiceError:
         said = f"{answer.kind}: {answer.message}" if answer.message else "no reason given"

@@ -47,7 +47,7 @@ class Options:
     deadline: float = 60.0
     body_deadline: float = 30.0
     workers: int = 1
-    worker_mb: int = 8192
+    worker_mb: int = 4096
 
     def __post_init__(self) -> None:
         """Check all values."""
@@ -154,8 +154,9 @@ def serve(
         Seconds for a prediction's body to come in, and for an upload between two of its pieces.
     workers : int, default=1
         Processes of each model that has encrypted lookups; others need none.
-    worker_mb : int, default=8192
-        Megabytes of address space of such a process.
+    worker_mb : int, default=4096
+        Megabytes of memory of such a process: 700 are its own, the rest is for keys that stay
+        ready, as many as have room.
 
     Raises
     ------
@@ -211,13 +212,17 @@ def _authenticate(tokens: str | Path | Authenticate | None) -> Authenticate:
     return Tokens.read(tokens) if isinstance(tokens, str | Path) else tokens
 
 
+def is_loopback(host: str) -> bool:
+    """Tell whether an address is reached from this machine alone."""
+    try:
+        return ipaddress.ip_address(host).is_loopback
+    except ValueError:
+        return host == "localhost"
+
+
 def _check_open_to(host: str, tokens: str | Path | Authenticate | None) -> None:
     """Refuse to serve whoever asks on an address that others reach."""
-    try:
-        is_loopback = ipaddress.ip_address(host).is_loopback
-    except ValueError:
-        is_loopback = host == "localhost"
-    if tokens is None and not is_loopback:
+    if tokens is None and not is_loopback(host):
         raise InvalidParameterError(
             f"host={host!r} is open to others: name a file of tokens, or listen on 127.0.0.1"
         )

@@ -59,7 +59,7 @@ async def receive(
     name = (tenant, key)
     if name in service.uploading:
         raise RefusedError(409, "uploading", f"key {key[:12]}... is being uploaded already")
-    with service.uploads.place(tenant):
+    with service.uploads.place(tenant), service.keys.held(tenant, key):
         service.uploading.add(name)
         try:
             return await _take(service, request, tenant, key, model, offset, length)

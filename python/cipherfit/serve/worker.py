@@ -13,7 +13,7 @@ import signal
 import threading
 import time
 from collections import OrderedDict
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -22,6 +22,11 @@ from cipherfit._core import IntegerGraph
 from cipherfit.exceptions import CompilationError
 
 _PARENT_SECONDS = 1.0
+#: What keys take at most, by the bytes of their file: while they are read they are there several
+#: times, and compressed ones are written out at their first run.
+_TIMES, _TIMES_COMPRESSED = 5, 12
+#: Address space that threads take for their stacks and heaps, and don't use.
+_UNUSED_BYTES = 3 << 30
 
 
 @dataclass(frozen=True)
@@ -37,9 +42,7 @@ class Setting:
     specs : str
         SHA-256 of the client specs that clients have.
     memory_bytes : int
-        Of address space, at most.
-    ready_keys : int
-        Keys that stay in memory.
+        That it may take: keys that were not used for longest make room for others.
     parent : int
         Process without which it ends.
     """
@@ -48,7 +51,6 @@ class Setting:
     options: dict[str, Any]
     specs: str
     memory_bytes: int
-    ready_keys: int
     parent: int
 
 
@@ -57,33 +59,63 @@ class _Runner:
 
     def __init__(self, setting: Setting) -> None:
         from cipherfit.fhe import compile_graph, restored_configuration
-        from cipherfit.fhe.run import run_row
         from cipherfit.fhe.runtime import fhe
 
-        self._fhe, self._run_row = fhe, run_row
-        self._ready_keys = setting.ready_keys
-        self._keys: OrderedDict[str, Any] = OrderedDict()
         graph = IntegerGraph.from_bytes(setting.graph)
         configuration = restored_configuration(setting.options)
         circuit = compile_graph(graph, configuration=configuration, warn_of_size=False)
         specs = hashlib.sha256(circuit.client.specs.serialize()).hexdigest()
         if specs != setting.specs:
             raise CompilationError("the circuit compiled here has other specs than clients have")
-        self._server = circuit.server
-        self._circuit = circuit
+        self._rows = circuit.rows
+        times = _TIMES_COMPRESSED if configuration.compress_evaluation_keys else _TIMES
+        self._keys = ReadyKeys(fhe.EvaluationKeys.deserialize, setting.memory_bytes, times)
 
     def run(self, path: str, frames: Sequence[bytes]) -> list[bytes]:
-        keys = self._keys_at(path)
-        return [self._run_row(self._server, frame, keys) for frame in frames]
+        answers: list[bytes] = self._rows.run(frames, self._keys.at(path))
+        return answers
 
-    def _keys_at(self, path: str) -> Any:
+
+class ReadyKeys:
+    """Keys that were used last, as many as memory is for.
+
+    Parameters
+    ----------
+    read : callable
+        From a file's bytes to keys.
+    memory_bytes : int
+        That this process may take. The keys in use are ready whatever they take.
+    times : int
+        What keys take at most, by the bytes of their file.
+    """
+
+    def __init__(self, read: Callable[[bytes], Any], memory_bytes: int, times: int) -> None:
+        self._read = read
+        self._bytes = memory_bytes
+        self._times = times
+        self._keys: OrderedDict[str, Any] = OrderedDict()
+
+    def __len__(self) -> int:
+        return len(self._keys)
+
+    def at(self, path: str) -> Any:
+        """Return the keys in a file."""
         keys = self._keys.pop(path, None)
         if keys is None:
-            while len(self._keys) >= self._ready_keys:
-                self._keys.popitem(last=False)
-            keys = self._fhe.EvaluationKeys.deserialize(Path(path).read_bytes())
+            self._make_room(self._times * os.path.getsize(path))
+            keys = self._read(Path(path).read_bytes())
         self._keys[path] = keys
         return keys
+
+    def _make_room(self, n_bytes: int) -> None:
+        while self._keys and memory()[1] + n_bytes > self._bytes:
+            self._keys.popitem(last=False)
+
+
+def memory() -> tuple[int, int]:
+    """Return the bytes of address space that this process has, and of memory."""
+    pages = Path("/proc/self/statm").read_text().split()
+    return int(pages[0]) * resource.getpagesize(), int(pages[1]) * resource.getpagesize()
 
 
 _runner: _Runner | None = None
@@ -96,9 +128,11 @@ def start(setting: Setting) -> None:
     # Python's own handlers wait until Concrete is back.
     signal.signal(signal.SIGTERM, signal.SIG_DFL)
     resource.setrlimit(resource.RLIMIT_CORE, (0, 0))
-    resource.setrlimit(resource.RLIMIT_AS, (setting.memory_bytes, setting.memory_bytes))
     threading.Thread(target=_end_with, args=(setting.parent,), daemon=True).start()
     _runner = _Runner(setting)
+    # From here on bytes of others count: one that claims too many gets no more than this.
+    most = memory()[0] + _UNUSED_BYTES + setting.memory_bytes
+    resource.setrlimit(resource.RLIMIT_AS, (most, most))
 
 
 def ready() -> bool:

@@ -105,7 +105,7 @@ class Steps(nn.Module):
         if len(x) == 1:
             # So that `squeeze` leaves the rows alone.
             return self(x.expand(2, -1))[:1]  # type: ignore[no-any-return]
-        return self.unflattened(x).reshape(len(x), -1).to(x.dtype)
+        return self.unflattened(x.double()).reshape(len(x), -1).to(x.dtype)
 
     def unflattened(self, x: Tensor) -> Tensor:
         """Return the values, in whatever shape they come, of rows (n_samples, n)."""

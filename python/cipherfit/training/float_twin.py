@@ -78,7 +78,8 @@ def float_copy(network: QuantNetwork) -> nn.Sequential:
         if isinstance(module, QuantLinear):
             layers.append(_plain_linear(module, step, offset))
         elif isinstance(module, ActivationQuantizer):
-            step, offset = module.log_step.double().exp(), module.offset.double()
+            log_step, offset = (each.double() for each in module.per_neuron())
+            step = log_step.exp()
         else:
             layers.append(copy.deepcopy(module))
     last = layers[-1]
@@ -92,9 +93,9 @@ def _plain_linear(quantized: QuantLinear, step: Tensor, offset: Tensor) -> nn.Li
     """Return the layer on real inputs ``step * (code - offset)``, with unrounded weights."""
     exact = copy.deepcopy(quantized).double()
     weight = exact.real_weight()
-    linear = nn.Linear(quantized.in_features, quantized.out_features).double().to(weight.device)
+    linear = nn.Linear(weight.shape[1], len(weight)).double().to(weight.device)
     linear.weight.copy_(weight / step)
-    linear.bias.copy_(weight @ (offset - quantized.max_in_code / 2))
-    if exact.bias is not None:
-        linear.bias.add_(exact.bias)
+    linear.bias.copy_(weight @ (offset - exact.origin))
+    if exact.neuron_bias is not None:
+        linear.bias.add_(exact.neuron_bias)
     return linear

@@ -7,6 +7,7 @@ from torch import Tensor, nn
 from cipherfit._core import IntegerGraph
 from cipherfit.exceptions import InvalidParameterError
 from cipherfit.limits import MAX_LOOKUP_BITS
+from cipherfit.training.aware import AwareNetwork
 from cipherfit.training.lowering import lower
 from cipherfit.training.network import QuantNetwork, SparseQuantNeuralNetImpl
 from cipherfit.training.post_training import quantize_module
@@ -18,7 +19,11 @@ def integer_graph(
     features: Tensor | None,
     n_bits: int,
     by: Relevance | None = None,
+    *,
     shape: tuple[int, ...] | None = None,
+    n_w_bits: int | None = None,
+    n_in_bits: int | None = None,
+    n_accum_bits: int | None = None,
 ) -> tuple[IntegerGraph, nn.Sequential]:
     """Return a trained module's graph, and what follows it on the client.
 
@@ -29,19 +34,21 @@ def integer_graph(
     features : torch.Tensor of shape (n_samples, n_features) or None
         Rows to quantize a float module by.
     n_bits : int
-        Bits of its inputs, weights and activations. An attribute `n_accum_bits` of the module says
-        how many its accumulators may have.
+        Bits of its activations. An attribute `n_accum_bits` of the module says how many its
+        accumulators may have, where it is not given.
     by : Relevance, optional
         Targets and weights of the rows.
     shape : tuple of int, optional
         What shape of a row a float module gets. Default: (n_features,).
+    n_w_bits, n_in_bits, n_accum_bits : int, optional
+        Bits of a float module's weights and inputs (default: `n_bits`) and accumulators.
 
     Returns
     -------
     graph : IntegerGraph
         The proven network.
     epilogue : nn.Sequential
-        Modules from its outputs on, such as a softmax; empty behind a `QuantNetwork`.
+        Modules from its outputs on, such as a softmax; empty behind cipherfit's own networks.
 
     Raises
     ------
@@ -52,6 +59,8 @@ def integer_graph(
     if isinstance(module, SparseQuantNeuralNetImpl):
         module.enable_pruning()
         module.make_pruning_permanent()
+    if isinstance(module, AwareNetwork):
+        return lower(module), module.epilogue
     if isinstance(module, QuantNetwork):
         return lower(module), nn.Sequential()
     if features is None:
@@ -60,8 +69,16 @@ def integer_graph(
         )
     # The widest that compiles: pruning after training costs more accuracy than it saves.
     widest = max(MAX_LOOKUP_BITS, 2 * n_bits + 8)
-    n_accum_bits = int(getattr(module, "n_accum_bits", widest))
+    if n_accum_bits is None:
+        n_accum_bits = int(getattr(module, "n_accum_bits", widest))
     network, epilogue = quantize_module(
-        module, features, n_bits=n_bits, n_accum_bits=n_accum_bits, by=by, shape=shape
+        module,
+        features,
+        n_bits=n_bits,
+        n_accum_bits=n_accum_bits,
+        n_w_bits=n_w_bits,
+        n_in_bits=n_in_bits,
+        by=by,
+        shape=shape,
     )
     return lower(network), epilogue

@@ -125,11 +125,16 @@ class QuantLinear(nn.Module):
         return int(2**self.n_in_bits - 1)
 
     @property
+    def most_inputs(self) -> int:
+        """Most inputs that one accumulator sums."""
+        return self.in_features
+
+    @property
     def lsbs(self) -> int:
         """Low bits of the accumulator that the lookup behind this layer rounds away."""
         if self.n_lookup_bits is None:
             return 0
-        widest = self.in_features * self.max_weight_code * self.max_in_code
+        widest = self.most_inputs * self.max_weight_code * self.max_in_code
         return max(0, min(self.n_accum_bits, widest.bit_length()) - self.n_lookup_bits)
 
     @property
@@ -138,14 +143,35 @@ class QuantLinear(nn.Module):
         return (1 << self.lsbs) >> 1
 
     @property
+    def budget(self) -> tuple[int, int]:
+        """Bits of a sum of codes times the stored weights, and what of them rounding takes."""
+        return self.n_accum_bits, self.rounding_half
+
+    @property
     def most_weight(self) -> float:
         """Largest L1 norm of a neuron's weight codes that its accumulator can hold."""
-        return float((2**self.n_accum_bits - 1 - self.rounding_half) / self.max_in_code)
+        n_bits, reserve = self.budget
+        return float((2**n_bits - 1 - reserve) / self.max_in_code)
 
     @property
     def is_scarce(self) -> bool:
         """Whether the budget is so small that most weights would round to zero."""
         return self.most_weight < AMPLE_WEIGHT * self.in_features
+
+    @property
+    def origin(self) -> Tensor:
+        """Input codes (in_features,) that count as nothing."""
+        return torch.full_like(self.in_low, self.max_in_code / 2)
+
+    @property
+    def neuron_bias(self) -> Tensor | None:
+        """What each neuron's output is (n_neurons,) where its inputs count as nothing, if not 0."""
+        return self.bias
+
+    @property
+    def unit(self) -> Tensor:
+        """Real value of one accumulator step (n_neurons,)."""
+        return self.input_step / (-self.log_scale).exp()
 
     @property
     def input_step(self) -> float:
@@ -231,8 +257,7 @@ class QuantLinear(nn.Module):
         return _quantizer(
             self.n_w_bits,
             self.n_in_bits,
-            self.n_accum_bits,
-            self.rounding_half,
+            *self.budget,
             shrinks=not bool(self.settled),
             is_scarce=self.is_scarce,
         )
@@ -245,7 +270,7 @@ class QuantLinear(nn.Module):
 
     def dequantize(self, accumulators: Tensor, codes: Tensor) -> Tensor:
         """Return the real values of accumulators (..., out_features) for given weight codes."""
-        real = (accumulators - self.centre(codes)) * (self.input_step / (-self.log_scale).exp())
+        real = (accumulators - self.centre(codes)) * self.unit
         return real if self.bias is None else real + self.bias
 
     def centre(self, codes: Tensor) -> Tensor:
@@ -290,13 +315,14 @@ class QuantLinear(nn.Module):
         return scaled.sign() if self.n_w_bits == 1 else scaled.round()
 
     def _mask(self, importance: Tensor, codes: Tensor) -> Tensor:
+        n_bits, reserve = self.budget
         mask = accumulator_mask(
             codes.to(torch.int64).cpu().numpy(),
             0,
             self.max_in_code,
-            self.n_accum_bits,
+            n_bits,
             importance=importance.detach().abs().to(torch.float32).cpu().numpy(),
-            reserve=self.rounding_half,
+            reserve=reserve,
         )
         return torch.from_numpy(mask).to(codes.device)
 

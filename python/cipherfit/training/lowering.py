@@ -180,7 +180,7 @@ def _write_intervals(tables: list[Int64], following: QuantLinear) -> None:
 def _output(network: QuantNetwork, origin: Int64) -> dict[str, NDArray[np.float64]]:
     """Return scale and offset to real values of accumulators counted from `origin`."""
     last = copy.deepcopy(network.linear_layers[-1]).double()
-    scale = last.log_scale.exp() * last.input_step * network.output_scale
+    scale = last.unit * network.output_scale
     real = last.dequantize(torch.from_numpy(origin).to(scale), last.weight_codes())
     offset = real * network.output_scale + network.output_mean
     return {"scale": scale.cpu().numpy(), "offset": offset.cpu().numpy()}

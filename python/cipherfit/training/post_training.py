@@ -162,7 +162,8 @@ def _rounded(empty: QuantLinear, weight: Tensor, codes: Tensor) -> Iterator[Quan
     """Yield a layer with its weights rounded each on its own, and one where some make up for it."""
     alone = deepcopy(empty)
     alone.weight.copy_(weight / alone.input_step)
-    _choose_scales(alone, codes)
+    variance = codes.var(dim=0, unbiased=False)
+    alone.log_scale.copy_(closest_scales(alone.weight, variance, alone.max_weight_code).log())
     alone.weight.mul_(alone.mask(codes.std(dim=0, unbiased=False)))
     yield alone
     # Zeros are to stay, those of a convolution above all, and large layers would take long.
@@ -179,14 +180,21 @@ def _rounded(empty: QuantLinear, weight: Tensor, codes: Tensor) -> Iterator[Quan
 
 
 @torch.no_grad()
-def _choose_scales(quantized: QuantLinear, inputs: Tensor) -> None:
-    """Set the scale, per neuron, whose rounding and clamping disturbs its output least.
+def closest_scales(weight: Tensor, variance: Tensor, max_code: int) -> Tensor:
+    """Return the scale, per neuron, whose rounding and clamping disturbs its output least.
 
     Inputs taken as uncorrelated, the output's squared error is that of the weights, each weighed
     with its input's variance.
+
+    Parameters
+    ----------
+    weight : torch.Tensor of shape (n_neurons, n_inputs)
+        Real weights.
+    variance : torch.Tensor of shape (n_inputs,)
+        Of the inputs.
+    max_code : int
+        Largest magnitude of a weight code.
     """
-    weight, max_code = quantized.weight, quantized.max_weight_code
-    variance = inputs.var(dim=0, unbiased=False)
     largest = weight.abs().amax(dim=1)
     largest = torch.where(largest > 0, largest, torch.ones_like(largest))
     best, least = largest / max_code, torch.full_like(largest, torch.inf)
@@ -196,7 +204,7 @@ def _choose_scales(quantized: QuantLinear, inputs: Tensor) -> None:
         error = (codes * scale - weight).square() @ variance
         best = torch.where(error <= least, scale.squeeze(1), best)
         least = torch.minimum(error, least)
-    quantized.log_scale.copy_(best.log())
+    return best
 
 
 def _quantize_activation(real: Tensor, n_bits: int, by: Relevance | None) -> ActivationQuantizer:

@@ -150,9 +150,35 @@ class ActivationQuantizer(nn.Module):
         """Largest code, ``2**n_bits - 1``."""
         return int(2**self.n_bits - 1)
 
+    def per_neuron(self) -> tuple[Tensor, Tensor]:
+        """Return the logarithm of each neuron's step, and its offset, both (n_neurons,)."""
+        return self.log_step, self.offset
+
     def forward(self, y: Tensor) -> Tensor:
         """Return the codes of activations `y`, integers in its floating-point type."""
         codes: Tensor = ActivationCodesFunction.apply(  # type: ignore[no-untyped-call]
-            y, self.log_step, self.offset, self.max_code
+            y, *self.per_neuron(), self.max_code
         )
         return codes
+
+
+class GroupedActivationQuantizer(ActivationQuantizer):
+    """Quantize activations with one learned step and offset per group of neurons.
+
+    Parameters
+    ----------
+    groups : torch.Tensor of shape (n_neurons,), int64
+        Each neuron's group, such as its channel.
+    n_bits : int
+        Bits of a code, in [1, 16].
+    """
+
+    groups: Tensor
+
+    def __init__(self, groups: Tensor, n_bits: int) -> None:
+        super().__init__(int(groups.max()) + 1, n_bits, nn.Identity())
+        self.register_buffer("groups", groups)
+
+    def per_neuron(self) -> tuple[Tensor, Tensor]:
+        """Return the logarithm of each neuron's step, and its offset, both (n_neurons,)."""
+        return self.log_step[self.groups], self.offset[self.groups]

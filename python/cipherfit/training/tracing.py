@@ -13,12 +13,13 @@ from __future__ import annotations
 import math
 from collections.abc import Callable
 from dataclasses import dataclass
+from typing import Any
 
 import torch
 from torch import Tensor, nn
 
 from cipherfit.exceptions import UnsupportedModuleError
-from cipherfit.training.calls import INPUT, Call, Ref, Steps
+from cipherfit.training.calls import INPUT, Call, Ref, Steps, mapped
 from cipherfit.training.columns import (
     OTHER_COLUMNS,
     RowFunction,
@@ -66,12 +67,17 @@ class Affine:
 
 @dataclass
 class FloatLayer:
-    """A linear layer, in double precision, and the elementwise function behind it."""
+    """A linear layer, in double precision, and the elementwise function behind it.
+
+    `pattern` is its weight, had its kernels been random numbers: where two entries are equal there,
+    they are one weight of the module's.
+    """
 
     name: str
     weight: Tensor
     bias: Tensor
     tail: Steps
+    pattern: Tensor
 
 
 @dataclass
@@ -177,8 +183,8 @@ class _Cut:
         before = self._before()
         layers = []
         for stage, call in enumerate(self.linear):
-            weight, bias = self._weights(stage)
-            layers.append(FloatLayer(call.name, weight, bias, self._tail(stage + 1)))
+            weight, bias, pattern = self._weights(stage)
+            layers.append(FloatLayer(call.name, weight, bias, self._tail(stage + 1), pattern))
         layers = _merged(layers)
         return Chain(before, layers, nn.Sequential(*_links(layers[-1].tail)))
 
@@ -205,8 +211,8 @@ class _Cut:
             raise UnsupportedModuleError(f"layer {name} {flaw}{self._instead(name)}")
         return steps
 
-    def _weights(self, stage: int) -> tuple[Tensor, Tensor]:
-        """Return weights and biases of the linear layer that a stage leads to."""
+    def _weights(self, stage: int) -> tuple[Tensor, Tensor, Tensor]:
+        """Return weights and biases of the linear layer that a stage leads to, and its pattern."""
         call, start = self.linear[stage], self.starts[stage + 1]
         before = self._steps(stage)
         shape = before.unflattened(probes(math.prod(before.shape))).shape[1:]
@@ -217,7 +223,9 @@ class _Cut:
             self.shapes.append(tuple(outputs.shape[1:]))
             weight, bias = _linear_parts(call, layer, rows.shape[1])
             if close(layer(rows), rows @ weight.T + bias):
-                return weight, bias
+                drawn = _with_random_kernels(call, seed=stage)
+                random = Steps({start.call: drawn}, self._end(stage), start, shape)
+                return weight, bias, _linear_parts(drawn, random, rows.shape[1])[0]
         raise UnsupportedModuleError(
             f"layer {call.name} makes shape {tuple(outputs.shape)} of {(len(rows), *shape)}, but "
             "not as a linear layer does, from whole rows"
@@ -263,8 +271,23 @@ def _merged(layers: list[FloatLayer]) -> list[FloatLayer]:
         scale, shift = affine
         weight = layer.weight @ (scale.unsqueeze(1) * last.weight)
         bias = layer.weight @ (scale * last.bias + shift) + layer.bias
-        merged[-1] = FloatLayer(f"{last.name} and {layer.name}", weight, bias, layer.tail)
+        pattern = layer.pattern @ (scale.unsqueeze(1) * last.pattern)
+        name = f"{last.name} and {layer.name}"
+        merged[-1] = FloatLayer(name, weight, bias, layer.tail, pattern)
     return merged
+
+
+def _with_random_kernels(call: Call, seed: int) -> Call:
+    """Return a call with random numbers in place of its matrices and kernels."""
+    generator = torch.Generator().manual_seed(seed)
+
+    def draw(leaf: Any) -> Any:
+        if isinstance(leaf, Tensor) and leaf.is_floating_point() and leaf.dim() > 1:
+            return torch.randn(leaf.shape, generator=generator, dtype=torch.float64)
+        return leaf
+
+    args, kwargs = mapped(draw, call.args), mapped(draw, call.kwargs)
+    return Call(call.name, call.target, args, kwargs, call.in_place)
 
 
 def _living(recording: Recording) -> dict[int, Call]:

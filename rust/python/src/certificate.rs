@@ -125,6 +125,12 @@ impl PyCertificate {
         table
     }
 
+    /// Describe the certificate as HTML, for notebooks.
+    fn _repr_html_(slf: Bound<'_, Self>) -> PyResult<String> {
+        let pages = slf.py().import("cipherfit.pages.graphs")?;
+        pages.call_method1("certificate_html", (slf,))?.extract()
+    }
+
     fn __reduce__<'py>(&self, py: Python<'py>) -> PyResult<(Bound<'py, PyAny>, ())> {
         Ok((self.graph.bind(py).getattr("prove")?, ()))
     }

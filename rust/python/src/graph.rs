@@ -422,6 +422,12 @@ impl PyIntegerGraph {
         ))
     }
 
+    /// Describe the graph as HTML, for notebooks.
+    fn _repr_html_(slf: Bound<'_, Self>) -> PyResult<String> {
+        let pages = slf.py().import("cipherfit.pages.graphs")?;
+        pages.call_method1("graph_html", (slf,))?.extract()
+    }
+
     fn __reduce__<'py>(
         &self,
         py: Python<'py>,

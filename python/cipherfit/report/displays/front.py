@@ -6,7 +6,7 @@ from collections.abc import Sequence
 from typing import TYPE_CHECKING
 
 from cipherfit.plotting import axes_or_new
-from cipherfit.search.design import Design, DesignSearch, draw_front
+from cipherfit.search.design import FRONT_SIZE, Design, DesignSearch, draw_front
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
@@ -94,7 +94,7 @@ class LatencyFrontDisplay:
         LatencyFrontDisplay
             This display, with `ax_` and `figure_`.
         """
-        ax = axes_or_new(ax, "LatencyFrontDisplay")
+        ax = axes_or_new(ax, "LatencyFrontDisplay", FRONT_SIZE)
         draw_front(ax, self.designs, self.chosen, self.max_latency, self.score_name)
         self.ax_, self.figure_ = ax, ax.figure
         return self

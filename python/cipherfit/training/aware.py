@@ -1,0 +1,245 @@
+"""Quantization-aware training of a module of one's own: its chain, with quantized layers.
+
+Every linear layer and convolution becomes one whose kernels are rounded, and pruned to fit, in each
+forward; every activation gets learned steps, one per channel. Training starts from the float
+weights, and from the ranges that values take in the float module.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, replace
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+
+from cipherfit.exceptions import UnsupportedModuleError
+from cipherfit.limits import MAX_ACCUM_BITS, MAX_LOOKUP_BITS
+from cipherfit.training.calls import Steps
+from cipherfit.training.network import QuantNetwork
+from cipherfit.training.post_training import closest_scales
+from cipherfit.training.quantizers import (
+    GroupedActivationQuantizer,
+    InputQuantizer,
+    with_single_reciprocal,
+)
+from cipherfit.training.ranges import Relevance
+from cipherfit.training.shared_linear import SharedQuantLinear
+from cipherfit.training.sharing import Sharing
+from cipherfit.training.tracing import Affine, FloatLayer, trace
+from cipherfit.training.widths import default_lookup_bits
+
+#: Mean weight code, as a part of the largest, that an accumulator has room for where its width is
+#: not named.
+_MEAN_CODE = 0.45
+#: Rows that ranges are taken from.
+_MOST_ROWS = 4096
+
+
+class AwareNetwork(QuantNetwork):
+    """A float module's chain with quantized layers, which trains as they do.
+
+    Parameters
+    ----------
+    features : nn.Sequential
+        As for `QuantNetwork`.
+    n_outputs : int
+        Number of outputs of the last linear layer.
+    epilogue : nn.Sequential
+        What follows it, in `Steps`: it runs on the client, in the clear.
+    n_a_bits : int
+        Bits of an activation.
+    """
+
+    def __init__(
+        self, features: nn.Sequential, n_outputs: int, epilogue: nn.Sequential, n_a_bits: int
+    ) -> None:
+        super().__init__(features, n_outputs, "approximate")
+        self.epilogue = epilogue
+        self.n_a_bits = n_a_bits
+
+    def forward(self, x: Tensor) -> Tensor:
+        """Return what the module's forward returns for rows (n_samples, ...)."""
+        outputs = super().forward(x.flatten(1))
+        if len(self.epilogue):
+            outputs = outputs.double()
+        links = [each for each in self.epilogue if isinstance(each, Steps)]
+        for link in links:
+            as_it_comes = link is links[-1] and len(x) > 1
+            outputs = link.unflattened(outputs) if as_it_comes else link(outputs)
+        return outputs.to(x.dtype)
+
+
+@torch.no_grad()
+def aware_network(
+    module: nn.Module,
+    x: Tensor,
+    *,
+    n_w_bits: int,
+    n_a_bits: int,
+    n_in_bits: int,
+    n_accum_bits: int | None = None,
+    by: Relevance | None = None,
+    shape: tuple[int, ...] | None = None,
+) -> AwareNetwork:
+    """Return a network that computes about what a float module does, and trains quantized.
+
+    Parameters
+    ----------
+    module : nn.Module
+        A float module, trained or not; it stays as it is: see `trace`.
+    x : torch.Tensor of shape (n_samples, n_features)
+        The data it is to be trained on.
+    n_w_bits, n_a_bits, n_in_bits : int
+        Bits of weights, activations and inputs, in [1, 16].
+    n_accum_bits : int, optional
+        Bits that every accumulator must fit, in [1, 48]. Default: in each layer what gives its
+        weights room, at most 16 in front of lookups of few bits.
+    by : Relevance, optional
+        Targets and weights of the rows, which tell what rare values are worth a code.
+    shape : tuple of int, optional
+        What shape of a row the module gets. Default: (n_features,).
+
+    Raises
+    ------
+    UnsupportedModuleError
+        Naming the layer that can't be lowered.
+    InvalidParameterError
+        If accumulators can't hold what is asked for.
+    """
+    chain = trace(module, x.shape[1], shape)
+    x = x.detach().cpu().double()
+    layers, before = _with_positive_gains(chain.layers, chain.before)
+    sharings = [Sharing.of(layer.pattern.numpy()) for layer in layers]
+    quantizer, inputs = _input_quantizer(x, before, sharings[0], n_in_bits, by)
+    real = x[:: max(1, -(-len(x) // _MOST_ROWS))] * before.scale + before.shift
+    features: list[nn.Module] = [quantizer]
+    for layer, sharing, following in zip(layers, sharings, [*sharings[1:], None], strict=True):
+        widths = _widths(sharing, n_w_bits, inputs.n_bits, n_a_bits, n_accum_bits, following)
+        real = nn.functional.linear(real, layer.weight, layer.bias)
+        features.append(_quant_linear(layer, sharing, inputs, real, widths))
+        if following is None:
+            break
+        real = layer.tail(real)
+        if not torch.isfinite(real).all():
+            raise UnsupportedModuleError(
+                f"what follows layer {layer.name} gives NaN or infinity on the training data"
+            )
+        activation, inputs = _activation_quantizer(real, following, n_a_bits)
+        features += [layer.tail, activation]
+    n_outputs = len(layers[-1].bias)
+    return AwareNetwork(nn.Sequential(*features), n_outputs, chain.epilogue, n_a_bits)
+
+
+@dataclass(frozen=True)
+class _Inputs:
+    """How codes of a layer's inputs stand for real values: ``step * (code - origin)``."""
+
+    step: Tensor
+    origin: Tensor
+    n_bits: int
+
+
+def _with_positive_gains(
+    layers: list[FloatLayer], before: Affine
+) -> tuple[list[FloatLayer], Affine]:
+    """Return the same chain, in which nothing before the first layer turns a feature around."""
+    first, *rest = layers
+    sign = torch.where(before.scale < 0, -1.0, 1.0)
+    turned = replace(first, weight=first.weight * sign, pattern=first.pattern * sign)
+    return [turned, *rest], Affine(before.scale * sign, before.shift * sign)
+
+
+def _input_quantizer(
+    x: Tensor, before: Affine, sharing: Sharing, n_bits: int, by: Relevance | None
+) -> tuple[InputQuantizer, _Inputs]:
+    """Return the quantizer of features, in which those that share weights have one step."""
+    gain = torch.where(before.scale > 0, before.scale, torch.ones_like(before.scale))
+    groups = torch.from_numpy(sharing.inputs)
+    step, zero_point = (each[groups] for each in _ranges(x * gain, groups, n_bits, by))
+    quantizer = InputQuantizer(x.shape[1], n_bits)
+    quantizer.scale.copy_(with_single_reciprocal(step / gain))
+    quantizer.zero_point.copy_(zero_point)
+    quantizer.calibrated.fill_(True)
+    varies = (before.scale > 0).double()
+    return quantizer, _Inputs(step * varies, zero_point - before.shift / step, n_bits)
+
+
+def _activation_quantizer(
+    real: Tensor, following: Sharing, n_bits: int
+) -> tuple[GroupedActivationQuantizer, _Inputs]:
+    """Return the quantizer of what a layer reads, in which what shares weights has one step."""
+    groups = torch.from_numpy(following.inputs)
+    step, zero_point = _ranges(real, groups, n_bits, None)
+    quantizer = GroupedActivationQuantizer(groups, n_bits)
+    quantizer.log_step.copy_(step.log())
+    quantizer.offset.copy_(zero_point)
+    return quantizer, _Inputs(step[groups], zero_point[groups].double(), n_bits)
+
+
+def _ranges(
+    real: Tensor, groups: Tensor, n_bits: int, by: Relevance | None
+) -> tuple[Tensor, Tensor]:
+    """Return step and code of 0 of each group of columns (n_groups,), from all of their values."""
+    sizes = torch.bincount(groups)
+    step = torch.ones(len(sizes), dtype=torch.float64)
+    zero_point = torch.zeros(len(sizes), dtype=torch.int64)
+
+    def calibrate(values: Tensor, of: Tensor, by: Relevance | None) -> None:
+        ranges = InputQuantizer(values.shape[1], n_bits)
+        ranges.calibrate(values, by=by)
+        step[of], zero_point[of] = ranges.scale, ranges.zero_point
+
+    alone = (sizes[groups] == 1).nonzero()[:, 0]
+    if len(alone):
+        calibrate(real[:, alone], groups[alone], by)
+    for group in (sizes > 1).nonzero()[:, 0]:
+        calibrate(real[:, groups == group].reshape(-1, 1), group.reshape(1), None)
+    return step, zero_point
+
+
+def _widths(
+    sharing: Sharing,
+    n_w_bits: int,
+    n_in_bits: int,
+    n_a_bits: int,
+    n_accum_bits: int | None,
+    following: Sharing | None,
+) -> dict[str, int | None]:
+    """Return the widths of a layer."""
+    if n_accum_bits is None:
+        mean_code = max(1.0, _MEAN_CODE * (2 ** (n_w_bits - 1) - 1))
+        largest = mean_code * sharing.fan_in * sharing.most_uses * (2**n_in_bits - 1)
+        widest = MAX_ACCUM_BITS
+        if following is not None:
+            widest = max(MAX_LOOKUP_BITS, n_w_bits + n_in_bits + 8)
+        n_accum_bits = min(widest, max(n_w_bits + n_in_bits, int(largest).bit_length()))
+    n_lookup_bits = None if following is None else default_lookup_bits(n_accum_bits, n_a_bits)
+    return {
+        "n_w_bits": n_w_bits,
+        "n_in_bits": n_in_bits,
+        "n_accum_bits": n_accum_bits,
+        "n_lookup_bits": n_lookup_bits,
+    }
+
+
+def _quant_linear(
+    layer: FloatLayer, sharing: Sharing, inputs: _Inputs, real: Tensor, widths: dict[str, Any]
+) -> SharedQuantLinear:
+    """Return the quantized layer that starts with a float one's weights and outputs."""
+    unit = float(real.std(unbiased=False)) or 1.0
+    per_code = (layer.weight * inputs.step / unit).numpy()
+    kernels = sharing.kernels(per_code)
+    channels = torch.from_numpy(sharing.channels)
+    sums = torch.zeros(sharing.n_channels, dtype=torch.float64)
+    biases = sums.index_add(0, channels, layer.bias / unit) / torch.bincount(channels)
+    base = layer.bias / unit - biases[channels]
+    with torch.random.fork_rng(devices=[]):
+        quantized = SharedQuantLinear(sharing, inputs.origin.float(), base.float(), unit, **widths)
+    assert quantized.bias is not None
+    quantized.bias.copy_(biases)
+    weight = torch.from_numpy(kernels) / quantized.input_step
+    quantized.weight.copy_(weight)
+    even = torch.ones(weight.shape[1], dtype=torch.float64)
+    quantized.log_scale.copy_(closest_scales(weight, even, quantized.max_weight_code).log())
+    return quantized

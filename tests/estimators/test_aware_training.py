@@ -1,0 +1,172 @@
+"""Own modules train on with quantized layers, through whatever skorch and scikit-learn do."""
+
+from __future__ import annotations
+
+import copy
+import pickle
+
+import numpy as np
+import pytest
+import skorch
+import torch
+from samples import load
+from sklearn.base import clone
+from sklearn.model_selection import GridSearchCV
+from torch import nn
+
+import cipherfit
+from cipherfit import NeuralNetClassifier, QuantizedSkorchEstimatorMixin
+from cipherfit.exceptions import InvalidParameterError
+from cipherfit.stages import stages_of
+from cipherfit.training.aware import AwareNetwork
+
+X, Y = (values.copy() for values in load("digits"))
+IMAGES = X.reshape(-1, 1, 8, 8)
+
+
+class Own(QuantizedSkorchEstimatorMixin, skorch.NeuralNetClassifier):
+    pass
+
+
+class OwnRegressor(QuantizedSkorchEstimatorMixin, skorch.NeuralNetRegressor):
+    pass
+
+
+class Small(nn.Sequential):
+    def __init__(self):
+        super().__init__(
+            nn.Conv2d(1, 4, 3, stride=2), nn.BatchNorm2d(4), nn.ReLU(), nn.Flatten(),
+            nn.Linear(36, 10),
+        )  # fmt: skip
+
+
+def own(module=Small, **options):
+    given = {"criterion": nn.CrossEntropyLoss, "max_epochs": 8, "lr": 0.02, **options}
+    return Own(
+        module, optimizer=torch.optim.Adam, batch_size=32, iterator_train__shuffle=True,
+        train_split=None, verbose=0, **given,
+    )  # fmt: skip
+
+
+@pytest.fixture(scope="module")
+def models():
+    """One trained in float and quantized, and one trained on with the same few bits."""
+    fitted = []
+    for qat in (False, True):
+        torch.manual_seed(0)
+        widths = {"n_w_bits": 2, "n_a_bits": 2, "n_in_bits": 3}
+        fitted.append(own(qat=qat, qat_epochs=5, **widths).fit(IMAGES, Y))
+    return fitted
+
+
+def test_with_few_bits_it_is_more_accurate_than_quantization_afterwards(models):
+    after, aware = models
+    assert isinstance(aware.module_, AwareNetwork)
+    assert aware.score(IMAGES, Y) > max(0.87, after.score(IMAGES, Y) + 0.03)
+    assert aware.n_bits_quant == after.n_bits_quant == 2
+    for model in models:
+        codes = [np.abs(stage.weights).max() for stage in stages_of(model.graph_)]
+        assert max(codes) == 1
+        assert model.graph_.n_bits == 3
+    assert len(aware.history) == 8 + 5
+    assert aware.history[-1, "train_loss"] < aware.history[8, "train_loss"]
+
+
+def test_pickles_copies_and_files_answer_the_same(models, tmp_path):
+    aware = models[1]
+    expected = aware.predict_proba(IMAGES[:50])
+    for same in (pickle.loads(pickle.dumps(aware)), copy.deepcopy(aware)):
+        assert np.array_equal(same.predict_proba(IMAGES[:50]), expected)
+    aware.save(tmp_path / "m")
+    assert np.array_equal(cipherfit.load(tmp_path / "m").predict_proba(IMAGES[:50]), expected)
+
+
+def test_it_trains_on_and_anew(models):
+    aware = copy.deepcopy(models[1])
+    before = aware.module_
+    aware.partial_fit(IMAGES[:200], Y[:200])
+    assert aware.module_ is before
+    assert aware.graph_ != models[1].graph_
+    aware.set_params(qat=False, n_a_bits=5, max_epochs=1).fit(IMAGES[:200], Y[:200])
+    assert isinstance(aware.module_, Small)
+    assert aware.n_bits_quant == 5
+
+
+def test_a_trained_module_is_where_training_starts():
+    torch.manual_seed(0)
+    module = own().fit(IMAGES, Y).module_
+    weights = module[0].weight.detach().clone()
+    aware = own(module, qat=True, qat_epochs=1, max_epochs=0).fit(IMAGES, Y)
+    assert torch.equal(module[0].weight, weights)
+    assert len(aware.history) == 1
+    assert aware.score(IMAGES, Y) > 0.9
+
+
+def test_losses_that_take_what_the_module_ends_with():
+    torch.manual_seed(0)
+    ends = nn.Sequential(Small(), nn.LogSoftmax(dim=1))
+    aware = own(ends, criterion=nn.NLLLoss, qat=True, qat_epochs=2, max_epochs=4).fit(IMAGES, Y)
+    assert aware.score(IMAGES, Y) > 0.85
+    np.testing.assert_allclose(aware.predict_proba(IMAGES[:9]).sum(axis=1), 1)
+
+
+def test_real_targets_of_any_unit_are_learned():
+    torch.manual_seed(0)
+    features, y = load("diabetes")
+    module = nn.Sequential(nn.BatchNorm1d(10), nn.Linear(10, 8), nn.ReLU(), nn.Linear(8, 1))
+    standard = ((y - y.mean()) / y.std()).astype(np.float32).reshape(-1, 1)
+    options = {"optimizer": torch.optim.Adam, "train_split": None, "verbose": 0}
+    OwnRegressor(module, lr=0.02, max_epochs=40, **options).fit(features, standard)
+    with torch.no_grad():
+        module[3].weight.mul_(1e6)
+        module[3].bias.mul_(1e6).add_(5e6)
+    targets = 1e6 * standard + 5e6
+    after = OwnRegressor(module, max_epochs=0, n_a_bits=2, **options).fit(features, targets)
+    aware = OwnRegressor(
+        module, max_epochs=0, n_a_bits=2, qat=True, qat_epochs=25, **options
+    ).fit(features, targets)  # fmt: skip
+    assert aware.score(features, targets) > max(0.4, after.score(features, targets))
+
+
+def test_options_are_parameters_that_searches_set_and_clones_keep():
+    model = own(qat=True, n_w_bits=3)
+    assert clone(model).get_params()["qat"] is True
+    assert clone(model).n_w_bits == 3
+    grid = GridSearchCV(own(max_epochs=1), {"n_a_bits": [3, 5]}, cv=2, error_score="raise")
+    grid.fit(IMAGES[:200], Y[:200])
+    assert grid.best_estimator_.n_bits_quant == grid.best_params_["n_a_bits"]
+
+
+def test_weights_of_rows_count():
+    torch.manual_seed(0)
+    weights = np.where(Y == 3, 50.0, 0.1)
+    aware = own(qat=True, qat_epochs=1, max_epochs=1).fit(IMAGES, Y, sample_weight=weights)
+    assert (aware.predict(IMAGES) == 3).mean() > 0.2
+
+
+@pytest.mark.parametrize(
+    ("options", "message"),
+    [
+        ({"qat": 1}, "qat=1 must be True or False"),
+        ({"n_w_bits": 0}, r"n_w_bits=0 must be an integer in \[1, 16\]"),
+        ({"n_accum_bits": 99}, r"n_accum_bits=99 must be an integer in \[1, 48\]"),
+        ({"qat_epochs": 0}, "qat_epochs=0 must be an integer, at least 1"),
+        ({"qat_lr": 0.0}, "qat_lr=0.0 must be a number above 0"),
+    ],
+)
+def test_options_that_cannot_be_are_named_before_training(options, message):
+    with pytest.raises(InvalidParameterError, match=message):
+        own(**options).fit(IMAGES, Y)
+
+
+def test_cipherfits_own_networks_have_no_such_options():
+    with pytest.raises(ValueError, match=r"unexpected .*qat"):
+        NeuralNetClassifier(qat=True).fit(X, Y)
+    assert "qat" not in NeuralNetClassifier().get_params()
+
+
+def test_the_float_twin_of_a_benchmark_has_the_trained_weights():
+    torch.manual_seed(0)
+    model = own(qat=True, qat_epochs=2, n_a_bits=8, n_w_bits=8, n_accum_bits=24)
+    aware, net = model.fit_benchmark(IMAGES, Y)
+    assert (net.predict(IMAGES) == aware.predict(IMAGES)).mean() > 0.97

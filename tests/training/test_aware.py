@@ -1,0 +1,191 @@
+"""Own modules train quantized as they are lowered, from their float weights on."""
+
+from __future__ import annotations
+
+import numpy as np
+import pytest
+import torch
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from samples import load
+from torch import nn
+
+from cipherfit.exceptions import InvalidParameterError, UnsupportedModuleError
+from cipherfit.training.aware import aware_network
+from cipherfit.training.linear import QuantLinear
+from cipherfit.training.lowering import lower
+from cipherfit.training.shared_linear import SharedQuantLinear
+from cipherfit.training.sharing import Sharing
+
+
+def small(activation=nn.ReLU):
+    return nn.Sequential(
+        nn.Conv2d(1, 3, 3, padding=1), nn.BatchNorm2d(3), activation(), nn.AvgPool2d(2),
+        nn.Conv2d(3, 4, 3, padding=1), activation(), nn.AdaptiveAvgPool2d(2), nn.Flatten(),
+        nn.Linear(16, 10), nn.LogSoftmax(1),
+    ).eval()  # fmt: skip
+
+
+def images(n=100):
+    X, _ = load("digits")
+    return torch.tensor(X[:n])
+
+
+def aware(module, x, n_bits=4, **options):
+    widths = {"n_w_bits": n_bits, "n_a_bits": n_bits, "n_in_bits": n_bits}
+    return aware_network(module, x, **{**widths, "shape": (1, 8, 8), **options})
+
+
+@pytest.mark.parametrize("activation", [nn.ReLU, nn.SiLU, nn.Tanh])
+def test_training_starts_where_the_float_module_is(activation):
+    torch.manual_seed(0)
+    module, x = small(activation), images(300)
+    with torch.no_grad():
+        real = module(x.reshape(-1, 1, 8, 8))
+        errors = [
+            float((aware(module, x, n_bits).eval()(x) - real).std() / real.std())
+            for n_bits in (3, 5, 8)
+        ]
+    assert errors[2] < errors[1] < errors[0]
+    assert errors[2] < 0.2
+
+
+def moved(network, x, steps=4):
+    """Take a few steps of training, such that weights, scales and ranges change."""
+    torch.manual_seed(0)
+    optimizer = torch.optim.Adam(network.parameters(), lr=0.02)
+    network.train()
+    for _ in range(steps):
+        optimizer.zero_grad()
+        outputs = network(x)
+        nn.functional.nll_loss(outputs, torch.arange(len(x)) % outputs.shape[1]).backward()
+        optimizer.step()
+    return network.eval()
+
+
+@settings(max_examples=12)
+@given(
+    n_bits=st.integers(2, 5),
+    n_accum_bits=st.sampled_from([None, 10, 12, 16]),
+    activation=st.sampled_from([nn.ReLU, nn.SiLU, nn.Sigmoid]),
+)
+def test_the_graph_equals_the_trained_network(n_bits, n_accum_bits, activation):
+    torch.manual_seed(n_bits)
+    x = images()
+    network = moved(aware(small(activation), x, n_bits, n_accum_bits=n_accum_bits), x)
+    graph = lower(network)
+    bits = graph.prove().max_accumulator_bits
+    assert bits <= (n_accum_bits or 16)
+    with torch.no_grad():
+        expected = network(x.double()).numpy()
+        outputs = network.epilogue(torch.from_numpy(graph.run(x.numpy()))).numpy()
+    np.testing.assert_allclose(outputs, expected, rtol=1e-9, atol=1e-9)
+
+
+def test_a_trained_convolution_has_the_same_weights_everywhere():
+    x = images()
+    network = moved(aware(small(), x), x)
+    first = network.linear_layers[0]
+    assert isinstance(first, SharedQuantLinear)
+    codes = first.weight_codes().reshape(3, 8, 8, 8, 8)
+    kernel = codes[:, 4, 4, 3:6, 3:6]
+    assert torch.equal(kernel, codes[:, 2, 5, 1:4, 4:7])
+    assert torch.equal(kernel[:, 1:, 1:], codes[:, 0, 0, :2, :2])
+    assert kernel.any()
+
+
+def test_where_nothing_is_shared_gradients_are_those_of_the_plain_layer():
+    torch.manual_seed(0)
+    plain = QuantLinear(6, 5, n_w_bits=4, n_in_bits=3, n_accum_bits=7, n_lookup_bits=5)
+    sharing = Sharing.of(np.random.default_rng(0).normal(size=(5, 6)))
+    half = torch.full((6,), plain.max_in_code / 2)
+    shared = SharedQuantLinear(
+        sharing, half, torch.zeros(5), 1.0, n_w_bits=4, n_in_bits=3, n_accum_bits=7,
+        n_lookup_bits=5,
+    )  # fmt: skip
+    # Slots of a channel are in the order of the random numbers, not of the inputs.
+    with torch.no_grad():
+        shared.weight.copy_(torch.from_numpy(sharing.kernels(plain.weight.numpy())))
+        shared.log_scale.copy_(plain.log_scale)
+        for layer in (plain, shared):
+            layer.bias.copy_(torch.arange(5.0))
+    for precision in (torch.float32, torch.float64):
+        x = torch.randint(0, 8, (20, 6)).to(precision).requires_grad_()
+        wanted = torch.randn(20, 5, dtype=precision)
+        gradients = []
+        for layer in (plain.to(precision), shared.to(precision)):
+            layer.zero_grad()
+            x.grad = None
+            outputs = layer(x)
+            (outputs * wanted).sum().backward()
+            of_weight = layer.weight.grad
+            if layer is shared:
+                of_weight = layer.spread(of_weight)
+            gradients.append([outputs, x.grad, of_weight, layer.log_scale.grad, layer.bias.grad])
+        for one, other in zip(*gradients, strict=True):
+            torch.testing.assert_close(one, other, rtol=1e-4, atol=1e-4)
+
+
+def test_gradients_of_shared_weights_are_the_sums_over_their_places():
+    torch.manual_seed(0)
+    conv = nn.Conv1d(2, 3, 3, padding=1, bias=False)
+    pattern = torch.randn(3, 2, 3)
+    eye = torch.eye(12).reshape(12, 2, 6)
+    matrix = nn.functional.conv1d(eye, pattern, padding=1).reshape(12, -1).T
+    sharing = Sharing.of(matrix.double().numpy())
+    shared = SharedQuantLinear(
+        sharing, torch.zeros(12), torch.zeros(18), 1.0, n_w_bits=8, n_in_bits=4, n_accum_bits=30,
+        n_lookup_bits=None,
+    ).double()  # fmt: skip
+    real = nn.functional.conv1d(eye, conv.weight, padding=1).reshape(12, -1).T
+    with torch.no_grad():
+        kernels = torch.from_numpy(sharing.kernels(real.double().numpy()))
+        shared.weight.copy_(kernels / shared.input_step)
+        shared.log_scale.fill_(np.log(shared.weight.abs().max() / 127))
+    x = torch.randint(0, 16, (9, 2, 6)).double()
+    wanted = torch.randn(9, 18).double()
+    outputs = shared(x.flatten(1))
+    (outputs * wanted).sum().backward()
+    conv = conv.double()
+    expected = conv(x).flatten(1)
+    (expected * wanted).sum().backward()
+    torch.testing.assert_close(outputs, expected, rtol=0.05, atol=0.2)
+    at_positions = nn.functional.conv1d(eye.double(), conv.weight.grad, padding=1)
+    torch.testing.assert_close(
+        shared.spread(shared.weight.grad / 1).mul(1 / shared.input_step)[6:8, :],
+        at_positions.reshape(12, -1).T[6:8, :],
+    )
+
+
+def test_features_that_are_scaled_first_keep_what_shares_weights_on_one_step():
+    torch.manual_seed(0)
+    x = images(200)
+    norm = nn.BatchNorm1d(64)
+    norm.running_mean.copy_(x.mean(0))
+    norm.running_var.copy_(x.var(0) + 0.5)
+    with torch.no_grad():
+        norm.weight.copy_(torch.where(torch.arange(64) % 3 == 0, -1.0, 2.0))
+    module = nn.Sequential(
+        norm, nn.Unflatten(1, (1, 8, 8)), nn.Conv2d(1, 2, 3), nn.ReLU(), nn.Flatten(),
+        nn.Linear(72, 3),
+    ).eval()  # fmt: skip
+    network = aware_network(module, x, n_w_bits=8, n_a_bits=8, n_in_bits=8).eval()
+    with torch.no_grad():
+        real, outputs = module(x), network(x)
+    assert float((outputs - real).std() / real.std()) < 0.1
+    np.testing.assert_allclose(lower(network).run(x.numpy()), network(x.double()).detach().numpy())
+
+
+def test_accumulators_that_hold_nothing_are_refused():
+    with pytest.raises(InvalidParameterError, match=r"n_accum_bits=5 can't hold 4 .* least 6"):
+        aware(small(), images(), n_accum_bits=5)
+
+
+def test_functions_that_are_undefined_on_the_data_are_named():
+    class Logarithm(nn.Module):
+        def forward(self, x):
+            return x.log()
+
+    module = nn.Sequential(nn.Linear(64, 3), Logarithm(), nn.Linear(3, 2))
+    with pytest.raises(UnsupportedModuleError, match="what follows layer 0 gives NaN or infinity"):
+        aware_network(module, images(), n_w_bits=4, n_a_bits=4, n_in_bits=4)
