@@ -66,6 +66,7 @@ bench: $(VENV)/.dev  ## Accuracy and latency end to end, simulation against its 
 	$(BIN)/python -m pytest benches/simulation.py --benchmark-only --benchmark-columns=min,median,rounds
 	$(BIN)/python benches/turns.py
 	$(BIN)/python benches/threads.py
+	$(BIN)/python benches/rows.py
 	$(BIN)/python benches/bfv.py
 	cargo bench --workspace --quiet
 

@@ -19,22 +19,6 @@ from cipherfit.fhe.storage import SumStore
 Int64 = NDArray[np.int64]
 
 
-def run_row(server: fhe.Server, row: bytes, keys: fhe.EvaluationKeys) -> bytes:
-    """Return the encrypted answer to an encrypted row, both as they travel.
-
-    Parameters
-    ----------
-    server : fhe.Server
-        Of a circuit.
-    row : bytes
-        Checked: Concrete trusts what it is given.
-    keys : fhe.EvaluationKeys
-        Of who encrypted it.
-    """
-    answer = server.run(fhe.Value.deserialize(row), evaluation_keys=keys)
-    return bytes(answer.serialize())
-
-
 def run_encrypted(
     circuit: fhe.Circuit,
     codes: NDArray[np.uint16],
@@ -71,7 +55,7 @@ def run_encrypted(
     InvalidParameterError
         If the file is of another model, key or data.
     """
-    if len(codes):
+    if len(codes) or storage is not None:
         circuit.keygen(force=False)
     # Concrete takes signed or unsigned integers of 64 bits, and returns the same.
     integers = np.asarray(codes).astype(np.int64)
