@@ -10,7 +10,7 @@ PYTEST := python -m pytest -n $(WORKERS) --maxprocesses 4 --dist worksteal --dur
 RUST_SOURCES := Cargo.toml Cargo.lock $(shell find rust -name '*.rs' -o -name Cargo.toml)
 
 .DEFAULT_GOAL := help
-.PHONY: help demo test lint format test-rust test-python test-lowest docs picture bench bench-accuracy bench-fhe bench-service fuzz wheel clean
+.PHONY: help demo test lint format test-rust test-python test-ray test-lowest docs picture bench bench-accuracy bench-fhe bench-service fuzz wheel clean
 
 help:  ## Show this list
 	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 16
@@ -42,6 +42,10 @@ test-python: $(VENV)/.dev  ## Python tests, with real keys on small circuits
 # The versions are as old as pyproject.toml allows, on the oldest Python that the machine has.
 OLDEST_PYTHON ?= $(shell python3.10 -c "" 2>/dev/null && command -v python3.10 || command -v $(PYTHON))
 LOWEST := .venv-lowest
+
+test-ray: $(VENV)/.dev  ## Encrypted rows on a cluster of Ray's, of two processes
+	@$(PIP) --no-build-isolation --editable '.[dev,ray]'
+	$(BIN)/python -m pytest tests/ray_cluster.py
 
 test-lowest:  ## Python tests with the oldest versions that are allowed
 	@test -x $(LOWEST)/bin/python || $(OLDEST_PYTHON) -m venv $(LOWEST)

@@ -27,6 +27,14 @@ def network(n_features: int = 4, n_hidden: int = 3, n_outputs: int = 2, seed: in
     )
 
 
+def mirrored(graph):
+    """Return a graph with its outputs in the opposite order, which encryption can't tell apart."""
+    parts = graph.to_dict()
+    last = parts["layers"][-1]
+    last.update(weights=last["weights"][::-1].copy(), offset=last["offset"][::-1].copy())
+    return IntegerGraph.from_layers(parts["input"], parts["layers"], parts["output"])
+
+
 def linear(n_features: int = 8, n_outputs: int = 3, seed: int = 0):
     """Return a graph without lookups: codes of 4 bits."""
     weights = np.random.default_rng(seed).integers(-3, 4, (n_outputs, n_features))

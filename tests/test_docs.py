@@ -49,6 +49,7 @@ TESTED_ELSEWHERE = {
     "docs/deployment.md",
     "docs/format.md",
     "docs/migration.md",
+    "docs/scaling.md",
 }
 
 

@@ -27,6 +27,7 @@ STANDARD_KINDS = {
     "SecurityError": ValueError,
     "SerializationError": ValueError,
     "ServiceError": ConnectionError,
+    "UnansweredRowsError": RuntimeError,
     "UnsupportedModuleError": ValueError,
 }
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from functools import cache
 from typing import TYPE_CHECKING, Any
 
@@ -23,6 +24,7 @@ __all__ = [
     "SecurityError",
     "SerializationError",
     "ServiceError",
+    "UnansweredRowsError",
     "UnsupportedModuleError",
 ]
 
@@ -109,6 +111,34 @@ class KeyStoreError(CipherfitError, ValueError):
 
 class ServiceError(CipherfitError, ConnectionError):
     """A service can't be reached, refuses, or answers with something else."""
+
+
+class UnansweredRowsError(CipherfitError, RuntimeError):
+    """Workers kept failing over some encrypted rows; the answers to all others are kept.
+
+    Parameters
+    ----------
+    message : str
+        What happened, and to which rows.
+    rows : sequence of int, default=()
+        Positions of the rows that have no answer: ascending.
+    sums : ndarray of shape (n_samples, n_outputs), optional
+        The decrypted accumulators, with zeros for those rows: `Predictor.answer` reads them.
+
+    Attributes
+    ----------
+    rows, sums
+        As given.
+    """
+
+    def __init__(self, message: str, rows: Sequence[int] = (), sums: Any = None) -> None:
+        super().__init__(message, rows, sums)
+        self.rows = tuple(rows)
+        self.sums = sums
+
+    def __str__(self) -> str:
+        """Return the message alone."""
+        return str(self.args[0])
 
 
 class NotCompiledError(CipherfitError, ValueError):

@@ -126,7 +126,13 @@ class InferenceMixin:
 
     @available_if(is_classifier)  # type: ignore[untyped-decorator]
     def predict_proba(
-        self, X: Any, execute_in_fhe: bool = False, *, fhe: str | None = None
+        self,
+        X: Any,
+        execute_in_fhe: bool = False,
+        *,
+        fhe: str | None = None,
+        n_jobs: int | None = None,
+        storage: str | os.PathLike[str] | None = None,
     ) -> Float64:
         """Predict class probabilities; a regressor has no such method.
 
@@ -139,6 +145,10 @@ class InferenceMixin:
         fhe : {"disable", "simulate", "execute"}, optional
             The same choice, and "simulate": the integer graph with random lookup errors at the
             rate that the circuit was compiled for.
+        n_jobs : int, optional
+            Of encrypted rows with lookups: workers of joblib's, as for `Predictor.predict`.
+        storage : str or path, optional
+            Of encrypted rows with lookups: a file from which an interrupted call goes on.
 
         Returns
         -------
@@ -148,10 +158,17 @@ class InferenceMixin:
         if vars(self).get("training_now_"):
             return self._outputs_in_training(X)
         mode = self._mode(execute_in_fhe, fhe)
-        return self._fitted("predict_proba").predict_proba(X, fhe=mode)
+        predictor = self._fitted("predict_proba")
+        return predictor.predict_proba(X, fhe=mode, n_jobs=n_jobs, storage=storage)
 
     def predict(
-        self, X: Any, execute_in_fhe: bool = False, *, fhe: str | None = None
+        self,
+        X: Any,
+        execute_in_fhe: bool = False,
+        *,
+        fhe: str | None = None,
+        n_jobs: int | None = None,
+        storage: str | os.PathLike[str] | None = None,
     ) -> NDArray[Any]:
         """Predict class labels or targets.
 
@@ -164,6 +181,10 @@ class InferenceMixin:
         fhe : {"disable", "simulate", "execute"}, optional
             The same choice, and "simulate": the integer graph with random lookup errors at the
             rate that the circuit was compiled for.
+        n_jobs : int, optional
+            Of encrypted rows with lookups: workers of joblib's, as for `Predictor.predict`.
+        storage : str or path, optional
+            Of encrypted rows with lookups: a file from which an interrupted call goes on.
 
         Returns
         -------
@@ -178,11 +199,12 @@ class InferenceMixin:
             return self.targets_.decode(outputs)
         mode = self._mode(execute_in_fhe, fhe)
         check_shape(self, X)
+        predictor = self._fitted("predict")
         threshold = vars(self).get("threshold", 0.5)  # of skorch's binary classifier
         if threshold != 0.5:
-            likely = self._fitted("predict").predict_proba(X, fhe=mode)[:, 1] > threshold
-            return np.asarray(self.classes_[likely.astype(int)])
-        return self._fitted("predict").predict(X, fhe=mode)
+            likely = predictor.predict_proba(X, fhe=mode, n_jobs=n_jobs, storage=storage)[:, 1]
+            return np.asarray(self.classes_[(likely > threshold).astype(int)])
+        return predictor.predict(X, fhe=mode, n_jobs=n_jobs, storage=storage)
 
     @described_by(Predictor.compile)
     def compile(

@@ -70,7 +70,8 @@ def compile_graph(
     -------
     fhe.Circuit
         Takes codes of shape (n_features,), those of the last client layer where there are any;
-        gives accumulators of shape (n_outputs,). Its `rows`, a `RowServer`, runs many of them.
+        gives accumulators of shape (n_outputs,). Its `rows`, a `RowServer`, runs many of
+        them; its `integer_graph` is what was compiled.
 
     Raises
     ------
@@ -94,6 +95,7 @@ def compile_graph(
     check_widths(circuit, graph)
     if configuration.fhe_execution:
         circuit.rows = _row_server(circuit, stages, graph)
+        circuit.integer_graph = graph
     if warn_of_size and configuration.fhe_execution:
         _warn_of_large_keys(circuit, stages)
     return circuit

@@ -2,11 +2,19 @@
 
 from __future__ import annotations
 
+import hashlib
+import os
+from collections.abc import Generator
+from contextlib import ExitStack, closing
+
 import numpy as np
 from numpy.typing import NDArray
 from tqdm.auto import tqdm
 
+from cipherfit.exceptions import UnansweredRowsError
+from cipherfit.fhe.jobs import n_workers, run_by_workers
 from cipherfit.fhe.runtime import fhe
+from cipherfit.fhe.storage import SumStore
 
 Int64 = NDArray[np.int64]
 
@@ -28,7 +36,12 @@ def run_row(server: fhe.Server, row: bytes, keys: fhe.EvaluationKeys) -> bytes:
 
 
 def run_encrypted(
-    circuit: fhe.Circuit, codes: NDArray[np.uint16], *, progress: bool | None = None
+    circuit: fhe.Circuit,
+    codes: NDArray[np.uint16],
+    *,
+    progress: bool | None = None,
+    n_jobs: int | None = None,
+    storage: str | os.PathLike[str] | None = None,
 ) -> Int64:
     """Encrypt, run and decrypt codes, several rows at a time.
 
@@ -40,32 +53,92 @@ def run_encrypted(
         Quantized inputs.
     progress : bool, optional
         Whether to show a progress bar on standard error. Default: on a terminal only.
+    n_jobs : int, optional
+        Workers of joblib's that run rows, each on one core; -1 is one for each core. Default: those
+        of the context (`joblib.parallel_config`), else this process, on all cores.
+    storage : str or path, optional
+        A file that keeps each decrypted row, and from which an interrupted run goes on.
 
     Returns
     -------
     ndarray of shape (n_samples, n_outputs), int64
         The decrypted accumulators.
+
+    Raises
+    ------
+    UnansweredRowsError
+        If workers keep failing; it names the rows that have no answer, and keeps all others.
+    InvalidParameterError
+        If the file is of another model, key or data.
     """
-    n_outputs = circuit.graph.output_nodes[0].output.shape[0]
-    sums = np.empty((len(codes), n_outputs), dtype=np.int64)
-    # Concrete takes a one-dimensional row of signed or unsigned integers, and returns the same.
-    integers, start = np.asarray(codes).astype(np.int64), 0
-    with tqdm(
-        total=len(codes),
-        desc="encrypted rows",
-        unit="row",
-        disable=None if progress is None else not progress,
-    ) as bar:
-        for size in circuit.rows.sizes(len(integers)):
-            sums[start : start + size] = _run(circuit, integers[start : start + size])
-            start += size
-            bar.update(size)
+    if len(codes):
+        circuit.keygen(force=False)
+    # Concrete takes signed or unsigned integers of 64 bits, and returns the same.
+    integers = np.asarray(codes).astype(np.int64)
+    sums = np.zeros((len(integers), circuit.graph.output_nodes[0].output.shape[0]), dtype=np.int64)
+    with ExitStack() as stack:
+        store, left = None, np.arange(len(integers))
+        if storage is not None:
+            store = stack.enter_context(closing(SumStore(storage, _run_of(circuit, integers))))
+            left = left[~store.load(sums)]
+        bar = stack.enter_context(
+            tqdm(
+                total=len(integers),
+                initial=len(integers) - len(left),
+                desc="encrypted rows",
+                unit="row",
+                disable=None if progress is None else not progress,
+            )
+        )
+        try:
+            answered = stack.enter_context(closing(_run(circuit, integers, left, n_jobs)))
+            for rows, answers in answered:
+                sums[rows] = answers
+                if store is not None:
+                    store.put(rows, sums[rows])
+                bar.update(len(rows))
+        except UnansweredRowsError as error:
+            raise UnansweredRowsError(str(error), error.rows, sums) from error.__cause__
     return sums
 
 
-def _run(circuit: fhe.Circuit, codes: Int64) -> Int64 | list[Int64]:
+def _run(
+    circuit: fhe.Circuit, codes: Int64, rows: Int64, n_jobs: int | None
+) -> Generator[tuple[Int64, Int64], None, None]:
+    """Yield rows, some at a time, with their sums."""
+    workers = n_workers(n_jobs) if len(rows) else 0
+    if workers:
+        size = max(1, min(circuit.rows.most_rows, -(-len(rows) // workers)))
+        pieces = [rows[start : start + size] for start in range(0, len(rows), size)]
+        yield from run_by_workers(circuit, codes, pieces, n_jobs)
+        return
+    start = 0
+    for size in circuit.rows.sizes(len(rows)):
+        piece = rows[start : start + size]
+        yield piece, _run_here(circuit, codes[piece])
+        start += size
+
+
+def _run_here(circuit: fhe.Circuit, codes: Int64) -> Int64:
     if len(codes) == 1:
-        return circuit.encrypt_run_decrypt(codes[0])  # type: ignore[no-any-return]
+        return np.asarray(circuit.encrypt_run_decrypt(codes[0]))[np.newaxis]
     rows = [bytes(circuit.encrypt(row).serialize()) for row in codes]
     answers = circuit.rows.run(rows, circuit.keys.evaluation)
-    return [circuit.decrypt(fhe.Value.deserialize(answer)) for answer in answers]
+    return np.array([circuit.decrypt(fhe.Value.deserialize(answer)) for answer in answers])
+
+
+def _run_of(circuit: fhe.Circuit, codes: Int64) -> dict[str, str]:
+    """Return what tells a run from others: digests of its model, key and data."""
+    specs = circuit.client.specs.serialize()
+    return {
+        "model": _digest(circuit.integer_graph.to_bytes(), specs),
+        "key": _digest(circuit.keys.evaluation.serialize()),
+        "data": _digest(repr(codes.shape).encode(), np.ascontiguousarray(codes).tobytes()),
+    }
+
+
+def _digest(*parts: bytes) -> str:
+    digest = hashlib.sha256()
+    for part in parts:
+        digest.update(hashlib.sha256(part).digest())
+    return digest.hexdigest()

@@ -6,6 +6,7 @@ asked to encrypt: what answers in clear needs none of them installed.
 
 from __future__ import annotations
 
+import os
 from importlib import import_module
 from typing import Any, Protocol, cast
 
@@ -42,7 +43,13 @@ class Backend(Protocol):
         """Return the circuit of a graph."""
 
     def run_encrypted(
-        self, circuit: Any, codes: NDArray[np.uint16], *, progress: bool | None = None
+        self,
+        circuit: Any,
+        codes: NDArray[np.uint16],
+        *,
+        progress: bool | None = None,
+        n_jobs: int | None = None,
+        storage: str | os.PathLike[str] | None = None,
     ) -> NDArray[np.int64]:
         """Encrypt, run and decrypt codes (n_samples, n_features): (n_samples, n_outputs)."""
 
@@ -65,7 +72,12 @@ def imported(name: str) -> Backend:
 
 
 def run_encrypted(
-    circuit: Any, codes: NDArray[np.uint16], *, progress: bool | None = None
+    circuit: Any,
+    codes: NDArray[np.uint16],
+    *,
+    progress: bool | None = None,
+    n_jobs: int | None = None,
+    storage: str | os.PathLike[str] | None = None,
 ) -> NDArray[np.int64]:
     """Encrypt, run and decrypt codes, with the back end that the circuit is of.
 
@@ -78,13 +90,26 @@ def run_encrypted(
         Input codes; of a graph with client layers, the codes that the last of them gives.
     progress : bool, optional
         Whether to show a progress bar on standard error. Default: on a terminal only.
+    n_jobs : int, optional
+        Workers that run rows with lookups, as joblib has them: see `cipherfit.fhe.run_encrypted`.
+    storage : str or path, optional
+        A file that keeps each decrypted row, and from which an interrupted run goes on.
 
     Returns
     -------
     ndarray of shape (n_samples, n_outputs), int64
         The decrypted accumulators.
+
+    Raises
+    ------
+    UnansweredRowsError
+        If workers keep failing; it names the rows that have no answer, and keeps all others.
+    InvalidParameterError
+        If the file is of another model, key or data, or there are no lookups.
     """
-    return imported(backend_of(circuit)).run_encrypted(circuit, codes, progress=progress)
+    return imported(backend_of(circuit)).run_encrypted(
+        circuit, codes, progress=progress, n_jobs=n_jobs, storage=storage
+    )
 
 
 def backend_of(circuit: Any) -> str:

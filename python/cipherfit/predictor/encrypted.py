@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from typing import Any
 
 import numpy as np
@@ -167,9 +168,23 @@ class Encrypted:
         """Return sums (n_samples, n_outputs) with errors as rare as the circuit's."""
         return self._graph.simulate(codes, p_error=float(self.circuit.p_error))
 
-    def run(self, codes: NDArray[np.uint16]) -> NDArray[np.int64]:
-        """Compute client layers in clear, and encrypt, run and decrypt what follows them."""
+    def run(
+        self,
+        codes: NDArray[np.uint16],
+        *,
+        n_jobs: int | None = None,
+        storage: str | os.PathLike[str] | None = None,
+    ) -> NDArray[np.int64]:
+        """Compute client layers in clear, and encrypt, run and decrypt what follows them.
+
+        Parameters
+        ----------
+        codes : ndarray of shape (n_samples, n_features)
+            Quantized inputs.
+        n_jobs, storage : optional
+            As of `Predictor.predict`.
+        """
         layers = client_part(self._graph)
         if layers is not None:
             codes = layers.simulate(codes).astype(np.uint16)
-        return run_encrypted(self.circuit, codes)
+        return run_encrypted(self.circuit, codes, n_jobs=n_jobs, storage=storage)

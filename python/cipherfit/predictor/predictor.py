@@ -293,7 +293,14 @@ class Predictor:
         outputs = (graph or self.graph).dequantize(accumulators)
         return self.targets.decode(post_process(outputs, self.post_processing))
 
-    def predict(self, X: Any, *, fhe: str = "disable") -> NDArray[Any]:
+    def predict(
+        self,
+        X: Any,
+        *,
+        fhe: str = "disable",
+        n_jobs: int | None = None,
+        storage: str | os.PathLike[str] | None = None,
+    ) -> NDArray[Any]:
         """Predict class labels or targets.
 
         Parameters
@@ -303,22 +310,43 @@ class Predictor:
         fhe : {"disable", "simulate", "execute"}, default="disable"
             "execute" runs on encrypted data, "simulate" the integer graph with random lookup errors
             at the rate that the circuit was compiled for; both ask for `compile` first.
+        n_jobs : int, optional
+            Of encrypted rows with lookups: workers of joblib's that run them, each on one core; -1
+            is one for each core. Default: those of the context (`joblib.parallel_config`, which
+            also names clusters), else this process, on all cores.
+        storage : str or path, optional
+            Of encrypted rows with lookups: a file that keeps each row's answer, and from which an
+            interrupted call goes on.
 
         Returns
         -------
         ndarray of shape (n_samples,) or (n_samples, n_targets)
             Labels or targets, as they were in training.
-        """
-        return self.targets.decode(self._processed(X, fhe))
 
-    def predict_proba(self, X: Any, *, fhe: str = "disable") -> Float64:
+        Raises
+        ------
+        UnansweredRowsError
+            If workers keep failing over encrypted rows.
+        InvalidParameterError
+            If `storage` is of another model, key or data, or nothing is encrypted that takes long.
+        """
+        return self.targets.decode(self._processed(X, fhe, n_jobs, storage))
+
+    def predict_proba(
+        self,
+        X: Any,
+        *,
+        fhe: str = "disable",
+        n_jobs: int | None = None,
+        storage: str | os.PathLike[str] | None = None,
+    ) -> Float64:
         """Predict class probabilities.
 
         Parameters
         ----------
         X : array-like of shape (n_samples, n_features)
             Features; compiled, also one row of shape (n_features,).
-        fhe : {"disable", "simulate", "execute"}, default="disable"
+        fhe, n_jobs, storage : optional
             As for `predict`.
 
         Returns
@@ -336,7 +364,7 @@ class Predictor:
                 "predict_proba is for classes, and this network predicts real values: call predict"
             )
         check_probabilities(self.post_processing)
-        return self._processed(X, fhe)
+        return self._processed(X, fhe, n_jobs, storage)
 
     def compile(
         self,
@@ -478,20 +506,32 @@ class Predictor:
         largest = search_p_error(self, X, y, max_accuracy_drop=max_accuracy_drop).p_error
         return self._encrypted.fastest_p_error(largest)
 
-    def _processed(self, X: Any, mode: str) -> Float64:
-        return post_process(self._outputs(X, mode), self.post_processing)
+    def _processed(
+        self, X: Any, mode: str, n_jobs: int | None, storage: str | os.PathLike[str] | None
+    ) -> Float64:
+        outputs = self._outputs(X, mode, n_jobs, storage)
+        return post_process(outputs, self.post_processing)
 
-    def _outputs(self, X: Any, mode: str) -> Float64:
+    def _outputs(
+        self, X: Any, mode: str, n_jobs: int | None, storage: str | os.PathLike[str] | None
+    ) -> Float64:
         """Return real-valued outputs (n_samples, n_outputs) in clear, simulated or encrypted."""
         if mode not in FHE_MODES:
             raise InvalidParameterError(f"fhe={mode!r} must be one of {', '.join(FHE_MODES)}")
+        if storage is not None and mode != "execute":
+            raise InvalidParameterError(
+                f"storage={os.fspath(storage)!r} is for fhe='execute', and fhe={mode!r} takes no "
+                "time worth storing"
+            )
         if mode == "disable":
             outputs = [self.graph.run(self._features(batch)) for batch in _batches(X)]
             return outputs[0] if len(outputs) == 1 else np.concatenate(outputs)
         self._encrypted.check(mode)
         codes = self.quantize_input(np.asarray(X).reshape(1, -1) if np.ndim(X) == 1 else X)
-        run = self._encrypted.simulate if mode == "simulate" else self._encrypted.run
-        return self.graph.dequantize(run(codes))
+        if mode == "simulate":
+            return self.graph.dequantize(self._encrypted.simulate(codes))
+        sums = self._encrypted.run(codes, n_jobs=n_jobs, storage=storage)
+        return self.graph.dequantize(sums)
 
 
 def _batches(X: Any) -> Iterator[Any]:

@@ -1,0 +1,46 @@
+"""Encrypted rows on a cluster of Ray's: two worker processes on this machine (`make test-ray`)."""
+
+from __future__ import annotations
+
+import joblib
+import numpy as np
+import pytest
+import ray
+from circuits import network
+from ray.util.joblib import register_ray
+
+from cipherfit.fhe import compile_graph, jobs, run_encrypted
+from cipherfit.fhe.part import SharedKeys
+
+pytestmark = pytest.mark.fhe
+
+GRAPH = network()
+CODES = np.random.default_rng(0).integers(0, 4, (24, 4)).astype(np.uint16)
+
+
+@pytest.fixture(scope="module")
+def circuit():
+    circuit = compile_graph(GRAPH, p_error=1e-6)
+    circuit.keygen()
+    return circuit
+
+
+@pytest.fixture(scope="module")
+def cluster():
+    ray.init(num_cpus=2, include_dashboard=False)
+    register_ray()
+    yield
+    ray.shutdown()
+
+
+def test_a_cluster_answers_rows_in_order(circuit, cluster):
+    with joblib.parallel_config("ray", n_jobs=-1):
+        assert np.array_equal(run_encrypted(circuit, CODES), GRAPH.simulate(CODES))
+
+
+def test_keys_are_in_the_store_and_not_in_each_task(circuit, cluster):
+    with joblib.parallel_config("ray", n_jobs=-1):
+        errand = jobs.Errand(circuit)
+    ((_, task, _),) = errand.tasks(CODES.astype(np.int64), {0: np.arange(4)})
+    assert isinstance(task[3], SharedKeys)
+    assert task[3].array().tobytes() == circuit.keys.evaluation.serialize()
