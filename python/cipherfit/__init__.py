@@ -24,6 +24,7 @@ if TYPE_CHECKING:
     from cipherfit.exceptions import CipherfitError as CipherfitError
     from cipherfit.fhe.circuit import compile_graph as compile_graph
     from cipherfit.interchange.onnx_export import to_onnx as to_onnx
+    from cipherfit.interchange.qonnx_import import from_qonnx as from_qonnx
     from cipherfit.interchange.sklearn_import import from_sklearn as from_sklearn
     from cipherfit.limits import MAXIMUM_TLU_BIT_WIDTH as MAXIMUM_TLU_BIT_WIDTH
     from cipherfit.predictor.artifact import ClientModel as ClientModel
@@ -75,6 +76,7 @@ _HOMES = {
     "accumulator_mask": "_core",
     "compile_graph": "fhe.circuit",
     "design_network": "search.network",
+    "from_qonnx": "interchange.qonnx_import",
     "from_sklearn": "interchange.sklearn_import",
     "load": "predictor.saving",
     "load_client": "predictor.artifact",
