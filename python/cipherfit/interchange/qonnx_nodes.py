@@ -146,7 +146,7 @@ def read(path_or_model: Any) -> QonnxChain:
     UnsupportedModuleError
         Naming the node that makes it no chain.
     """
-    wrapper = _qonnx("core.modelwrapper").ModelWrapper
+    wrapper = qonnx_module("core.modelwrapper").ModelWrapper
     model = path_or_model
     if not isinstance(model, wrapper):
         model = wrapper(os.fspath(model) if isinstance(model, (str, os.PathLike)) else model)
@@ -198,7 +198,7 @@ def executed(proto: Any, values: dict[str, Array], opset: int) -> Array:
     if _is_custom(proto.domain, proto.op_type):
         context = dict(values)
         try:
-            _qonnx("core.execute_custom_node").execute_custom_node(
+            qonnx_module("core.execute_custom_node").execute_custom_node(
                 proto, context, None, onnx_opset_version=opset
             )
         except Exception as error:
@@ -245,14 +245,14 @@ def _array(tensor: Any) -> Array:
 
 
 def _is_custom(domain: str, op_type: str) -> bool:
-    return bool(_qonnx("custom_op.registry").is_custom_op(domain, op_type))
+    return bool(qonnx_module("custom_op.registry").is_custom_op(domain, op_type))
 
 
 def _opset_of(model: Any, domain: str) -> int:
     return int(next((e.version for e in model.model.opset_import if e.domain == domain), 1))
 
 
-def _qonnx(name: str) -> Any:
+def qonnx_module(name: str) -> Any:
     """Return a module of the package qonnx."""
     from importlib import import_module
 
