@@ -32,6 +32,8 @@ from cipherfit.exceptions import SerializationError
 TENANTS = ("mallory", "mallet", "bob")
 #: What hostile bytes may be answered with: they are refused, or were as good as any.
 _REFUSED = frozenset({400, 404, 408, 409, 411, 413, 422})
+#: Keys that are laid out as they must be are kept, and a tenant uploads two at a time.
+_UPLOADED = _REFUSED | {200, 201, 429}
 _LANES = 4
 #: Seconds that an answer to a damaged head is waited for: the service may wait for the rest of it.
 _PATIENCE = 0.5
@@ -263,7 +265,7 @@ class Assault:
         return [
             Kind("rows, no lookups", 0.6, rows, fine),
             Kind("frames", 0.15, bodies, fine),
-            Kind("keys, no lookups", 0.02, keys, _REFUSED | {200, 201}),
+            Kind("keys, no lookups", 0.02, keys, _UPLOADED),
             # What is no request any more may be one of another kind, or wait for its rest.
             Kind("heads", 0.02, heads, _REFUSED | {0, 200, 201, 204, 401, 405, 431, 501}),
         ]
@@ -309,7 +311,7 @@ class Assault:
         fine = _REFUSED | {200}
         return [
             Kind("rows, lookups", 0.1, rows, fine),
-            Kind("keys, lookups", 0.0005, keys, _REFUSED | {200, 201}),
+            Kind("keys, lookups", 0.0005, keys, _UPLOADED),
             Kind("keys, lookups, at the template", 0.11, at_the_template, frozenset({201, 422})),
         ]
 

@@ -24,6 +24,8 @@ if TYPE_CHECKING:
     from cipherfit.exceptions import CipherfitError as CipherfitError
     from cipherfit.fhe.circuit import compile_graph as compile_graph
     from cipherfit.interchange.onnx_export import to_onnx as to_onnx
+    from cipherfit.interchange.qonnx_export import to_qonnx as to_qonnx
+    from cipherfit.interchange.qonnx_import import from_qonnx as from_qonnx
     from cipherfit.interchange.sklearn_import import from_sklearn as from_sklearn
     from cipherfit.limits import MAXIMUM_TLU_BIT_WIDTH as MAXIMUM_TLU_BIT_WIDTH
     from cipherfit.predictor.artifact import ClientModel as ClientModel
@@ -76,6 +78,7 @@ _HOMES = {
     "accumulator_mask": "_core",
     "compile_graph": "fhe.circuit",
     "design_network": "search.network",
+    "from_qonnx": "interchange.qonnx_import",
     "from_sklearn": "interchange.sklearn_import",
     "load": "predictor.saving",
     "load_client": "predictor.artifact",
@@ -85,6 +88,7 @@ _HOMES = {
     "search_p_error": "predictor.p_error",
     "search_rounding": "search.rounding",
     "to_onnx": "interchange.onnx_export",
+    "to_qonnx": "interchange.qonnx_export",
     "write_report": "report.html",
 }
 #: Modules that are names of the package, too.

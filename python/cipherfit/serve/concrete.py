@@ -5,6 +5,7 @@ from __future__ import annotations
 import hashlib
 import os
 from collections.abc import Sequence
+from mmap import ACCESS_READ, mmap
 from pathlib import Path
 from typing import Any
 
@@ -103,7 +104,9 @@ class ConcreteModel:
     def check_keys(self, path: Path) -> None:
         """Refuse a file that is not laid out as this circuit's evaluation keys are."""
         try:
-            self._templates.check_keys(path.read_bytes())
+            # Keys are large, and many may come at a time: all but some hundred bytes stay on disk.
+            with path.open("rb") as file, mmap(file.fileno(), 0, access=ACCESS_READ) as data:
+                self._templates.check_keys(data)
         except CipherfitError as error:
             raise unprocessable("keys", str(error)) from error
 

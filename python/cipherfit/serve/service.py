@@ -155,7 +155,7 @@ def serve(
     workers : int, default=1
         Processes of each model that has encrypted lookups; others need none.
     worker_mb : int, default=4096
-        Megabytes of memory of such a process: 700 are its own, the rest is for keys that stay
+        Megabytes of memory of such a process: some 300 are its own, the rest is for keys that stay
         ready, as many as have room.
 
     Raises

@@ -1,0 +1,396 @@
+"""QONNX models become graphs that compute what QONNX's own executor computes."""
+
+from __future__ import annotations
+
+import sys
+from importlib import resources
+
+import numpy as np
+import onnx
+import pytest
+from onnx import TensorProto, helper, numpy_helper
+
+import cipherfit
+from cipherfit import from_qonnx
+from cipherfit.exceptions import (
+    CipherfitWarning,
+    InvalidInputError,
+    InvalidParameterError,
+    MissingDependencyError,
+    ProofError,
+    UnsupportedModuleError,
+)
+from cipherfit.interchange.whole_multiples import NotWholeError, whole_multiples
+
+pytest.importorskip("qonnx")
+pytest.importorskip("brevitas")
+
+from qonnx.core.modelwrapper import ModelWrapper
+from qonnx.core.onnx_exec import execute_onnx
+from qonnx.transformation.infer_shapes import InferShapes
+
+#: Rows that a model takes at once: those of a test go through the executor in few calls.
+BATCH = 500
+
+pytestmark = [
+    pytest.mark.filterwarnings("ignore::UserWarning"),
+    pytest.mark.filterwarnings("ignore::DeprecationWarning"),
+    pytest.mark.filterwarnings("error::cipherfit.exceptions.CipherfitWarning"),
+]
+
+
+def executor(model, X):
+    """Return what QONNX's executor gives for rows, BATCH at once."""
+    model = (model if isinstance(model, ModelWrapper) else ModelWrapper(model)).transform(
+        InferShapes()
+    )
+    name, output = model.graph.input[0].name, model.graph.output[0].name
+    assert len(X) % BATCH == 0
+    parts = [
+        execute_onnx(model, {name: X[first : first + BATCH]})[output].reshape(BATCH, -1)
+        for first in range(0, len(X), BATCH)
+    ]
+    return np.concatenate(parts)
+
+
+def integers_equal(graph, X, outputs):
+    """Tell whether real outputs stand for the graph's integers, on every row."""
+    output = graph.to_dict()["output"]
+    sums = (outputs.astype(np.float64) - output["offset"]) / output["scale"]
+    assert np.abs(sums - np.rint(sums)).max() < 1e-2
+    return np.array_equal(np.rint(sums), graph.simulate(graph.quantize(X)))
+
+
+def exported(module, shape, tmp_path):
+    """Return the path of what Brevitas exports, after a pass that sets its scales."""
+    import torch
+    from brevitas.export import export_qonnx
+
+    torch.manual_seed(0)
+    module.train()(torch.randn(400, *shape))
+    module.eval()
+    path = str(tmp_path / "model.onnx")
+    export_qonnx(module, torch.randn(BATCH, *shape), path, dynamo=False)
+    return path
+
+
+def perceptron(fixed_point):
+    import brevitas.nn as qnn
+    from brevitas.quant import (
+        Int8ActPerTensorFixedPoint,
+        Int8ActPerTensorFloat,
+        Int8WeightPerChannelFloat,
+        Int8WeightPerTensorFixedPoint,
+        Uint8ActPerTensorFixedPoint,
+        Uint8ActPerTensorFloat,
+    )
+    from torch import nn
+
+    signed, unsigned, weights = (
+        (Int8ActPerTensorFixedPoint, Uint8ActPerTensorFixedPoint, Int8WeightPerTensorFixedPoint)
+        if fixed_point
+        else (Int8ActPerTensorFloat, Uint8ActPerTensorFloat, Int8WeightPerChannelFloat)
+    )
+    return nn.Sequential(
+        qnn.QuantIdentity(bit_width=5, act_quant=signed, return_quant_tensor=True),
+        qnn.QuantLinear(7, 9, bias=True, weight_bit_width=3, weight_quant=weights),
+        *([] if fixed_point else [nn.BatchNorm1d(9)]),
+        qnn.QuantReLU(bit_width=4, act_quant=unsigned, return_quant_tensor=True),
+        qnn.QuantLinear(9, 6, bias=True, weight_bit_width=4, weight_quant=weights),
+        qnn.QuantTanh(bit_width=3, return_quant_tensor=True),
+        qnn.QuantLinear(6, 3, bias=True, weight_bit_width=4, weight_quant=weights),
+    )
+
+
+def convolutional():
+    import brevitas.nn as qnn
+    from torch import nn
+
+    return nn.Sequential(
+        qnn.QuantIdentity(bit_width=4, return_quant_tensor=True),
+        qnn.QuantConv2d(1, 3, 3, padding=1, bias=True, weight_bit_width=3),
+        nn.BatchNorm2d(3),
+        qnn.QuantReLU(bit_width=3, return_quant_tensor=False),
+        nn.AvgPool2d(2),
+        qnn.QuantConv2d(3, 4, 3, groups=1, bias=False, weight_bit_width=4),
+        qnn.QuantHardTanh(bit_width=4, min_val=-1.0, max_val=1.0, return_quant_tensor=False),
+        nn.Flatten(),
+        qnn.QuantLinear(4, 5, bias=True, weight_bit_width=4),
+        nn.Softmax(dim=1),
+    )
+
+
+def test_a_brevitas_network_of_powers_of_two_gives_the_same_integers(tmp_path):
+    path = exported(perceptron(fixed_point=True), (7,), tmp_path)
+    predictor = from_qonnx(path)
+    X = (2 * np.random.default_rng(0).normal(size=(20 * BATCH, 7))).astype(np.float32)
+    assert integers_equal(predictor.graph, X, executor(path, X))
+    assert predictor.graph.n_lookups == 15
+    assert predictor.predict(X).shape == (len(X), 3)
+
+
+@pytest.mark.parametrize("name", ["perceptron", "convolutional"])
+def test_a_brevitas_network_of_any_scales_gives_no_row_another_code(name, tmp_path):
+    module, shape = (
+        (perceptron(fixed_point=False), (7,))
+        if name == "perceptron"
+        else (convolutional(), (1, 6, 6))
+    )
+    path = exported(module, shape, tmp_path)
+    predictor = from_qonnx(path)
+    rows = (2 * np.random.default_rng(0).normal(size=(10 * BATCH, *shape))).astype(np.float32)
+    outputs = predictor.predict(rows)
+    # One code less or more moves an output by far more.
+    expected = executor(path, rows)
+    np.testing.assert_allclose(outputs, expected, rtol=1e-4, atol=1e-5)
+    if name == "convolutional":
+        assert [step.name for step in predictor.post_processing] == ["softmax"]
+
+
+def test_classes_and_files(tmp_path):
+    path = exported(convolutional(), (1, 6, 6), tmp_path)
+    predictor = from_qonnx(path, classes=list("abcde"))
+    rows = np.random.default_rng(1).normal(size=(BATCH, 1, 6, 6)).astype(np.float32)
+    expected = executor(path, rows)
+    assert predictor.predict(rows).tolist() == np.array(list("abcde"))[expected.argmax(1)].tolist()
+    np.testing.assert_allclose(predictor.predict_proba(rows), expected, atol=1e-5)
+    cipherfit.save(predictor, tmp_path / "m")
+    loaded = cipherfit.load(tmp_path / "m")
+    assert np.array_equal(loaded.predict_proba(rows), predictor.predict_proba(rows))
+    with pytest.raises(InvalidParameterError, match="has 2 labels, and the model's outputs stand"):
+        from_qonnx(path, classes=[0, 1])
+    with pytest.raises(InvalidInputError, match="Expected 2D array of shape"):
+        predictor.predict(rows[..., 1:])
+
+
+def made(nodes, constants, shape=(4,), outputs=3, integer_input=None):
+    """Return a model of nodes (kind, constants' names, attributes), each after the other."""
+    protos, value = [], "X"
+    for index, (kind, names, attributes) in enumerate(nodes):
+        is_custom = kind in ("Quant", "BipolarQuant", "MultiThreshold", "Trunc")
+        out = "Y" if index == len(nodes) - 1 else f"v{index}"
+        protos.append(
+            helper.make_node(
+                kind, [value, *names], [out], name=f"n{index}",
+                domain="qonnx.custom_op.general" if is_custom else "", **attributes,
+            )
+        )  # fmt: skip
+        value = out
+    tensors = [
+        numpy_helper.from_array(np.asarray(v, dtype=np.int64 if k == "shape" else np.float32), k)
+        for k, v in constants.items()
+    ]
+    graph = helper.make_graph(
+        protos, "made",
+        [helper.make_tensor_value_info("X", TensorProto.FLOAT, [BATCH, *shape])],
+        [helper.make_tensor_value_info("Y", TensorProto.FLOAT, [BATCH, outputs])], tensors,
+    )  # fmt: skip
+    opsets = [helper.make_opsetid("", 13), helper.make_opsetid("qonnx.custom_op.general", 1)]
+    model = ModelWrapper(helper.make_model(graph, opset_imports=opsets))
+    if integer_input is not None:
+        from qonnx.core.datatype import DataType
+
+        model.set_tensor_datatype("X", DataType[integer_input])
+    return model
+
+
+RNG = np.random.default_rng(0)
+CONSTANTS = {
+    "s": 0.25, "half": 0.5, "zero": 0.0, "two": 2.0, "four": 4.0, "eight": 8.0,
+    "W": RNG.integers(-3, 4, (4, 5)) * 0.125, "V": RNG.integers(-3, 4, (5, 3)) * 0.5,
+    "b": RNG.normal(size=5),
+}  # fmt: skip
+SIGNED = {"signed": 1, "narrow": 0, "rounding_mode": "ROUND"}
+UNSIGNED = {"signed": 0, "narrow": 0, "rounding_mode": "ROUND"}
+INPUT = ("Quant", ["s", "zero", "four"], SIGNED)
+
+
+def rows(n=4 * BATCH, width=4):
+    return (1.5 * np.random.default_rng(2).normal(size=(n, width))).astype(np.float32)
+
+
+def check_same(model, X):
+    graph = from_qonnx(model).graph
+    assert integers_equal(graph, X, executor(model, X))
+    return graph
+
+
+@pytest.mark.parametrize(
+    "mode", ["ROUND", "HALF_EVEN", "CEIL", "FLOOR", "UP", "DOWN", "HALF_UP", "HALF_DOWN"]
+)
+@pytest.mark.parametrize("narrow", [0, 1])
+@pytest.mark.parametrize("signed", [0, 1])
+def test_every_rounding_mode_and_range_of_a_hidden_quantizer(mode, narrow, signed):
+    hidden = {"signed": signed, "narrow": narrow, "rounding_mode": mode}
+    check_same(
+        made(
+            [
+                INPUT, ("MatMul", ["W"], {}), ("Add", ["b"], {}),
+                ("Quant", ["half", "zero", "four"], hidden), ("MatMul", ["V"], {}),
+            ],
+            CONSTANTS,
+        ),
+        rows(),
+    )  # fmt: skip
+
+
+@pytest.mark.parametrize(
+    ("signed", "narrow", "zero"), [(0, 0, 0.0), (0, 1, 0.0), (1, 0, 0.0), (1, 1, 0.0), (0, 0, 6.0)]
+)
+def test_every_range_of_the_input_quantizer(signed, narrow, zero):
+    options = {"signed": signed, "narrow": narrow, "rounding_mode": "ROUND"}
+    constants = {**CONSTANTS, "z": zero}
+    nodes = [
+        ("Quant", ["s", "z", "four"], options), ("MatMul", ["W"], {}), ("Relu", [], {}),
+        ("Quant", ["half", "zero", "four"], UNSIGNED), ("MatMul", ["V"], {}),
+    ]  # fmt: skip
+    # Multiples of half a step lie on ties.
+    X = np.round(rows() * 8) / 8
+    check_same(made(nodes, constants), X.astype(np.float32))
+
+
+HIDDEN = {
+    "bipolar": [("BipolarQuant", ["half"], {})],
+    "thresholds": [
+        ("MultiThreshold", ["T"], {"out_dtype": "UINT2", "out_scale": 0.5, "out_bias": -1.0})
+    ],
+    "truncated": [
+        ("Quant", ["s", "zero", "eight"], SIGNED),
+        ("Trunc", ["s", "zero", "eight", "four"], {"rounding_mode": "FLOOR"}),
+    ],
+    "scaled afterwards": [("Quant", ["half", "zero", "four"], SIGNED), ("Mul", ["channels"], {})],
+    "not monotone": [("Abs", [], {}), ("Quant", ["half", "zero", "two"], UNSIGNED)],
+}
+
+
+@pytest.mark.parametrize("name", HIDDEN)
+def test_what_lies_between_two_layers_is_a_table(name):
+    constants = {
+        **CONSTANTS,
+        "T": np.sort(RNG.normal(size=(5, 3)), axis=1),
+        "channels": [0.5, 0.25, 1.0, 2.0, 0.5],
+    }
+    nodes = [INPUT, ("MatMul", ["W"], {}), ("Add", ["b"], {}), *HIDDEN[name], ("MatMul", ["V"], {})]
+    graph = check_same(made(nodes, constants), rows())
+    assert graph.n_lookups == 5
+
+
+def test_an_input_of_integers_needs_no_quantizer():
+    nodes = [
+        ("MatMul", ["W"], {}), ("Quant", ["half", "zero", "four"], SIGNED), ("MatMul", ["V"], {}),
+    ]  # fmt: skip
+    X = np.random.default_rng(0).integers(-8, 8, (BATCH, 4)).astype(np.float32)
+    check_same(made(nodes, CONSTANTS, integer_input="INT4"), X)
+
+
+def test_shapes_pooling_and_convolutions_are_linear():
+    constants = {
+        **CONSTANTS, "K": RNG.integers(-3, 4, (2, 1, 3, 3)) * 0.25, "k": [0.5, -0.25],
+        "shape": [BATCH, 1, 6, 6], "U": RNG.integers(-3, 4, (8, 3)) * 1.0,
+    }  # fmt: skip
+    nodes = [
+        ("Quant", ["s", "zero", "four"], SIGNED), ("Reshape", ["shape"], {}),
+        ("Conv", ["K", "k"], {"pads": [1, 1, 0, 0], "strides": [1, 1], "dilations": [1, 1]}),
+        ("Relu", [], {}), ("Quant", ["half", "zero", "four"], UNSIGNED),
+        ("AveragePool", [], {"kernel_shape": [2, 2], "strides": [2, 2]}),
+        ("Flatten", [], {"axis": 1}), ("MatMul", ["U"], {}), ("Mul", ["two"], {}),
+    ]  # fmt: skip
+    graph = check_same(made(nodes, constants, shape=(36,)), rows(width=36))
+    assert graph.n_lookups == 2 * 25
+
+
+REFUSED = {
+    "float input": ([("MatMul", ["W"], {})], r"the input goes to n0 \(MatMul\)"),
+    "odd zero point": (
+        [("Quant", ["s", "one", "four"], UNSIGNED), ("MatMul", ["W"], {})],
+        r"node n0 \(Quant\) quantizes the input with .* zero point \[1.0\]",
+    ),
+    "rounded up": (
+        [("Quant", ["s", "zero", "four"], {**SIGNED, "rounding_mode": "CEIL"}),
+         ("MatMul", ["W"], {})],
+        "rounding_mode='CEIL'",
+    ),
+    "float weights": ([INPUT, ("MatMul", ["F"], {})], r"weights of node n1 \(MatMul\), neuron 0"),
+    "no quantizer": (
+        [INPUT, ("MatMul", ["W"], {}), ("Sigmoid", [], {}), ("MatMul", ["V"], {})],
+        r"values behind node n2 \(Sigmoid\), neuron 0",
+    ),
+    "other functions": (
+        [INPUT, ("MatMul", ["W"], {}), ("Softmax", [], {}), ("MatMul", ["V"], {})],
+        r"node n2 \(Softmax\)|no linear node before n2",
+    ),
+    "quantized output": (
+        [INPUT, ("MatMul", ["W"], {}), ("Quant", ["half", "zero", "two"], SIGNED)],
+        r"node n2 \(Quant\) follows the last linear layer",
+    ),
+}  # fmt: skip
+
+
+@pytest.mark.parametrize("name", REFUSED)
+def test_what_no_integers_reproduce_is_named(name):
+    nodes, message = REFUSED[name]
+    constants = {**CONSTANTS, "one": 1.0, "F": RNG.normal(size=(4, 5))}
+    with pytest.raises(UnsupportedModuleError, match=message):
+        from_qonnx(made(nodes, constants, outputs=5))
+
+
+def test_models_that_qonnx_ships_are_refused_by_what_is_in_the_way():
+    folder = resources.files("qonnx") / "data" / "onnx"
+    for name, message in (
+        ("mnist-conv/model.onnx", "the input goes to"),
+        ("residual_block_clean.onnx", "only chains|the input goes to"),
+    ):
+        with pytest.raises(UnsupportedModuleError, match=message):
+            from_qonnx(folder / name)
+
+
+def test_accumulators_are_pruned_on_request_and_what_that_loses_is_told():
+    nodes = [
+        INPUT, ("MatMul", ["W"], {}), ("Relu", [], {}),
+        ("Quant", ["half", "zero", "four"], UNSIGNED), ("MatMul", ["V"], {}),
+    ]  # fmt: skip
+    model, X = made(nodes, CONSTANTS), rows(BATCH)
+    whole = from_qonnx(model)
+    assert whole.graph.prove().max_accumulator_bits > 6
+    with pytest.warns(CipherfitWarning, match=r"n_accum_bits=6, \d.* of the outputs' variance"):
+        pruned = from_qonnx(model, X, n_accum_bits=6)
+    assert pruned.graph.prove().max_accumulator_bits <= 6
+    with pytest.warns(CipherfitWarning, match="of the rows of X get another label"):
+        from_qonnx(model, X, n_accum_bits=6, classes=["a", "b", "c"])
+    assert from_qonnx(model, X, n_accum_bits=20).graph == whole.graph
+    with pytest.raises(InvalidParameterError, match="give rows X"):
+        from_qonnx(model, n_accum_bits=6)
+
+
+def test_lookups_that_would_be_too_wide_say_how_wide():
+    constants = {**CONSTANTS, "W": RNG.integers(2**10, 2**12, (4, 5)), "V": np.ones((5, 3))}
+    nodes = [INPUT, ("MatMul", ["W"], {}), ("BipolarQuant", ["half"], {}), ("MatMul", ["V"], {})]
+    with pytest.raises(ProofError, match=r"behind node n1 \(MatMul\) accumulators have 1[78] bits"):
+        from_qonnx(made(nodes, constants))
+
+
+def test_without_qonnx_the_error_says_how_to_install_it(monkeypatch):
+    monkeypatch.setitem(sys.modules, "qonnx.core.modelwrapper", None)
+    with pytest.raises(MissingDependencyError, match=r"pip install 'cipherfit\[qonnx\]'"):
+        from_qonnx("model.onnx")
+
+
+def test_numbers_of_float32_are_whole_multiples_where_they_were():
+    generator = np.random.default_rng(0)
+    integers = generator.integers(-127, 128, (50, 30))
+    units = generator.uniform(0.001, 10, 50).astype(np.float32)
+    found, scale = whole_multiples((integers * units[:, None]).astype(np.float32).astype(float))
+    common = np.array([np.gcd.reduce(row) for row in integers])
+    assert np.array_equal(found * common[:, None], integers)
+    np.testing.assert_allclose(scale, units * common, rtol=1e-6)
+    with pytest.raises(NotWholeError) as error:
+        whole_multiples(np.stack([np.arange(1.0, 31), generator.normal(size=30)]))
+    assert error.value.row == 1
+
+
+def test_a_model_proto_and_its_path_are_the_same(tmp_path):
+    nodes = [INPUT, ("MatMul", ["W"], {})]
+    model = made(nodes, CONSTANTS, outputs=5)
+    onnx.save(model.model, tmp_path / "m.onnx")
+    graphs = [from_qonnx(each).graph for each in (model, model.model, tmp_path / "m.onnx")]
+    assert graphs[0] == graphs[1] == graphs[2]
