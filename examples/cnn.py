@@ -1,7 +1,7 @@
 """A convolutional network of your own, trained quantization-aware, reads encrypted digits.
 
 It is trained in float as skorch trains any module, then on with quantized layers: weights and
-activations of 3 bits, whose accumulators are proven. Average pooling costs no lookups.
+activations of 4 bits, whose accumulators are proven. Average pooling costs no lookups.
 """
 
 import argparse
@@ -52,13 +52,13 @@ def main(arguments: list[str] | None = None) -> dict[str, Any]:
         optimizer=torch.optim.Adam,
         lr=0.01,
         batch_size=32,
-        max_epochs=10 if quick else 30,
+        max_epochs=15 if quick else 30,
         iterator_train__shuffle=True,
         train_split=None,
         verbose=0,
         qat=True,
-        n_w_bits=3,
-        n_a_bits=3,
+        n_w_bits=4,
+        n_a_bits=4,
     )
     classifier.fit(X_train, y_train)
     score = classifier.score(X_test, y_test)
