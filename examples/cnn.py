@@ -5,7 +5,7 @@ A convolutional network
 Two convolutions of a torch module of one's own, trained quantization-aware, read encrypted digits.
 
 The module is trained in float as skorch trains any, then on with quantized layers: weights and
-activations of 3 bits, whose accumulators are proven. Average pooling costs no lookups.
+activations of 4 bits, whose accumulators are proven. Average pooling costs no lookups.
 """
 
 import sys
@@ -51,13 +51,13 @@ classifier = OwnClassifier(
     optimizer=torch.optim.Adam,
     lr=0.01,
     batch_size=32,
-    max_epochs=10 if quick else 30,
+    max_epochs=15 if quick else 30,
     iterator_train__shuffle=True,
     train_split=None,
     verbose=0,
     qat=True,
-    n_w_bits=3,
-    n_a_bits=3,
+    n_w_bits=4,
+    n_a_bits=4,
 )
 classifier.fit(X_train, y_train)
 score = classifier.score(X_test, y_test)

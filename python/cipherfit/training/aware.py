@@ -27,11 +27,17 @@ from cipherfit.training.ranges import Relevance
 from cipherfit.training.shared_linear import SharedQuantLinear
 from cipherfit.training.sharing import Sharing
 from cipherfit.training.tracing import Affine, FloatLayer, trace
-from cipherfit.training.widths import default_lookup_bits
+from cipherfit.training.widths import MAX_EXACT_LOOKUP_BITS
 
 #: Mean weight code, as a part of the largest, that an accumulator has room for where its width is
 #: not named.
 _MEAN_CODE = 0.45
+#: Up to so many bits of weights the last layer has room for a mean code of 1 only: training gets by
+#: with it, and its width costs in every lookup before it.
+_FEW_BITS = 4
+#: What an approximately rounded lookup reads where the activations need no more: training rounds as
+#: the circuit will, so a bit less does than after training.
+_LOOKUP_BITS = 5
 #: Rows that ranges are taken from.
 _MOST_ROWS = 4096
 
@@ -207,14 +213,19 @@ def _widths(
     following: Sharing | None,
 ) -> dict[str, int | None]:
     """Return the widths of a layer."""
+    is_last = following is None
     if n_accum_bits is None:
         mean_code = max(1.0, _MEAN_CODE * (2 ** (n_w_bits - 1) - 1))
+        if is_last and n_w_bits <= _FEW_BITS:
+            mean_code = 1.0
         largest = mean_code * sharing.fan_in * sharing.most_uses * (2**n_in_bits - 1)
-        widest = MAX_ACCUM_BITS
-        if following is not None:
-            widest = max(MAX_LOOKUP_BITS, n_w_bits + n_in_bits + 8)
+        widest = MAX_ACCUM_BITS if is_last else max(MAX_LOOKUP_BITS, n_w_bits + n_in_bits + 8)
         n_accum_bits = min(widest, max(n_w_bits + n_in_bits, int(largest).bit_length()))
-    n_lookup_bits = None if following is None else default_lookup_bits(n_accum_bits, n_a_bits)
+    n_lookup_bits = None
+    if not is_last:
+        rounded = max(_LOOKUP_BITS, n_a_bits + 1)
+        is_exact = n_accum_bits <= MAX_EXACT_LOOKUP_BITS
+        n_lookup_bits = n_accum_bits if is_exact else min(n_accum_bits, MAX_LOOKUP_BITS, rounded)
     return {
         "n_w_bits": n_w_bits,
         "n_in_bits": n_in_bits,

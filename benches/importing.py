@@ -1,0 +1,125 @@
+"""Networks from elsewhere against what they were: scikit-learn's models, and a torch CNN.
+
+``importing.py --sklearn`` imports linear models of scikit-learn's on all tables, ``--cnn`` a digits
+network of two convolutions, quantized after training and trained quantization-aware.
+"""
+
+from __future__ import annotations
+
+import argparse
+import warnings
+from typing import Any
+
+import numpy as np
+import skorch
+import torch
+from sklearn import discriminant_analysis, linear_model, svm
+from sklearn.datasets import load_digits
+from sklearn.metrics import r2_score
+from sklearn.model_selection import train_test_split
+from sklearn.pipeline import make_pipeline
+from sklearn.preprocessing import StandardScaler
+from tables import NAMES, load
+from torch import nn
+
+from cipherfit import QuantizedSkorchEstimatorMixin, from_sklearn
+from cipherfit.estimators.schedule import OneCycle
+
+CLASSIFIERS = [
+    linear_model.LogisticRegression(max_iter=500),
+    svm.LinearSVC(),
+    linear_model.RidgeClassifier(),
+    linear_model.SGDClassifier(random_state=0),
+    discriminant_analysis.LinearDiscriminantAnalysis(),
+]
+REGRESSORS = [
+    linear_model.Ridge(),
+    linear_model.Lasso(),
+    linear_model.ElasticNet(),
+    svm.LinearSVR(),
+    linear_model.SGDRegressor(random_state=0),
+]
+
+
+class Own(QuantizedSkorchEstimatorMixin, skorch.NeuralNetClassifier):
+    """A torch module of one's own."""
+
+
+def compare_sklearn(n_seeds: int) -> None:
+    """Print how scores differ from the fitted models', by kind, over tables and splits."""
+    differences: dict[str, list[float]] = {}
+    for name in NAMES:
+        if name == "fashion_mnist":
+            continue
+        for seed in range(n_seeds):
+            table = load(name, seed=seed)
+            X, X_test, y, y_test = table.split
+            for model in CLASSIFIERS if table.is_classes else REGRESSORS:
+                fitted = make_pipeline(StandardScaler(), model).fit(X, y)
+                predicted = from_sklearn(fitted, X).predict(X_test)
+                score = (
+                    (predicted == y_test).mean()
+                    if table.is_classes
+                    else r2_score(y_test, predicted)
+                )
+                kind = type(model).__name__
+                differences.setdefault(kind, []).append(score - fitted.score(X_test, y_test))
+    print("| model | tables and splits | mean difference | least | most |")
+    print("|---|---|---|---|---|")
+    for kind, each in differences.items():
+        print(
+            f"| {kind} | {len(each)} | {np.mean(each):+.5f} | {min(each):+.4f} | {max(each):+.4f} |"
+        )
+
+
+def cnn() -> nn.Sequential:
+    """Return two convolutions of 8 and 16 channels of 3 x 3, average pooling, a linear layer."""
+    return nn.Sequential(
+        nn.Conv2d(1, 8, 3), nn.BatchNorm2d(8), nn.ReLU(), nn.Conv2d(8, 16, 3), nn.BatchNorm2d(16),
+        nn.ReLU(), nn.AvgPool2d(2), nn.Flatten(), nn.Linear(64, 10),
+    )  # fmt: skip
+
+
+def compare_cnn(n_seeds: int) -> None:
+    """Print accuracies of the float network, and of both ways to few bits."""
+    X, y = load_digits(return_X_y=True)
+    X = X.astype(np.float32).reshape(-1, 1, 8, 8)
+    print("| bits of weights and activations | float | after training | aware | lookups |")
+    print("|---|---|---|---|---|")
+    for n_bits in (4, 3, 2):
+        rows = [_one_cnn(X, y, n_bits, seed) for seed in range(n_seeds)]
+        real, after, aware, lookups = np.mean(rows, axis=0)
+        print(f"| {n_bits} | {real:.4f} | {after:.4f} | {aware:.4f} | {lookups:.0f} |")
+
+
+def _one_cnn(X: Any, y: Any, n_bits: int, seed: int) -> tuple[float, ...]:
+    X, X_test, y, y_test = train_test_split(X, y, stratify=y, random_state=seed)
+    torch.manual_seed(seed)
+    common = {
+        "criterion": nn.CrossEntropyLoss,
+        "criterion__label_smoothing": 0.1,
+        "train_split": None,
+        "verbose": 0,
+        "n_a_bits": n_bits,
+    }
+    float_model = Own(
+        cnn(), optimizer=torch.optim.Adam, lr=0.01, max_epochs=30, batch_size=32,
+        iterator_train__shuffle=True, callbacks=[("cycle", OneCycle())], **common,
+    )  # fmt: skip
+    after, net = float_model.fit_benchmark(X, y)
+    real = (net.predict(X_test) == y_test).mean()
+    aware = Own(after.module_, max_epochs=0, qat=True, **common).fit(X, y)
+    return real, after.score(X_test, y_test), aware.score(X_test, y_test), aware.graph_.n_lookups
+
+
+if __name__ == "__main__":
+    warnings.filterwarnings("ignore")
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("--sklearn", action="store_true")
+    parser.add_argument("--cnn", action="store_true")
+    parser.add_argument("--seeds", type=int, default=3)
+    options = parser.parse_args()
+    if options.sklearn:
+        compare_sklearn(options.seeds)
+    if options.cnn:
+        compare_cnn(options.seeds)
