@@ -58,7 +58,7 @@ BAD_X = {
     "strings": (lambda X: X.astype(str).astype(object) + "a", "could not convert|convert string"),
     "words": (lambda X: np.full(X.shape, "word"), "numeric"),
     "one-dimensional": (lambda X: X[:, 0], "[Ee]xpected 2D array"),
-    "three-dimensional": (lambda X: X[:, :, None], "dim 3"),
+    "three-dimensional": (lambda X: X[:, :, None], "dim 3|trained on flat rows"),
     "a number": (lambda X: 3.0, "[Ee]xpected 2D array"),
     "no rows": (lambda X: X[:0], r"0 sample\(s\)"),
     "no columns": (lambda X: X[:, :0], r"0 feature\(s\)"),
