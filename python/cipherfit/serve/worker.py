@@ -6,7 +6,6 @@ those of the model, keys and rows are encrypted or public.
 
 from __future__ import annotations
 
-import hashlib
 import os
 import resource
 import signal
@@ -17,9 +16,6 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
-
-from cipherfit._core import IntegerGraph
-from cipherfit.exceptions import CompilationError
 
 _PARENT_SECONDS = 1.0
 #: What keys take at most, by the bytes of their file: while they are read they are there several
@@ -58,17 +54,11 @@ class _Runner:
     """A compiled circuit, and the keys that were used last."""
 
     def __init__(self, setting: Setting) -> None:
-        from cipherfit.fhe import compile_graph, restored_configuration
+        from cipherfit.fhe.part import ServerPart
         from cipherfit.fhe.runtime import fhe
 
-        graph = IntegerGraph.from_bytes(setting.graph)
-        configuration = restored_configuration(setting.options)
-        circuit = compile_graph(graph, configuration=configuration, warn_of_size=False)
-        specs = hashlib.sha256(circuit.client.specs.serialize()).hexdigest()
-        if specs != setting.specs:
-            raise CompilationError("the circuit compiled here has other specs than clients have")
-        self._rows = circuit.rows
-        times = _TIMES_COMPRESSED if configuration.compress_evaluation_keys else _TIMES
+        self._rows = ServerPart(setting.graph, setting.options, setting.specs).row_server()
+        times = _TIMES_COMPRESSED if setting.options["compress_evaluation_keys"] else _TIMES
         self._keys = ReadyKeys(fhe.EvaluationKeys.deserialize, setting.memory_bytes, times)
 
     def run(self, path: str, frames: Sequence[bytes]) -> list[bytes]:
