@@ -10,7 +10,7 @@ PYTEST := python -m pytest -n $(WORKERS) --maxprocesses 4 --dist worksteal --dur
 RUST_SOURCES := Cargo.toml Cargo.lock $(shell find rust -name '*.rs' -o -name Cargo.toml)
 
 .DEFAULT_GOAL := help
-.PHONY: help demo test lint format test-rust test-python test-ray test-lowest docs picture bench bench-accuracy bench-fhe bench-service fuzz wheel clean
+.PHONY: help demo test lint format test-rust test-python test-ray test-lowest docs picture bench bench-accuracy bench-cluster bench-fhe bench-service fuzz wheel clean
 
 help:  ## Show this list
 	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 16
@@ -72,6 +72,9 @@ bench: $(VENV)/.dev  ## Accuracy and latency end to end, simulation against its 
 
 bench-accuracy: $(VENV)/.dev  ## Accuracy over data sets, seeds and bit budgets (hours; resumes)
 	$(BIN)/python benches/accuracy.py
+
+bench-cluster: $(VENV)/.dev  ## Encrypted rows by one and two workers of each back end, against plans
+	$(BIN)/python benches/cluster.py
 
 bench-fhe: $(VENV)/.dev  ## Encrypted rows of trained networks; OPTIONS='--mnist FILE --concrete-ml PYTHON' for all
 	$(BIN)/python benches/fhe.py $(OPTIONS)

@@ -28,6 +28,8 @@ if TYPE_CHECKING:
     from cipherfit.interchange.qonnx_import import from_qonnx as from_qonnx
     from cipherfit.interchange.sklearn_import import from_sklearn as from_sklearn
     from cipherfit.limits import MAXIMUM_TLU_BIT_WIDTH as MAXIMUM_TLU_BIT_WIDTH
+    from cipherfit.planning import ClusterPlan as ClusterPlan
+    from cipherfit.planning import plan_cluster as plan_cluster
     from cipherfit.predictor.artifact import ClientModel as ClientModel
     from cipherfit.predictor.artifact import load_client as load_client
     from cipherfit.predictor.backend import run_encrypted as run_encrypted
@@ -61,6 +63,7 @@ _HOMES = {
     "CipherfitError": "exceptions",
     "Client": "serve.client",
     "ClientModel": "predictor.artifact",
+    "ClusterPlan": "planning",
     "Design": "search.design",
     "DesignSearch": "search.design",
     "EncryptedAccuracyDisplay": "report.displays.accuracy",
@@ -83,6 +86,7 @@ _HOMES = {
     "load": "predictor.saving",
     "load_client": "predictor.artifact",
     "lower": "training.lowering",
+    "plan_cluster": "planning",
     "run_encrypted": "predictor.backend",
     "save": "predictor.saving",
     "search_p_error": "predictor.p_error",

@@ -97,8 +97,8 @@ class FheEstimate:
             f"outputs of {self.output_bits} bits, {errors}",
             f"{self.backend}: {self.parameters}",
             f"{self.seconds_per_row:.3g} s per encrypted row on this machine (modelled)",
-            f"keys {_size(self.key_bytes)}, input {_size(self.input_bytes)}, "
-            f"output {_size(self.output_bytes)} per row",
+            f"keys {readable_bytes(self.key_bytes)}, input {readable_bytes(self.input_bytes)}, "
+            f"output {readable_bytes(self.output_bytes)} per row",
         ])  # fmt: skip
 
     def _repr_html_(self) -> str:
@@ -118,15 +118,63 @@ class FheEstimate:
             ("errors", errors),
             ("outputs", f"{self.output_bits} bits"),
             (self.backend, self.parameters),
-            ("keys that the server needs", _size(self.key_bytes)),
-            ("up, per row", _size(self.input_bytes)),
-            ("down, per row", _size(self.output_bytes)),
+            ("keys that the server needs", readable_bytes(self.key_bytes)),
+            ("up, per row", readable_bytes(self.input_bytes)),
+            ("down, per row", readable_bytes(self.output_bytes)),
         ]
 
 
-def _size(n_bytes: int) -> str:
+@dataclass(frozen=True)
+class TaskCosts:
+    """What encrypted rows take where workers run them, as measured on one machine.
+
+    Parameters
+    ----------
+    most_rows : int
+        Rows of a worker's call, at most.
+    row_seconds : float
+        Of a worker's core, per row, in calls of that many.
+    encryption_seconds, decryption_seconds : float
+        Of the caller, per row.
+    prepare_seconds : float
+        Of the caller, once: what it does to keys before it sends them.
+    ready_seconds : float
+        Of a worker, once: it compiles the circuit and reads keys.
+    key_bytes : int
+        Evaluation keys, as they are sent to a worker.
+    input_bytes, output_bytes : int
+        A row, as it is sent, and its answer.
+    """
+
+    most_rows: int
+    row_seconds: float
+    encryption_seconds: float
+    decryption_seconds: float
+    prepare_seconds: float
+    ready_seconds: float
+    key_bytes: int
+    input_bytes: int
+    output_bytes: int
+
+
+def rows_per_task(most_rows: int, n_rows: int, workers: int) -> int:
+    """Return how many encrypted rows a worker gets at a time.
+
+    Parameters
+    ----------
+    most_rows : int
+        Rows of one call, at most.
+    n_rows : int
+        Rows in all.
+    workers : int
+        Among whom they are shared out.
+    """
+    return max(1, min(most_rows, -(-n_rows // workers)))
+
+
+def readable_bytes(n_bytes: float) -> str:
     """Return a number of bytes as people read it."""
-    for unit, scale in (("GB", 1e9), ("MB", 1e6), ("kB", 1e3)):
+    for unit, scale in (("TB", 1e12), ("GB", 1e9), ("MB", 1e6), ("kB", 1e3)):
         if n_bytes >= scale:
             return f"{n_bytes / scale:.3g} {unit}"
-    return f"{n_bytes} bytes"
+    return f"{n_bytes:.3g} bytes"

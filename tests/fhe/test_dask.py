@@ -75,7 +75,7 @@ def test_the_examples_of_the_guide_run(client, tmp_path, monkeypatch):
     names = {"model": SimpleNamespace(predict=made.predict, predictor_=made), "X": CODES[:8]}
     page = (Path(__file__).parents[2] / "docs/scaling.md").read_text()
     blocks = re.findall(r"```python\n(.*?)```", page, re.DOTALL)
-    assert len(blocks) == 5
+    assert len(blocks) == 6
     for block in blocks:
         if "register_ray" not in block:  # tests/ray_cluster.py has its like
             # On one core a process for each core is this process.

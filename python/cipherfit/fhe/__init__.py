@@ -13,11 +13,13 @@ if TYPE_CHECKING:
     from cipherfit.fhe.estimate import estimate_circuit as estimate_circuit
     from cipherfit.fhe.estimate import modelled_seconds as modelled_seconds
     from cipherfit.fhe.run import run_encrypted as run_encrypted
+    from cipherfit.fhe.throughput import measure_costs as measure_costs
 
 #: The module that each name is imported from.
 _HOMES = {
     "compile_graph": "circuit",
     "estimate_circuit": "estimate",
+    "measure_costs": "throughput",
     "modelled_seconds": "estimate",
     "restored_configuration": "configuration",
     "run_encrypted": "run",
@@ -27,6 +29,7 @@ _HOMES = {
 __all__ = [
     "compile_graph",
     "estimate_circuit",
+    "measure_costs",
     "modelled_seconds",
     "restored_configuration",
     "run_encrypted",

@@ -11,6 +11,7 @@ import numpy as np
 from numpy.typing import NDArray
 from tqdm.auto import tqdm
 
+from cipherfit.costs import rows_per_task
 from cipherfit.exceptions import UnansweredRowsError
 from cipherfit.fhe.jobs import n_workers, run_by_workers
 from cipherfit.fhe.runtime import fhe
@@ -92,7 +93,7 @@ def _run(
     """Yield rows, some at a time, with their sums."""
     workers = n_workers(n_jobs) if len(rows) else 0
     if workers:
-        size = max(1, min(circuit.rows.most_rows, -(-len(rows) // workers)))
+        size = rows_per_task(circuit.rows.most_rows, len(rows), workers)
         pieces = [rows[start : start + size] for start in range(0, len(rows), size)]
         yield from run_by_workers(circuit, codes, pieces, n_jobs)
         return
