@@ -55,10 +55,34 @@ def each_chunk(X: Any, compute: Callable[[Any], Result]) -> Iterator[Result]:
         raise InvalidInputError(f"this {type(X).__name__} gives no rows: X needs at least 1 sample")
 
 
-def joined(parts: Iterator[NDArray[Any]]) -> NDArray[Any]:
-    """Return results of chunks as one array."""
-    results = list(parts)
-    return results[0] if len(results) == 1 else np.concatenate(results)
+def joined(parts: Iterator[NDArray[Any]], X: Any = None) -> NDArray[Any]:
+    """Return results of chunks, all of one type, as one array.
+
+    Each is copied while it is in a core's cache, and its memory goes to the next one.
+
+    Parameters
+    ----------
+    parts : iterator of ndarray of shape (n, ...)
+        The results.
+    X : object, optional
+        Rows that they are of, which may know how many they are.
+    """
+    whole = first = next(parts)
+    n = len(first)
+    for part in parts:
+        if n + len(part) > len(whole):
+            most = max(_known_rows(X), 2 * len(whole), n + len(part))
+            grown = np.empty((most, *first.shape[1:]), first.dtype)
+            grown[:n] = whole[:n]
+            whole = grown
+        whole[n : n + len(part)] = part
+        n += len(part)
+    return whole[:n]
+
+
+def _known_rows(X: Any) -> int:
+    n = next(iter(getattr(X, "shape", ())), 0)
+    return n if isinstance(n, int) else 0
 
 
 def stored(parts: Iterator[NDArray[Any]]) -> NDArray[Any]:

@@ -259,7 +259,7 @@ class Predictor:
         -------
         ndarray of shape (n_samples, n_features), uint16
         """
-        return joined(self.code_chunks(X))
+        return joined(self.code_chunks(X), X)
 
     def code_chunks(self, X: Any) -> Iterator[NDArray[np.uint16]]:
         """Yield the codes of some rows of features after the other.
@@ -349,7 +349,7 @@ class Predictor:
         """
         outputs = self._outputs(X, fhe, n_jobs, storage)
         processed = (post_process(part, self.post_processing) for part in outputs)
-        return joined(self.targets.decode(part) for part in processed)
+        return joined((self.targets.decode(part) for part in processed), X)
 
     def predict_proba(
         self,
@@ -384,7 +384,7 @@ class Predictor:
             )
         check_probabilities(self.post_processing)
         outputs = self._outputs(X, fhe, n_jobs, storage)
-        return joined(post_process(part, self.post_processing) for part in outputs)
+        return joined((post_process(part, self.post_processing) for part in outputs), X)
 
     def compile(
         self,
