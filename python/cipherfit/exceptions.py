@@ -42,7 +42,43 @@ class InvalidParameterError(CipherfitError, ValueError):
 
 
 class InvalidInputError(CipherfitError, ValueError):
-    """Data has the wrong shape, or values that can't be used: NaN, infinity, codes out of range."""
+    """Data has the wrong shape, or values that can't be used: NaN, infinity, codes out of range.
+
+    Parameters
+    ----------
+    message : str
+        What is wrong; where a row is given, what the message says before its number.
+    row : int, optional
+        The row that is meant, from 0.
+    rest : str, default=""
+        What the message says after the number.
+
+    Attributes
+    ----------
+    row
+        As given.
+    """
+
+    def __init__(self, message: str = "", row: int | None = None, rest: str = "") -> None:
+        super().__init__(*((message,) if row is None else (message, row, rest)))
+        self.row = row
+        self._parts = message, rest
+
+    def __str__(self) -> str:
+        """Return the message."""
+        before, rest = self._parts
+        return str(before) if self.row is None else f"{before}{self.row}{rest}"
+
+    def of_rows_from(self, first: int) -> InvalidInputError:
+        """Return the error with its row counted from before the rows that it was found in.
+
+        Parameters
+        ----------
+        first : int
+            How many rows were before them.
+        """
+        before, rest = self._parts
+        return type(self)(before, None if self.row is None else first + self.row, rest)
 
 
 class InputTypeError(CipherfitError, TypeError):

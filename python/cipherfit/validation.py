@@ -11,6 +11,9 @@ from cipherfit.exceptions import InvalidInputError
 
 Float32 = NDArray[np.float32]
 
+#: Bytes of a number, integer or not, that float32 always holds.
+_SMALL = 2
+
 
 def to_float32(values: NDArray[Any]) -> Float32:
     """Return features as float32, or say which of them can't be one.
@@ -48,7 +51,9 @@ def check_finite(values: NDArray[Any], name: str) -> None:
         if kind == "NaN"
         else "only finite values can be quantized"
     )
-    raise InvalidInputError(f"Input {name} contains {kind} at row {row}, column {column}; {advice}")
+    raise InvalidInputError(
+        f"Input {name} contains {kind} at row ", row, f", column {column}; {advice}"
+    )
 
 
 def check_rows(n_targets: int, n_samples: int) -> None:
@@ -62,6 +67,8 @@ def check_rows(n_targets: int, n_samples: int) -> None:
 
 def _check_lossless(values: NDArray[Any], features: Float32) -> None:
     """Refuse what float32 can't hold: overflow, and integers that it would round."""
+    if values.dtype == features.dtype or values.dtype.itemsize <= _SMALL:
+        return
     lost = np.isinf(features)
     if values.dtype.kind in "iu":
         # Compared in double precision where exact, so that no cast back can overflow.
@@ -69,6 +76,8 @@ def _check_lossless(values: NDArray[Any], features: Float32) -> None:
     if lost.any():
         row, column = (int(i) for i in np.argwhere(lost)[0])
         raise InvalidInputError(
-            f"X[{row}, {column}] = {values[row, column]} can't be held in float32 without loss; "
-            "rescale this feature first"
+            "X[",
+            row,
+            f", {column}] = {values[row, column]} can't be held in float32 without loss; rescale "
+            "this feature first",
         )

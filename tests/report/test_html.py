@@ -276,7 +276,8 @@ class TestModels:
 
 class TestText:
     def test_hostile_names_are_text(self):
-        frame = pd.DataFrame(X, columns=[*HOSTILE, "d\ud800"])
+        names = pd.Index([*HOSTILE, "d\ud800"], dtype=object)  # Arrow takes no such text
+        frame = pd.DataFrame(X, columns=names)
         labels = np.array(HOSTILE)[Y]
         model = NeuralNetClassifier(module__n_layers=1, max_epochs=2, random_state=0)
         model.fit(frame, labels)

@@ -139,7 +139,8 @@ class InferenceMixin:
         Parameters
         ----------
         X : array-like of shape (n_samples, n_features)
-            Features; on the FHE path also one row of shape (n_features,).
+            Features, in memory or larger than it as for `Predictor.predict`; on the FHE path also
+            one row of shape (n_features,).
         execute_in_fhe : bool, default=False
             Whether to run on encrypted data; the model must be compiled.
         fhe : {"disable", "simulate", "execute"}, optional
@@ -175,7 +176,8 @@ class InferenceMixin:
         Parameters
         ----------
         X : array-like of shape (n_samples, n_features)
-            Features; on the FHE path also one row of shape (n_features,).
+            Features, in memory or larger than it as for `Predictor.predict`; on the FHE path also
+            one row of shape (n_features,).
         execute_in_fhe : bool, default=False
             Whether to run on encrypted data; the model must be compiled.
         fhe : {"disable", "simulate", "execute"}, optional

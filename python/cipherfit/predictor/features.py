@@ -10,7 +10,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from cipherfit.exceptions import InputTypeError, InvalidInputError
+from cipherfit.exceptions import CipherfitError, InputTypeError, InvalidInputError
 from cipherfit.validation import Float32, to_float32
 
 #: Names that an error lists.
@@ -76,6 +76,18 @@ class Features:
             )
         return to_float32(values)
 
+    def are_plain(self, X: Any) -> bool:
+        """Return whether `check` would give X itself, if its values are finite."""
+        return (
+            self.names is None
+            and isinstance(X, np.ndarray)
+            and X.dtype == np.float32
+            and X.dtype.isnative
+            and X.shape[1:] == (self.n_features,)
+            and X.flags.c_contiguous
+            and len(X) > 0
+        )
+
     def _check_names(self, given: tuple[str, ...] | None) -> None:
         if given == self.names:
             return
@@ -130,6 +142,8 @@ def _numbers(X: Any) -> NDArray[Any]:
         values = np.asarray(X.to_numpy() if hasattr(X, "to_numpy") else X)
         if values.dtype.kind in "OUST":
             values = values.astype(np.float64)
+    except CipherfitError:
+        raise
     except (TypeError, ValueError) as error:
         kind = type(error)
         standard = InputTypeError if kind is TypeError else InvalidInputError

@@ -20,6 +20,7 @@ from cipherfit._core import IntegerGraph
 from cipherfit.exceptions import InvalidParameterError
 from cipherfit.pages.fragments import Point, panel, paragraph, points
 from cipherfit.parameters import fraction
+from cipherfit.predictor.chunks import joined, stored
 from cipherfit.predictor.protocols import Answering, Holder, predictor_of, unwrapped
 from cipherfit.predictor.targets import ClassTargets
 
@@ -32,6 +33,8 @@ LARGEST, LEAST = 0.1, 1e-9
 _PER_DECADE, _HALVINGS = 4, 4
 #: Simulated rows in all that a trial aims at, and the least and most passes over the data.
 _ROWS_PER_TRIAL, _LEAST_PASSES, _MOST_PASSES = 200_000, 30, 200
+#: Rows that are simulated at once, with a seed of their own: it grows with the first row.
+_ROWS_AT_ONCE, _SEED_BITS = 1 << 16, 16
 
 
 @dataclass(frozen=True)
@@ -136,7 +139,8 @@ def search_p_error(
         Fitted, also as the last step of a pipeline; it need not be compiled.
     X : array-like of shape (n_samples, n_features)
         Rows like those to come, held out from training where possible. Few rows give a wide bound
-        and so a small `p_error`.
+        and so a small `p_error`. Of more rows than memory should hold, codes go to a temporary file
+        without a name.
     y : array-like of shape (n_samples,) or (n_samples, n_targets), optional
         Their labels or targets. Default: what the model predicts without errors.
     max_accuracy_drop : float in (0, 1), default=0.01
@@ -215,8 +219,8 @@ class NoisyScore:
         self._one_sided = NormalDist().inv_cdf(fraction("confidence", confidence))
         self._two_sided = NormalDist().inv_cdf((1 + confidence) / 2)
         self._predictor = predictor
-        self._codes = predictor.quantize_input(X)
-        exact = predictor.answer(predictor.graph.simulate(self._codes))
+        self._codes = stored(predictor.code_chunks(X))
+        exact = self._answers(predictor.graph)
         self._loss = predictor.targets.loss_against(exact if y is None else y, exact.shape)
         self._clear = self._loss(exact)
         self._first_seed = int(random_state) * _MOST_PASSES
@@ -229,10 +233,7 @@ class NoisyScore:
         """Simulate a graph with errors; its drop is from the model's score without any."""
         rise, scores = np.zeros(self.n_rows), []
         for number in range(self.n_passes):
-            accumulators = graph.simulate(
-                self._codes, p_error=p_error, seed=self._first_seed + number
-            )
-            noisy = self._loss(self._predictor.answer(accumulators, graph))
+            noisy = self._loss(self._answers(graph, p_error, self._first_seed + number))
             scores.append(1 - noisy.mean())
             rise += (noisy - self._clear) / self.n_passes
         error = float(rise.std(ddof=1)) / math.sqrt(len(rise)) if len(rise) > 1 else math.inf
@@ -241,6 +242,20 @@ class NoisyScore:
         drop = float(rise.mean())
         bound = drop + self._one_sided * error
         return Trial(p_error, drop, bound, (middle - reach, middle + reach))
+
+    def _answers(self, graph: IntegerGraph, p_error: float = 0.0, seed: int = 0) -> NDArray[Any]:
+        """Return what a graph predicts, some rows after the other, each with errors of its own."""
+        return joined(
+            self._predictor.answer(
+                graph.simulate(
+                    self._codes[first : first + _ROWS_AT_ONCE],
+                    p_error=p_error,
+                    seed=seed + (first << _SEED_BITS),
+                ),
+                graph,
+            )
+            for first in range(0, len(self._codes), _ROWS_AT_ONCE)
+        )
 
 
 def _largest(attempt: Callable[[float], Trial], allowed: float) -> tuple[Trial | None, list[Trial]]:

@@ -3,17 +3,18 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from importlib import import_module
-from typing import Any
+from typing import Any, TypeVar
 
 import numpy as np
 from numpy.typing import NDArray
 
 from cipherfit._core import IntegerGraph
-from cipherfit.exceptions import InvalidParameterError
+from cipherfit.exceptions import InvalidInputError, InvalidParameterError
 from cipherfit.predictor.artifact import ClientModel, ModelFile, versions
 from cipherfit.predictor.backend import Circuit, backend_for, backend_of, specs_of
+from cipherfit.predictor.chunks import as_rows, each_chunk, joined
 from cipherfit.predictor.container import write_file
 from cipherfit.predictor.encrypted import Encrypted
 from cipherfit.predictor.features import Features
@@ -27,10 +28,9 @@ from cipherfit.predictor.targets import ClassTargets, Targets
 from cipherfit.validation import Float32
 
 Float64 = NDArray[np.float64]
+Result = TypeVar("Result")
 
 FHE_MODES = ("disable", "simulate", "execute")
-#: Rows of a sparse matrix that are dense at once.
-_DENSE_ROWS = 8192
 
 
 class Predictor:
@@ -259,7 +259,21 @@ class Predictor:
         -------
         ndarray of shape (n_samples, n_features), uint16
         """
-        return self.graph.quantize(self._features(X))
+        return joined(self.code_chunks(X), X)
+
+    def code_chunks(self, X: Any) -> Iterator[NDArray[np.uint16]]:
+        """Yield the codes of some rows of features after the other.
+
+        Parameters
+        ----------
+        X : array-like of shape (n_samples, n_features)
+            Features, which may be more than memory holds: see `predict`.
+
+        Yields
+        ------
+        ndarray of shape (n, n_features), uint16
+        """
+        return each_chunk(X, lambda rows: self._computed(self.graph.quantize, rows))
 
     def dequantize_output(self, accumulators: Any) -> Float64:
         """Return the real-valued outputs of accumulators.
@@ -306,7 +320,10 @@ class Predictor:
         Parameters
         ----------
         X : array-like of shape (n_samples, n_features)
-            Features; compiled, also one row of shape (n_features,).
+            Features; compiled, also one row of shape (n_features,). Memory maps, sparse matrices,
+            Arrow's tables, streams, data sets and Parquet files, and Dask's arrays and data frames
+            are gone through once, some rows after the other, so that they may be larger than
+            memory.
         fhe : {"disable", "simulate", "execute"}, default="disable"
             "execute" runs on encrypted data, "simulate" the integer graph with random lookup errors
             at the rate that the circuit was compiled for; both ask for `compile` first.
@@ -330,7 +347,9 @@ class Predictor:
         InvalidParameterError
             If `storage` is of another model, key or data, or nothing is encrypted that takes long.
         """
-        return self.targets.decode(self._processed(X, fhe, n_jobs, storage))
+        outputs = self._outputs(X, fhe, n_jobs, storage)
+        processed = (post_process(part, self.post_processing) for part in outputs)
+        return joined((self.targets.decode(part) for part in processed), X)
 
     def predict_proba(
         self,
@@ -364,7 +383,8 @@ class Predictor:
                 "predict_proba is for classes, and this network predicts real values: call predict"
             )
         check_probabilities(self.post_processing)
-        return self._processed(X, fhe, n_jobs, storage)
+        outputs = self._outputs(X, fhe, n_jobs, storage)
+        return joined((post_process(part, self.post_processing) for part in outputs), X)
 
     def compile(
         self,
@@ -423,8 +443,6 @@ class Predictor:
         CompilationError
             If the back end can't run the network; the message says what would fit.
         """
-        if X is not None:
-            self._features(X)
         own = {
             "configuration": configuration,
             "compilation_artifacts": compilation_artifacts,
@@ -434,6 +452,8 @@ class Predictor:
         name = backend_for(self.graph, backend, options=own)
         if name == "concrete" and isinstance(p_error, str):
             p_error = self._fastest_p_error(p_error, X, y, max_accuracy_drop)
+        elif X is not None:
+            self._check(X)
         return self._encrypted.compile(
             name,
             flooding_bits,
@@ -497,6 +517,19 @@ class Predictor:
         # Reports know predictors, and not the other way around.
         import_module("cipherfit.report.html").write_report(self, path, X, y, **options)
 
+    def _computed(self, compute: Callable[[Float32], Result], rows: Any) -> Result:
+        """Return what the graph computes of rows; those that it takes as they are, it gets so."""
+        if self.preparation is None and self.features.are_plain(rows):
+            try:
+                return compute(np.asarray(rows))
+            except InvalidInputError:
+                pass  # the checks below say what is wrong
+        return compute(self._features(rows))
+
+    def _check(self, X: Any) -> None:
+        for _ in each_chunk(X, self._features):
+            pass
+
     def _fastest_p_error(self, given: str, X: Any, y: Any, max_accuracy_drop: float) -> float:
         """Return the fastest of some error probabilities that the model bears on `X`."""
         if given != "auto":
@@ -506,16 +539,10 @@ class Predictor:
         largest = search_p_error(self, X, y, max_accuracy_drop=max_accuracy_drop).p_error
         return self._encrypted.fastest_p_error(largest)
 
-    def _processed(
-        self, X: Any, mode: str, n_jobs: int | None, storage: str | os.PathLike[str] | None
-    ) -> Float64:
-        outputs = self._outputs(X, mode, n_jobs, storage)
-        return post_process(outputs, self.post_processing)
-
     def _outputs(
         self, X: Any, mode: str, n_jobs: int | None, storage: str | os.PathLike[str] | None
-    ) -> Float64:
-        """Return real-valued outputs (n_samples, n_outputs) in clear, simulated or encrypted."""
+    ) -> Iterator[Float64]:
+        """Yield real-valued outputs (n, n_outputs) in clear, simulated or encrypted."""
         if mode not in FHE_MODES:
             raise InvalidParameterError(f"fhe={mode!r} must be one of {', '.join(FHE_MODES)}")
         if storage is not None and mode != "execute":
@@ -524,21 +551,13 @@ class Predictor:
                 "time worth storing"
             )
         if mode == "disable":
-            outputs = [self.graph.run(self._features(batch)) for batch in _batches(X)]
-            return outputs[0] if len(outputs) == 1 else np.concatenate(outputs)
+            yield from each_chunk(X, lambda rows: self._computed(self.graph.run, rows))
+            return
         self._encrypted.check(mode)
-        codes = self.quantize_input(np.asarray(X).reshape(1, -1) if np.ndim(X) == 1 else X)
+        X = as_rows(X)
         if mode == "simulate":
-            return self.graph.dequantize(self._encrypted.simulate(codes))
-        sums = self._encrypted.run(codes, n_jobs=n_jobs, storage=storage)
-        return self.graph.dequantize(sums)
-
-
-def _batches(X: Any) -> Iterator[Any]:
-    """Yield a sparse matrix by rows that are few enough to be dense, and all else as it is."""
-    if not hasattr(X, "tocsr") or X.ndim != 2 or X.shape[0] <= _DENSE_ROWS:
-        yield X
-        return
-    rows = X.tocsr()
-    for first in range(0, X.shape[0], _DENSE_ROWS):
-        yield rows[first : first + _DENSE_ROWS]
+            for codes in self.code_chunks(X):
+                yield self.graph.dequantize(self._encrypted.simulate(codes))
+            return
+        sums = self._encrypted.run(self.quantize_input(X), n_jobs=n_jobs, storage=storage)
+        yield self.graph.dequantize(sums)

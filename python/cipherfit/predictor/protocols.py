@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from typing import Any, Protocol, cast
 
 import numpy as np
@@ -20,6 +21,9 @@ class Answering(Protocol):
 
     def quantize_input(self, X: Any) -> NDArray[np.uint16]:
         """Return the codes of features (n_samples, n_features)."""
+
+    def code_chunks(self, X: Any) -> Iterator[NDArray[np.uint16]]:
+        """Yield the codes of features (n_samples, n_features), some rows after the other."""
 
     def answer(self, accumulators: Any, graph: IntegerGraph | None = None) -> NDArray[Any]:
         """Return predictions of accumulators (n_samples, n_outputs), of its graph or another."""

@@ -218,8 +218,9 @@ def _check_known(found: NDArray[np.int64], column: Array, index: int) -> None:
     if (found < 0).any():
         row = int(np.flatnonzero(found < 0)[0])
         raise InvalidInputError(
-            f"X holds {column[row]!r} at row {row}, in the encoder's column {index}: no category "
-            "of training"
+            f"X holds {column[row]!r} at row ",
+            row,
+            f", in the encoder's column {index}: no category of training",
         )
 
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 import time
+from collections.abc import Iterator
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
@@ -63,6 +64,10 @@ class OnCodes:
     def quantize_input(self, X: Any) -> Codes:
         """Return the codes, as they are given."""
         return np.asarray(X, dtype=np.uint16)
+
+    def code_chunks(self, X: Any) -> Iterator[Codes]:
+        """Yield the codes, as they are given."""
+        yield self.quantize_input(X)
 
     def answer(self, accumulators: Any, graph: IntegerGraph | None = None) -> NDArray[Any]:
         """Return predictions of accumulators (n_samples, n_outputs)."""
