@@ -29,7 +29,7 @@ from cipherfit.exceptions import (
     NotFittedError,
     SerializationError,
 )
-from cipherfit.predictor import compilation
+from cipherfit.predictor import backend
 from cipherfit.predictor.postprocessing import Step
 from cipherfit.predictor.targets import ClassTargets
 
@@ -204,7 +204,7 @@ def test_a_loaded_model_that_would_not_fit_its_clients_says_so(tmp_path, monkeyp
     model = copy.deepcopy(fitted("wine", n_layers=1))
     model.compile()
     again = saved(model, tmp_path)
-    monkeypatch.setattr(compilation, "specs_of", lambda circuit: b"of another version")
+    monkeypatch.setattr(backend, "specs_of", lambda circuit: b"of another version")
     with pytest.raises(CompilationError, match="other public parameters of bfv than when it was"):
         again.predict(load("wine")[0], fhe="execute")
     monkeypatch.undo()

@@ -10,12 +10,11 @@ It says what the server lets through to Concrete, and so has to come from the se
 
 from __future__ import annotations
 
-import hashlib
 import json
 from typing import TYPE_CHECKING, Any
 
 from cipherfit.exceptions import InvalidInputError, SerializationError
-from cipherfit.predictor.backend import backend_of, specs_of
+from cipherfit.predictor.backend import backend_of, specs_digest
 
 if TYPE_CHECKING:
     from cipherfit.fhe.messages import Templates
@@ -41,7 +40,7 @@ def templates_file(circuit: Any) -> bytes:
         from cipherfit.fhe.messages import Templates
 
         found = Templates.of(circuit).to_dict()
-    record = {"format": _FORMAT, "specs": _specs_digest(circuit), "templates": found}
+    record = {"format": _FORMAT, "specs": specs_digest(circuit), "templates": found}
     return json.dumps(record, sort_keys=True, separators=(",", ":")).encode()
 
 
@@ -78,7 +77,7 @@ def read_templates(data: bytes, circuit: Any) -> Templates | None:
         raise SerializationError(
             f"the templates have format {version!r:.60}, and this cipherfit reads {_FORMAT}"
         )
-    if record["specs"] != _specs_digest(circuit):
+    if record["specs"] != specs_digest(circuit):
         raise InvalidInputError(
             "the templates are of another model, or of one that was compiled otherwise: make them "
             "again with `cipherfit templates`"
@@ -88,7 +87,3 @@ def read_templates(data: bytes, circuit: Any) -> Templates | None:
     from cipherfit.fhe.messages import Templates
 
     return Templates.from_dict(record["templates"])
-
-
-def _specs_digest(circuit: Any) -> str:
-    return hashlib.sha256(specs_of(circuit)).hexdigest()

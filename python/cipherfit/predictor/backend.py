@@ -6,6 +6,7 @@ asked to encrypt: what answers in clear needs none of them installed.
 
 from __future__ import annotations
 
+import hashlib
 import os
 from importlib import import_module
 from typing import Any, Protocol, cast
@@ -121,6 +122,11 @@ def specs_of(circuit: Any) -> bytes:
     """Return the public parameters of a circuit, which its clients are made from."""
     specs = circuit.client.specs
     return bytes(specs if backend_of(circuit) == "bfv" else specs.serialize())
+
+
+def specs_digest(circuit: Any) -> str:
+    """Return the SHA-256 of the public parameters of a circuit, in hexadecimal."""
+    return hashlib.sha256(specs_of(circuit)).hexdigest()
 
 
 def backend_for(

@@ -2,14 +2,13 @@
 
 from __future__ import annotations
 
-import hashlib
 import re
 from dataclasses import dataclass
 from typing import Any
 
 from cipherfit._core import IntegerGraph
 from cipherfit.exceptions import CipherfitError, CompilationError, SerializationError
-from cipherfit.predictor.backend import backend_for, backend_of, imported, specs_of
+from cipherfit.predictor.backend import backend_for, backend_of, imported, specs_digest
 from cipherfit.predictor.records import is_plain
 
 _FLAGS = (
@@ -110,7 +109,7 @@ def is_digest(text: str) -> bool:
 def _specs_digest(circuit: Any) -> str | None:
     if not circuit.configuration.fhe_execution:
         return None
-    return hashlib.sha256(specs_of(circuit)).hexdigest()
+    return specs_digest(circuit)
 
 
 def _check_bfv(options: dict[str, Any]) -> None:

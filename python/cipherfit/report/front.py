@@ -36,11 +36,6 @@ def front_of(search: DesignSearch, graph: IntegerGraph) -> Front:
 
 
 def _point(name: str, design: Design, search: DesignSearch, on_front: bool) -> FrontPoint:
-    parameters = [
-        f"{key.removeprefix('module__')}={value!r}" for key, value in design.parameters.items()
-    ]
-    if design.n_lookups:
-        parameters.append(f"p_error={design.p_error:g}")
     return FrontPoint(
         name=name,
         seconds=design.seconds_per_row,
@@ -49,7 +44,7 @@ def _point(name: str, design: Design, search: DesignSearch, on_front: bool) -> F
         n_lookups=design.n_lookups,
         kind=design.kind,
         secret=design.secret,
-        parameters=shown(", ".join(parameters), 400),
+        parameters=shown(design.told_parameters, 400),
         on_front=on_front,
         is_chosen=design == search.chosen,
     )

@@ -6,6 +6,8 @@ import math
 import unicodedata
 from typing import Any
 
+from cipherfit.costs import readable_bytes
+
 _MOST_CHARACTERS = 60
 _MINUS = "\N{MINUS SIGN}"
 _RAISED = str.maketrans(
@@ -81,12 +83,8 @@ def signed(value: float, digits: int) -> str:
     return f"{'+' if value > 0 else _MINUS}{text}"
 
 
-def size(n_bytes: int) -> str:
-    """Return a number of bytes."""
-    for unit, scale in (("GB", 1e9), ("MB", 1e6), ("kB", 1e3)):
-        if n_bytes >= scale:
-            return f"{n_bytes / scale:.3g} {unit}"
-    return f"{n_bytes} bytes"
+#: Return a number of bytes.
+size = readable_bytes
 
 
 def seconds(value: float) -> str:

@@ -16,6 +16,7 @@ from cipherfit.exceptions import InvalidParameterError, MissingDependencyError
 from cipherfit.parameters import integer, real
 from cipherfit.serve.admission import Admission
 from cipherfit.serve.keys import Key, KeyStore, Limits
+from cipherfit.serve.listening import listening_config
 from cipherfit.serve.logs import log_to_stderr
 from cipherfit.serve.tenants import Authenticate, Tokens, everyone
 
@@ -29,8 +30,6 @@ _DAY = 86_400.0
 _KEEP_ALIVE_SECONDS = 30
 #: Uploads under way, in all and of one tenant.
 _UPLOADS, _UPLOADS_OF_ONE = 32, 2
-#: Of a request's head; a token and a digest take some hundreds of bytes.
-_HEAD_BYTES = 16_384
 _CONNECTIONS = 1000
 
 
@@ -178,20 +177,13 @@ def serve(
         raise _missing(error) from error
 
     log_to_stderr()
-    config = uvicorn.Config(
+    config = listening_config(
         app,
         host=host,
         port=port,
-        http="h11",
-        ws="none",
-        log_config=None,
-        access_log=False,
-        server_header=False,
-        proxy_headers=False,
-        limit_concurrency=_CONNECTIONS,
-        h11_max_incomplete_event_size=_HEAD_BYTES,
+        connections=_CONNECTIONS,
+        drain=integer("drain", drain, 0),
         timeout_keep_alive=_KEEP_ALIVE_SECONDS,
-        timeout_graceful_shutdown=integer("drain", drain, 0),
     )
     if threading.current_thread() is threading.main_thread():
         # uvicorn drains, and then raises again what it got: here that is no reason to die.

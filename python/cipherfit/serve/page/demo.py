@@ -13,15 +13,16 @@ import tempfile
 import threading
 import webbrowser
 from collections.abc import Iterator, Sequence
-from contextlib import contextmanager, suppress
+from contextlib import contextmanager
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import cipherfit
 from cipherfit.exceptions import InvalidParameterError, MissingDependencyError
 from cipherfit.pages import asset, render
 from cipherfit.predictor.predictor import Predictor
 from cipherfit.serve.client import Client
+from cipherfit.serve.listening import listening_config
 from cipherfit.serve.page.drawing import Drawing, drawing_of
 from cipherfit.serve.page.local import LocalClient
 from cipherfit.serve.page.processes import ServiceProcess, free_port, listening, url
@@ -29,11 +30,13 @@ from cipherfit.serve.page.told import page_values
 from cipherfit.serve.remote import HttpTransport
 from cipherfit.serve.service import is_loopback
 
+if TYPE_CHECKING:
+    import uvicorn
+
 _HOST = "127.0.0.1"
 _PORT, _PAGE_PORT = 8000, 8080
 _DRAIN_SECONDS = 2
 _CONNECTIONS = 64
-_HEAD_BYTES = 16_384
 _TENANT = "demonstration"
 _ENDING = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)
 _DIGITS = 10
@@ -183,19 +186,11 @@ def _show(
     )
     port = page_socket.getsockname()[1]
     hosts = [f"{host}:{port}" for host in (_HOST, "localhost")]
-    config = uvicorn.Config(
-        Guard(make_page(html, local), hosts, token),
-        http="h11",
-        ws="none",
-        log_config=None,
-        access_log=False,
-        server_header=False,
-        proxy_headers=False,
-        limit_concurrency=_CONNECTIONS,
-        h11_max_incomplete_event_size=_HEAD_BYTES,
-        timeout_graceful_shutdown=_DRAIN_SECONDS,
-    )
+    app = Guard(make_page(html, local), hosts, token)
+    config = listening_config(app, connections=_CONNECTIONS, drain=_DRAIN_SECONDS)
     address = url(_HOST, port)
+    server = uvicorn.Server(config)
+    _end_with_signals(server)
     print(
         f"service  {service.url}  (process {service.id}, which sees ciphertexts alone)\n"
         f"page     {address}  (process {os.getpid()}, which holds the keys)\n"
@@ -204,8 +199,7 @@ def _show(
     )
     if open_browser:
         threading.Timer(0.5, webbrowser.open, (address,)).start()
-    with suppress(KeyboardInterrupt):
-        uvicorn.Server(config).run(sockets=[page_socket])
+    server.run(sockets=[page_socket])
 
 
 def _samples(
@@ -229,13 +223,22 @@ def _ended_by_signals() -> Iterator[None]:
         yield
         return
     before = {number: signal.signal(number, signal.default_int_handler) for number in _ENDING}
-    # uvicorn knows of the other two only.
-    signal.signal(signal.SIGHUP, lambda *_: signal.raise_signal(signal.SIGTERM))
     try:
         yield
     finally:
         for number, handler in before.items():
             signal.signal(number, handler)
+
+
+def _end_with_signals(server: uvicorn.Server) -> None:
+    """Let signals end a server that is yet to run: an exception would break its start."""
+
+    def end(*_: object) -> None:
+        server.should_exit = True
+
+    if threading.current_thread() is threading.main_thread():
+        for number in _ENDING:
+            signal.signal(number, end)
 
 
 def _ignore_signals() -> None:

@@ -8,6 +8,7 @@ from dataclasses import asdict
 from typing import Any
 
 import cipherfit
+from cipherfit.costs import readable_bytes
 from cipherfit.predictor.backend import backend_of
 from cipherfit.predictor.predictor import Predictor
 from cipherfit.serve.page.drawing import Drawing
@@ -57,7 +58,7 @@ def page_values(
             "client_process": os.getpid(),
             "service": service,
             "service_process": service_process,
-            "key_bytes": amount(len(local.client.evaluation_keys)),
+            "key_bytes": readable_bytes(len(local.client.evaluation_keys)),
             "before": _before(predictor),
             "computes": _computes(predictor),
             "server_has": _server_has(local),
@@ -75,14 +76,6 @@ def page_values(
             "quick": backend_of(predictor.circuit) == "bfv",
         },
     }
-
-
-def amount(n_bytes: int) -> str:
-    """Return a number of bytes as people read it."""
-    for unit, size in (("MB", 1e6), ("kB", 1e3)):
-        if n_bytes >= size:
-            return f"{n_bytes / size:.3g} {unit}"
-    return f"{n_bytes} bytes"
 
 
 def _sides(predictor: Predictor) -> tuple[list[Stage], list[Stage]]:
@@ -123,7 +116,7 @@ def _server_has(local: LocalClient) -> list[tuple[str, str]]:
     _, layers = _sides(local.predictor)
     weights = sum(int(layer.weights.size) for layer in layers)
     kind = "evaluation keys" if local.predictor.graph.n_lookups else "public key"
-    keys = f"{amount(len(local.client.evaluation_keys))}, which decrypt nothing"
+    keys = f"{readable_bytes(len(local.client.evaluation_keys))}, which decrypt nothing"
     return [
         ("weights", f"{weights:,}, which are in no client's file"),
         (kind, keys),
