@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import functools
 from collections.abc import Callable, Iterator, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 import torch
@@ -112,6 +112,21 @@ class Steps(nn.Module):
         result: Any = self.values(x, forget=True)[self.end.call]
         outputs: Tensor = result if self.end.item is None else result[self.end.item]
         return outputs
+
+    def _apply(self, fn: Callable[[Tensor], Tensor], recurse: bool = True) -> Steps:
+        """Take constants along to another device; they stay in double precision."""
+        device = fn(torch.empty(0, dtype=torch.float64)).device
+
+        def taken(leaf: Any) -> Any:
+            if isinstance(leaf, torch.device):
+                return device
+            return leaf.to(device) if isinstance(leaf, Tensor) else leaf
+
+        self.calls = {
+            place: replace(call, args=mapped(taken, call.args), kwargs=mapped(taken, call.kwargs))
+            for place, call in self.calls.items()
+        }
+        return super()._apply(fn, recurse)  # type: ignore[no-any-return, no-untyped-call]
 
     def values(self, x: Tensor, *, forget: bool = False) -> dict[int, Any]:
         """Return the values of all calls, or of those that none takes, for rows (n_samples, n)."""

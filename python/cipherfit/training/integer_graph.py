@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import copy
+
 from torch import Tensor, nn
 
 from cipherfit._core import IntegerGraph
@@ -60,7 +62,8 @@ def integer_graph(
         module.enable_pruning()
         module.make_pruning_permanent()
     if isinstance(module, AwareNetwork):
-        return lower(module), module.epilogue
+        # It runs on the client, wherever the network was trained.
+        return lower(module), copy.deepcopy(module.epilogue).cpu()
     if isinstance(module, QuantNetwork):
         return lower(module), nn.Sequential()
     if features is None:
