@@ -12,7 +12,8 @@ from torch import nn
 
 from cipherfit.exceptions import InvalidParameterError, UnsupportedModuleError
 from cipherfit.training.aware import aware_network
-from cipherfit.training.calls import Steps
+from cipherfit.training.calls import Steps, leaves
+from cipherfit.training.integer_graph import integer_graph
 from cipherfit.training.linear import QuantLinear
 from cipherfit.training.lowering import lower
 from cipherfit.training.shared_linear import SharedQuantLinear
@@ -175,6 +176,31 @@ def test_features_that_are_scaled_first_keep_what_shares_weights_on_one_step():
         real, outputs = module(x), network(x)
     assert float((outputs - real).std() / real.std()) < 0.1
     np.testing.assert_allclose(lower(network).run(x.numpy()), network(x.double()).detach().numpy())
+
+
+def test_constants_go_where_the_network_goes_and_stay_in_double_precision():
+    network = aware(small(), images())
+    tails = [each for each in network.modules() if isinstance(each, Steps)]
+
+    def constants():
+        calls = [call for tail in tails for call in tail.calls.values()]
+        found = [leaf for call in calls for leaf in leaves(call.args)]
+        return {(each.device.type, each.dtype) for each in found if isinstance(each, torch.Tensor)}
+
+    assert constants() == {("cpu", torch.float64)}
+    network.float()
+    assert constants() == {("cpu", torch.float64)}
+    network.to("meta")
+    assert constants() == {("meta", torch.float64)}
+    assert tails[0](torch.empty(5, 192, device="meta")).shape == (5, 192)
+
+
+def test_what_follows_the_graph_stays_on_the_client_wherever_the_network_trained():
+    network = aware(small(), images())
+    _, epilogue = integer_graph(network, None, 4)
+    network.epilogue.to("meta")
+    rows = torch.randn(5, 10)
+    torch.testing.assert_close(epilogue(rows), rows.log_softmax(1))
 
 
 def test_accumulators_that_hold_nothing_are_refused():
