@@ -110,6 +110,26 @@ def test_losses_that_take_what_the_module_ends_with():
     np.testing.assert_allclose(aware.predict_proba(IMAGES[:9]).sum(axis=1), 1)
 
 
+@pytest.mark.parametrize(
+    ("batch_size", "n_rows", "expected"),
+    [(32, 200, 29), (8, 200, 8), (128, 200, 29), (-1, 200, 29), (128, 7000, 70), (50, 7000, 50)],
+)
+def test_batches_are_as_asked_for_where_they_leave_steps_to_train_by(batch_size, n_rows, expected):
+    sizes = []
+
+    class Counting(Own):
+        def train_step(self, batch, **fit_params):
+            sizes.append(len(batch[0]))
+            return super().train_step(batch, **fit_params)
+
+    rows = np.resize(np.arange(len(X)), n_rows)
+    Counting(
+        nn.Sequential(nn.Linear(64, 10)), criterion=nn.CrossEntropyLoss, batch_size=batch_size,
+        train_split=None, verbose=0, max_epochs=0, qat=True, qat_epochs=1,
+    ).fit(X[rows], Y[rows])  # fmt: skip
+    assert max(sizes) == expected
+
+
 def test_real_targets_of_any_unit_are_learned():
     torch.manual_seed(0)
     features, y = load("diabetes")

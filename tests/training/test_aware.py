@@ -12,6 +12,8 @@ from torch import nn
 
 from cipherfit.exceptions import InvalidParameterError, UnsupportedModuleError
 from cipherfit.training.aware import aware_network
+from cipherfit.training.calls import Steps, leaves
+from cipherfit.training.integer_graph import integer_graph
 from cipherfit.training.linear import QuantLinear
 from cipherfit.training.lowering import lower
 from cipherfit.training.shared_linear import SharedQuantLinear
@@ -176,6 +178,31 @@ def test_features_that_are_scaled_first_keep_what_shares_weights_on_one_step():
     np.testing.assert_allclose(lower(network).run(x.numpy()), network(x.double()).detach().numpy())
 
 
+def test_constants_go_where_the_network_goes_and_stay_in_double_precision():
+    network = aware(small(), images())
+    tails = [each for each in network.modules() if isinstance(each, Steps)]
+
+    def constants():
+        calls = [call for tail in tails for call in tail.calls.values()]
+        found = [leaf for call in calls for leaf in leaves(call.args)]
+        return {(each.device.type, each.dtype) for each in found if isinstance(each, torch.Tensor)}
+
+    assert constants() == {("cpu", torch.float64)}
+    network.float()
+    assert constants() == {("cpu", torch.float64)}
+    network.to("meta")
+    assert constants() == {("meta", torch.float64)}
+    assert tails[0](torch.empty(5, 192, device="meta")).shape == (5, 192)
+
+
+def test_what_follows_the_graph_stays_on_the_client_wherever_the_network_trained():
+    network = aware(small(), images())
+    _, epilogue = integer_graph(network, None, 4)
+    network.epilogue.to("meta")
+    rows = torch.randn(5, 10)
+    torch.testing.assert_close(epilogue(rows), rows.log_softmax(1))
+
+
 def test_accumulators_that_hold_nothing_are_refused():
     with pytest.raises(InvalidParameterError, match=r"n_accum_bits=5 can't hold 4 .* least 6"):
         aware(small(), images(), n_accum_bits=5)
@@ -189,3 +216,36 @@ def test_functions_that_are_undefined_on_the_data_are_named():
     module = nn.Sequential(nn.Linear(64, 3), Logarithm(), nn.Linear(3, 2))
     with pytest.raises(UnsupportedModuleError, match="what follows layer 0 gives NaN or infinity"):
         aware_network(module, images(), n_w_bits=4, n_a_bits=4, n_in_bits=4)
+
+
+class OnOneDevice(nn.Module):
+    """Names its device, and holds a constant, in its forward."""
+
+    def __init__(self, device):
+        super().__init__()
+        self.first, self.norm, self.last = nn.Linear(64, 8), nn.BatchNorm1d(8), nn.Linear(8, 10)
+        self.device = device
+
+    def forward(self, x):
+        x = self.norm(self.first(x.to(self.device)))
+        return self.last(torch.relu(x * torch.full((8,), 0.5).to(self.device, x.dtype)).to("cpu"))
+
+
+@pytest.mark.parametrize("module", [OnOneDevice("cpu"), OnOneDevice(torch.device("cpu"))])
+def test_steps_follow_their_network_to_another_device(module):
+    """Meta tensors stand in for another device: they don't mix with the host's."""
+    network = aware(module.eval(), images(), shape=None)
+    steps = [each for each in network.modules() if isinstance(each, Steps)]
+    assert steps
+    for each in steps:
+        taken = torch.empty(4, *each.shape, device="meta")
+        assert each.to("meta")(taken.flatten(1)).device.type == "meta"
+
+
+def test_steps_stay_in_double_precision_whatever_their_network_is_made():
+    network = aware(small(), images()).eval()
+    steps = [each for each in network.modules() if isinstance(each, Steps)]
+    rows = [torch.rand(4, int(np.prod(each.shape)), dtype=torch.float64) for each in steps]
+    before = [each(x) for each, x in zip(steps, rows, strict=True)]
+    network.half()
+    assert all(torch.equal(one(x), y) for one, x, y in zip(steps, rows, before, strict=True))

@@ -29,7 +29,8 @@ _WIDTHS = {
 OWN_OPTIONS = ("qat", "qat_epochs", "qat_lr", *_WIDTHS)
 #: Epochs where `max_epochs`, by which they go, is 0.
 _EPOCHS = 20
-_BATCH_ROWS = 32
+#: Rows of a batch where an epoch would else have fewer batches than this.
+_BATCH_ROWS, _MIN_BATCHES = 32, 100
 
 
 class AwareTrainingMixin:
@@ -62,6 +63,7 @@ class AwareTrainingMixin:
     optimizer_: Any
     history: Any
     max_epochs: Any
+    batch_size: Any
     device: Any
     n_bits_quant: Any
     train_step: Callable[..., Any]
@@ -107,7 +109,8 @@ class AwareTrainingMixin:
         self.optimizer_ = Adam(self.module_.parameters(), lr=self.qat_lr, betas=(0.9, 0.99))
         dataset, _ = self.get_split_datasets(X, y)
         n_epochs = self.qat_epochs or self.max_epochs or _EPOCHS
-        cycle, iterator = OneCycle(), BatchLoader(dataset, _BATCH_ROWS, shuffle=True)
+        n_rows = _rows_of_a_batch(self.batch_size, len(dataset))
+        cycle, iterator = OneCycle(), BatchLoader(dataset, n_rows, shuffle=True)
         n_steps, step = n_epochs * len(iterator), 0
         for _ in range(n_epochs):
             self.history.new_epoch()
@@ -121,3 +124,9 @@ class AwareTrainingMixin:
             self.history.record("train_loss", sum(losses) / len(losses))
         for group in self.optimizer_.param_groups:
             group["lr"] = self.qat_lr
+
+
+def _rows_of_a_batch(batch_size: int, n_rows: int) -> int:
+    """Return as many rows as asked for, or fewer where few steps would be left to train by."""
+    most = max(_BATCH_ROWS, n_rows // _MIN_BATCHES)
+    return most if batch_size == -1 else min(batch_size, most)

@@ -51,8 +51,9 @@ class QuantizedSkorchEstimatorMixin(InferenceMixin, SolvingMixin, OwnPrecisionMi
     qat : bool, default=False
         Whether to train on, quantization-aware, once the module is trained in float.
     qat_epochs : int, optional
-        For how many epochs, with Adam on batches of 32 rows. Default: `max_epochs`, or 20 where
-        that is 0, as for a module that is trained already.
+        For how many epochs, with Adam on batches of `batch_size` rows, or of fewer, down to 32,
+        where an epoch would have less than 100 of them. Default: `max_epochs`, or 20 where that is
+        0, as for a module that is trained already.
     qat_lr : float, default=0.002
         Learning rate, at the peak of one cycle.
     n_w_bits, n_a_bits, n_in_bits : int in [1, 16], optional

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import functools
 from collections.abc import Callable, Iterator, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 import torch
@@ -58,6 +58,16 @@ class Call:
         """Return the values that it takes."""
         return {leaf for leaf in leaves((self.args, self.kwargs)) if isinstance(leaf, Ref)}
 
+    def moved(self, device: torch.device) -> Call:
+        """Return the same call with its constants on another device."""
+
+        def move(leaf: Any) -> Any:
+            if isinstance(leaf, Tensor):
+                return leaf.to(device)
+            return device if isinstance(leaf, torch.device) else leaf
+
+        return replace(self, args=mapped(move, self.args), kwargs=mapped(move, self.kwargs))
+
     def run(self, values: dict[int, Any], n_rows: int) -> Any:
         """Return its value."""
 
@@ -99,6 +109,13 @@ class Steps(nn.Module):
         self.start = start
         self.end = end
         self.shape = tuple(shape)
+
+    def _apply(self, fn: Callable[[Tensor], Tensor], recurse: bool = True) -> Steps:
+        """Follow the network to another device, in double precision whatever the network's."""
+        super()._apply(fn, recurse)  # type: ignore[no-untyped-call]
+        device = fn(torch.empty(0, dtype=torch.float64)).device
+        self.calls = {place: call.moved(device) for place, call in self.calls.items()}
+        return self
 
     def forward(self, x: Tensor) -> Tensor:
         """Return the values, flattened row by row, of rows (n_samples, n)."""

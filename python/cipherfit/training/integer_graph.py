@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import copy
 from collections.abc import Callable
 
 from torch import Tensor, nn
@@ -65,7 +66,8 @@ def integer_graph(
         module.enable_pruning()
         module.make_pruning_permanent()
     if isinstance(module, AwareNetwork):
-        return lower(module), module.epilogue
+        # It runs on the client, wherever the network was trained.
+        return lower(module), copy.deepcopy(module.epilogue).cpu()
     if isinstance(module, QuantNetwork):
         return lower(module), nn.Sequential()
     if features is None:

@@ -279,7 +279,10 @@ class QuantLinear(nn.Module):
 
     def centred(self, x: Tensor, codes: Tensor, low: Tensor, centre: Tensor) -> Tensor:
         """Return accumulators as the lookup reads them, less what centred inputs would give."""
-        accumulators = x @ codes.T
+        return self.as_read(x @ codes.T, low, centre)
+
+    def as_read(self, accumulators: Tensor, low: Tensor, centre: Tensor) -> Tensor:
+        """Change accumulators into what the lookup reads of them, less their centre."""
         if not self.lsbs:
             return accumulators.sub_(centre)
         step = float(1 << self.lsbs)

@@ -13,6 +13,7 @@ from cipherfit.exceptions import InvalidParameterError
 from cipherfit.training.autograd import QuantizedInRust, QuantizedWeights, in_rust
 from cipherfit.training.linear import QuantLinear
 from cipherfit.training.sharing import Sharing
+from cipherfit.training.windows import Windows
 
 
 class SharedQuantLinear(QuantLinear):
@@ -68,6 +69,7 @@ class SharedQuantLinear(QuantLinear):
         self.register_buffer("origin_codes", origin.clone())
         self.register_buffer("base", base.clone())
         self.register_buffer("output_unit", torch.tensor(output_unit, dtype=base.dtype))
+        self.windows = Windows.of(sharing.places, self.out_features, self.in_features)
         self.in_low = torch.zeros(places.shape[1])
         self.in_high = torch.full((places.shape[1],), float(self.max_in_code))
         if self.most_weight < 1:
@@ -133,15 +135,33 @@ class SharedQuantLinear(QuantLinear):
 
     def forward(self, x: Tensor) -> Tensor:
         """Return the real-valued outputs (n_samples, n_neurons) of codes (n_samples, n_inputs)."""
-        outputs: Tensor = _SharedFunction.apply(  # type: ignore[no-untyped-call]
+        in_windows = self.training and self.windows is not None
+        function = _WindowsFunction if in_windows else _SharedFunction
+        outputs: Tensor = function.apply(  # type: ignore[no-untyped-call]
             x, self.weight, self.log_scale, self.bias, self
         )
         return outputs
+
+    def _load_from_state_dict(self, *args: Any, **kwargs: Any) -> None:
+        super()._load_from_state_dict(*args, **kwargs)
+        # Other places than its own have other windows.
+        windows = Windows.of(self.places.cpu().numpy(), self.out_features, self.in_features)
+        self.windows = None if windows is None else windows.to(self.places.device)
 
     def extra_repr(self) -> str:
         """Describe the layer in one line."""
         n_neurons, n_inputs = self.places.shape
         return f"{n_inputs}, {n_neurons}, kernels of {super().extra_repr()}"
+
+
+def _quantized(
+    layer: SharedQuantLinear, x: Tensor, weight: Tensor, log_scale: Tensor
+) -> tuple[QuantizedWeights | QuantizedInRust, Tensor]:
+    """Return the kernels on their way to codes, and the inverse of their scales."""
+    inverse = (-log_scale).exp()
+    if layer.training and in_rust(x, weight, log_scale):
+        return QuantizedInRust.of(layer.quantizer_in_rust(), weight, inverse), inverse
+    return layer.quantize(weight, inverse), inverse
 
 
 class _SharedFunction(Function):
@@ -151,12 +171,7 @@ class _SharedFunction(Function):
     def forward(
         ctx: Any, x: Tensor, weight: Tensor, log_scale: Tensor, bias: Tensor, layer: Any
     ) -> Tensor:
-        inverse = (-log_scale).exp()
-        quantized: QuantizedWeights | QuantizedInRust
-        if layer.training and in_rust(x, weight, log_scale):
-            quantized = QuantizedInRust.of(layer.quantizer_in_rust(), weight, inverse)
-        else:
-            quantized = layer.quantize(weight, inverse)
+        quantized, inverse = _quantized(layer, x, weight, log_scale)
         matrix = layer.spread(quantized.codes)
         unit = (layer.input_step / inverse)[layer.channels] * layer.output_unit
         real = layer.centred(x, matrix, layer.lowest(matrix), layer.centre(matrix)).mul_(unit)
@@ -182,3 +197,46 @@ def _summed(layer: SharedQuantLinear, of_neurons: Tensor) -> Tensor:
     """Return the sum of each channel's neurons' values."""
     sums = of_neurons.new_zeros(layer.out_features)
     return sums.index_add_(0, layer.channels, of_neurons)
+
+
+class _WindowsFunction(Function):
+    """The same in training, on what each position reads, with rows last: without the matrix."""
+
+    @staticmethod
+    def forward(
+        ctx: Any, x: Tensor, weight: Tensor, log_scale: Tensor, bias: Tensor, layer: Any
+    ) -> Tensor:
+        windows: Windows = layer.windows
+        quantized, inverse = _quantized(layer, x, weight, log_scale)
+        kernels = windows.kernels(quantized.codes)
+        read = windows.windows(x.T)
+        origins = windows.windows(layer.origin_codes.unsqueeze(1))
+        ones = windows.windows(torch.ones_like(layer.origin_codes).unsqueeze(1))
+        low = windows.of_neurons(kernels.clamp(max=0) @ ones).mul_(layer.max_in_code)
+        centre = windows.of_neurons(kernels @ origins)
+        real = layer.as_read(windows.of_neurons(kernels @ read), low, centre)
+        unit = layer.input_step / inverse * layer.output_unit
+        real = real.mul_(unit[layer.channels].unsqueeze(1))
+        ctx.layer, ctx.quantized, ctx.shape = layer, quantized, x.shape
+        ctx.save_for_backward(weight, inverse, unit, real, kernels, read, origins)
+        outputs: Tensor = real + layer.neuron_bias.unsqueeze(1)
+        return outputs.T.contiguous()
+
+    @staticmethod
+    @once_differentiable
+    def backward(ctx: Any, gradient: Tensor) -> tuple[Tensor | None, ...]:
+        weight, inverse, unit, real, kernels, read, origins = ctx.saved_tensors
+        layer, windows = ctx.layer, ctx.layer.windows
+        by_group = windows.by_group(gradient.T.contiguous())
+        of_sums = windows.of_kernels(by_group.sum(dim=2))
+        of_scale = windows.of_kernels((by_group * windows.by_group(real)).sum(dim=2))
+        scaled = by_group * unit[windows.channels].unsqueeze(2)
+        of_x = None
+        if ctx.needs_input_grad[0]:
+            of_x = windows.read_gradient(kernels.transpose(1, 2) @ scaled).T
+        n_positions = origins.shape[2]
+        at_positions = scaled.unflatten(2, (n_positions, -1)).sum(dim=3)
+        of_codes = scaled @ read.transpose(1, 2) - at_positions @ origins.transpose(1, 2)
+        of_codes = windows.of_kernels(of_codes).contiguous()
+        of_weight, of_scales = ctx.quantized.backward(of_codes, weight, inverse)
+        return of_x, of_weight, of_scale + of_scales, of_sums * layer.output_unit, None

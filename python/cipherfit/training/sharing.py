@@ -67,7 +67,7 @@ class Sharing:
         n_weights = int(weights.max(initial=-1)) + 1
         channels, channel_of = _groups(neurons, weights, n_neurons, n_weights)
         groups, _ = _groups(inputs, weights, n_inputs, n_weights)
-        slots = _ranks(channel_of)
+        slots = _slots(neurons, inputs, weights, channels, channel_of)
         fan_in = int(slots.max(initial=0)) + 1
         places = np.full(pattern.shape, (int(channels.max()) + 1) * fan_in, dtype=np.int64)
         places[neurons, inputs] = channel_of[weights] * fan_in + slots[weights]
@@ -96,7 +96,22 @@ def _groups(
     return found.astype(np.int64), of_label[labels[n_members:]]
 
 
-def _ranks(groups: Int64) -> Int64:
+def _slots(
+    neurons: Int64, inputs: Int64, weights: Int64, channels: Int64, channel_of: Int64
+) -> Int64:
+    """Return each weight's place in its kernel: in the order in which the channel reads them.
+
+    So kernels that read inputs in the same way have the same order.
+    """
+    order = np.lexsort((inputs, ranks(channels)[neurons]))
+    _, first = np.unique(weights[order], return_index=True)
+    by_reading = np.argsort(first, kind="stable")
+    slots = np.empty(len(channel_of), dtype=np.int64)
+    slots[by_reading] = ranks(channel_of[by_reading])
+    return slots
+
+
+def ranks(groups: Int64) -> Int64:
     """Return the place of each thing among those of its group."""
     order = np.argsort(groups, kind="stable")
     ordered = groups[order]
