@@ -409,7 +409,9 @@ class QuantizedSkorchEstimatorMixin(InferenceMixin, SolvingMixin, OwnPrecisionMi
         leave answers and compiles like any other.
         """
         state: dict[str, Any] = super().__getstate__()  # type: ignore[misc]
-        rows, _ = state.pop("rows_now_", None), state.pop("labels_now_", None)
+        rows = state.pop("rows_now_", None)
+        for name in ("labels_now_", "split_now_", "listeners_now_"):
+            state.pop(name, None)
         if state.pop("training_now_", False):
             copied = object.__new__(type(self))
             vars(copied).update(vars(self), module_=deepcopy(self.module_))
