@@ -7,6 +7,7 @@ from contextlib import AbstractContextManager, contextmanager, suppress
 from typing import Any
 
 import torch
+from sklearn.base import is_classifier
 from torch.optim import Adam
 from torch.utils.data import DataLoader
 
@@ -33,7 +34,7 @@ _WIDTHS = {
     "n_in_bits": (1, MAX_CODE_BITS),
     "n_accum_bits": (1, MAX_ACCUM_BITS),
 }
-OWN_OPTIONS = ("qat", "qat_epochs", "qat_lr", *_WIDTHS)
+OWN_OPTIONS = ("qat", "qat_epochs", "qat_lr", "random_state", "class_weight", *_WIDTHS)
 #: Epochs where `max_epochs`, by which they go, is 0.
 _EPOCHS = 20
 #: Rows of a batch where an epoch would else have fewer batches than this.
@@ -60,6 +61,10 @@ class AwareTrainingMixin:
     n_accum_bits : int in [1, 48], optional
         Bits that every accumulator fits. Default: what gives weights room, and in front of lookups
         at most 16.
+    random_state : int, RandomState or None, default=None
+        Seed of all that a training draws. None: as `torch.manual_seed` left it.
+    class_weight : "balanced", dict or None, default=None
+        Of a classifier: what errors on the rows of a class count, by label.
     """
 
     qat: Any = False
@@ -69,6 +74,8 @@ class AwareTrainingMixin:
     n_a_bits: Any = None
     n_in_bits: Any = None
     n_accum_bits: Any = None
+    random_state: Any = None
+    class_weight: Any = None
 
     module_: Any
     optimizer_: Any
@@ -98,6 +105,11 @@ class AwareTrainingMixin:
         if self.qat_epochs is not None:
             integer("qat_epochs", self.qat_epochs, 1)
         real("qat_lr", self.qat_lr, above_low=True)
+        if self.class_weight is not None and not is_classifier(self):
+            raise InvalidParameterError(
+                f"class_weight={self.class_weight!r} is for classifiers, and "
+                f"{type(self).__name__} is none; fit takes sample_weight"
+            )
 
     def _trains_aware(self) -> bool:
         """Tell whether a module is to be trained on, quantized."""
