@@ -16,7 +16,7 @@ from torch import nn
 
 import cipherfit
 from cipherfit import NeuralNetClassifier, QuantizedSkorchEstimatorMixin
-from cipherfit.exceptions import InvalidParameterError
+from cipherfit.exceptions import CipherfitWarning, InvalidParameterError
 from cipherfit.stages import stages_of
 from cipherfit.training.aware import AwareNetwork
 
@@ -162,6 +162,13 @@ def test_weights_of_rows_count():
     weights = np.where(Y == 3, 50.0, 0.1)
     aware = own(qat=True, qat_epochs=1, max_epochs=1).fit(IMAGES, Y, sample_weight=weights)
     assert (aware.predict(IMAGES) == 3).mean() > 0.2
+
+
+def test_what_quantization_after_training_prunes_is_told():
+    torch.manual_seed(0)
+    told = r"sums of layer 0 need \d+ bits and have 7, so \d+ of .* of the rows get another label"
+    with pytest.warns(CipherfitWarning, match=told):
+        own(n_accum_bits=7, max_epochs=2).fit(IMAGES, Y)
 
 
 @pytest.mark.parametrize(

@@ -95,6 +95,17 @@ def deterministic_algorithms():
 
 
 @contextmanager
+def coarse_products():
+    before = torch.get_float32_matmul_precision()
+    torch.set_float32_matmul_precision("medium")
+    try:
+        yield
+        assert torch.get_float32_matmul_precision() == "medium"
+    finally:
+        torch.set_float32_matmul_precision(before)
+
+
+@contextmanager
 def warnings_as_errors():
     with warnings.catch_warnings():
         warnings.simplefilter("error")
@@ -109,6 +120,8 @@ SURROUNDINGS = {
     "no gradients": lambda: torch.set_grad_enabled(False),
     "inference mode": torch.inference_mode,
     "deterministic algorithms": deterministic_algorithms,
+    "coarse products": coarse_products,
+    "autocast": lambda: torch.autocast("cpu", dtype=torch.bfloat16),
     "warnings as errors": warnings_as_errors,
 }
 

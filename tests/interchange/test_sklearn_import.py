@@ -27,6 +27,7 @@ from cipherfit.exceptions import (
     InvalidInputError,
     InvalidParameterError,
     NotFittedError,
+    ProofError,
     UnsupportedModuleError,
 )
 
@@ -232,17 +233,67 @@ def test_accumulators_are_held_to_what_is_asked_for_and_what_that_loses_is_told(
     digits, y = load("digits")
     options = {"hidden_layer_sizes": (16,), "random_state": 0, "max_iter": 30}
     fitted = make_pipeline(MinMaxScaler(), neural_network.MLPClassifier(**options)).fit(digits, y)
-    with pytest.warns(CipherfitWarning, match=r"n_accum_bits=7, \d+\.\d\d% of the rows of X get"):
+    told = r"n_accum_bits=7, \d+ of 1\d+ weights are pruned, and \d+\.\d\d% of the rows of X get"
+    with pytest.warns(CipherfitWarning, match=told) as caught:
         predictor = from_sklearn(fitted, digits, n_accum_bits=7)
+    assert caught[0].filename == __file__
     assert predictor.graph.prove().max_accumulator_bits <= 7
     moved = (predictor.predict(digits) != fitted.predict(digits)).mean()
     assert 0.001 < moved < 0.5
-    with pytest.warns(CipherfitWarning, match="of the predictions' variance on X is lost"):
+    with pytest.warns(CipherfitWarning, match="of the outputs' variance on X is lost"):
         narrow = from_sklearn(linear_model.Ridge().fit(HOUSES, PRICES), HOUSES, n_accum_bits=9)
     assert narrow.graph.prove().max_accumulator_bits <= 9
     with warnings.catch_warnings():
         warnings.simplefilter("error")
         from_sklearn(linear_model.Ridge().fit(HOUSES, PRICES), HOUSES, n_accum_bits=30)
+
+
+def test_a_perceptron_of_scikit_learns_default_size_fits_as_it_is():
+    digits, y = load("digits")
+    fitted = neural_network.MLPClassifier(max_iter=10, random_state=0).fit(digits, y)
+    with warnings.catch_warnings():
+        warnings.simplefilter("error")
+        graph = from_sklearn(fitted, digits).graph
+    assert graph.n_bits == 6
+    assert graph.prove().max_accumulator_bits <= 16
+
+
+@pytest.fixture(scope="module")
+def wide():
+    """A perceptron of so many features that 6-bit weights and inputs need more than 16 bits."""
+    rows, y = load("digits")
+    rows = np.tile(rows[:600] / 16, 6)
+    options = {"hidden_layer_sizes": (10,), "max_iter": 60, "random_state": 0}
+    return neural_network.MLPClassifier(**options).fit(rows, y[:600]), rows
+
+
+def test_sums_of_many_features_get_fewer_bits_rather_than_pruned_weights(wide):
+    fitted, rows = wide
+    with warnings.catch_warnings():
+        warnings.simplefilter("error")
+        predictor = from_sklearn(fitted, rows)
+    assert predictor.graph.n_bits < 6
+    assert predictor.graph.prove().max_accumulator_bits <= 16
+    assert (predictor.predict(rows) == fitted.predict(rows)).mean() > 0.95
+
+
+def test_sums_too_wide_for_lookups_are_an_error_unless_pruning_is_asked_for(wide):
+    fitted, rows = wide
+    with pytest.raises(
+        ProofError, match=r"n_w_bits=6, .* layer coefs_\[0\] need 1\d bits"
+    ) as raised:
+        from_sklearn(fitted, rows, n_w_bits=6, n_in_bits=6)
+    assert "give n_accum_bits=16, and weights are pruned until they do" in str(raised.value)
+    assert raised.value.bits_needed > raised.value.bits_allowed == 16
+    with pytest.warns(CipherfitWarning, match=r"16, [1-9]\d+ of 3\d\d\d weights are pruned"):
+        predictor = from_sklearn(fitted, rows, n_w_bits=6, n_in_bits=6, n_accum_bits=16)
+    assert predictor.graph.prove().max_accumulator_bits <= 16
+
+
+def test_named_bits_that_lose_much_are_told():
+    fitted = scaled(neural_network.MLPClassifier((6,), random_state=0, max_iter=300)).fit(X, Y)
+    with pytest.warns(CipherfitWarning, match=r"^\d+\.\d\d% of the rows of X .*; more bits"):
+        from_sklearn(fitted, X, n_w_bits=1, n_in_bits=1)
 
 
 def several_labels():

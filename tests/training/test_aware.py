@@ -216,3 +216,36 @@ def test_functions_that_are_undefined_on_the_data_are_named():
     module = nn.Sequential(nn.Linear(64, 3), Logarithm(), nn.Linear(3, 2))
     with pytest.raises(UnsupportedModuleError, match="what follows layer 0 gives NaN or infinity"):
         aware_network(module, images(), n_w_bits=4, n_a_bits=4, n_in_bits=4)
+
+
+class OnOneDevice(nn.Module):
+    """Names its device, and holds a constant, in its forward."""
+
+    def __init__(self, device):
+        super().__init__()
+        self.first, self.norm, self.last = nn.Linear(64, 8), nn.BatchNorm1d(8), nn.Linear(8, 10)
+        self.device = device
+
+    def forward(self, x):
+        x = self.norm(self.first(x.to(self.device)))
+        return self.last(torch.relu(x * torch.full((8,), 0.5).to(self.device, x.dtype)).to("cpu"))
+
+
+@pytest.mark.parametrize("module", [OnOneDevice("cpu"), OnOneDevice(torch.device("cpu"))])
+def test_steps_follow_their_network_to_another_device(module):
+    """Meta tensors stand in for another device: they don't mix with the host's."""
+    network = aware(module.eval(), images(), shape=None)
+    steps = [each for each in network.modules() if isinstance(each, Steps)]
+    assert steps
+    for each in steps:
+        taken = torch.empty(4, *each.shape, device="meta")
+        assert each.to("meta")(taken.flatten(1)).device.type == "meta"
+
+
+def test_steps_stay_in_double_precision_whatever_their_network_is_made():
+    network = aware(small(), images()).eval()
+    steps = [each for each in network.modules() if isinstance(each, Steps)]
+    rows = [torch.rand(4, int(np.prod(each.shape)), dtype=torch.float64) for each in steps]
+    before = [each(x) for each, x in zip(steps, rows, strict=True)]
+    network.half()
+    assert all(torch.equal(one(x), y) for one, x, y in zip(steps, rows, before, strict=True))

@@ -16,7 +16,7 @@ from torch import nn
 from torch.nn import functional as F  # noqa: N812
 
 from cipherfit import QuantizedSkorchEstimatorMixin, lower
-from cipherfit.exceptions import UnsupportedModuleError
+from cipherfit.exceptions import ProofError, UnsupportedModuleError
 from cipherfit.training import post_training
 from cipherfit.training.post_training import quantize_module
 
@@ -361,3 +361,21 @@ def test_of_many_rows_layers_are_fitted_to_some(monkeypatch):
         fitted.fit(X, y, sample_weight=weights)
         assert seen == [50, 50]
         assert fitted.score(X, y) > 0.9
+
+
+def test_layers_that_do_not_fit_are_told_or_refused_with_the_bits_they_need():
+    torch.manual_seed(0)
+    module, x = nn.Sequential(nn.Linear(40, 3), nn.ReLU(), nn.Linear(3, 2)), torch.rand(90, 40)
+    told = []
+    quantize_module(module, x, n_bits=4, n_accum_bits=8, on_misfit=told.append)
+    assert [each.layer for each in told] == ["0"]
+    needed = told[0].bits_needed
+    assert 0 < told[0].n_pruned < told[0].n_weights <= 120
+    for n_bits in (needed, needed - 1):
+        told.clear()
+        quantize_module(module, x, n_bits=4, n_accum_bits=n_bits, on_misfit=told.append)
+        assert len(told) == (n_bits < needed)
+    network, _ = quantize_module(module, x, n_bits=4, n_accum_bits=needed, prunes=False)
+    assert lower(network).prove().max_accumulator_bits <= needed
+    with pytest.raises(ProofError, match=f"layer 0 need {needed} bits, and have at most 8"):
+        quantize_module(module, x, n_bits=4, n_accum_bits=8, prunes=False)

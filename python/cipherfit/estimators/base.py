@@ -14,6 +14,7 @@ from torch import nn
 
 from cipherfit.estimators.aware_training import OWN_OPTIONS
 from cipherfit.estimators.inference import InferenceMixin
+from cipherfit.estimators.misfits import tell_of_misfits
 from cipherfit.estimators.neuron_pruning import prune_neurons
 from cipherfit.estimators.old_names import check_options
 from cipherfit.estimators.postprocessing import probabilities, steps_of_module, steps_of_option
@@ -28,6 +29,7 @@ from cipherfit.training.aware import AwareNetwork
 from cipherfit.training.float_twin import float_copy
 from cipherfit.training.integer_graph import integer_graph
 from cipherfit.training.network import QuantNetwork, SparseQuantNeuralNetImpl
+from cipherfit.training.post_training import Misfit
 from cipherfit.training.ranges import Relevance
 from cipherfit.training.surroundings import own_settings
 
@@ -375,6 +377,7 @@ class QuantizedSkorchEstimatorMixin(InferenceMixin, SolvingMixin, OwnPrecisionMi
         by : Relevance, optional
             Their targets and weights.
         """
+        misfits: list[Misfit] = []
         with kept_draws():
             graph, epilogue = integer_graph(
                 self.module_,
@@ -385,6 +388,7 @@ class QuantizedSkorchEstimatorMixin(InferenceMixin, SolvingMixin, OwnPrecisionMi
                 n_w_bits=self.n_w_bits,
                 n_in_bits=self.n_in_bits,
                 n_accum_bits=self.n_accum_bits,
+                on_misfit=misfits.append,
             )
         self.epilogue_ = steps_of_module(epilogue, graph.n_outputs)
         self.predictor_ = Predictor(
@@ -394,6 +398,9 @@ class QuantizedSkorchEstimatorMixin(InferenceMixin, SolvingMixin, OwnPrecisionMi
             feature_names=getattr(self, "feature_names_in_", None),
             client_layers=getattr(self.module_, "client_layers", None),
         )
+        if misfits and features is not None:
+            rows = features.numpy()
+            tell_of_misfits(misfits, self.predictor_, rows, self._outputs_in_training(rows))
 
     def __getstate__(self) -> dict[str, Any]:
         """Return the state to pickle or copy: in training, that of the network as it is now.

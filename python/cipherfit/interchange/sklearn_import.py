@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-import warnings
+from collections import OrderedDict
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from typing import Any
@@ -14,11 +14,12 @@ from torch import nn
 
 from cipherfit._core import IntegerGraph
 from cipherfit.exceptions import (
-    CipherfitWarning,
     InvalidInputError,
+    ProofError,
     SerializationError,
     UnsupportedModuleError,
 )
+from cipherfit.interchange.losses import lost_variance, tell_what_is_lost
 from cipherfit.interchange.sklearn_models import FloatModel, float_model
 from cipherfit.limits import MAX_ACCUM_BITS, MAX_CODE_BITS, MAX_LOOKUP_BITS
 from cipherfit.parameters import integer
@@ -28,7 +29,7 @@ from cipherfit.predictor.predictor import Predictor
 from cipherfit.predictor.preparation import Preparation, Transform
 from cipherfit.predictor.targets import ClassTargets
 from cipherfit.training.lowering import lower
-from cipherfit.training.post_training import quantize_module
+from cipherfit.training.post_training import Misfit, quantize_module
 from cipherfit.training.surroundings import own_settings
 
 Float64 = NDArray[np.float64]
@@ -73,14 +74,15 @@ class Widths:
         return replace(self, **checked)
 
 
-#: With hidden layers, whose lookups read few bits; and where accumulators are narrow.
-_HIDDEN = [Widths(6, 5, 6, MAX_LOOKUP_BITS)]
-_HIDDEN_NARROW = [
-    Widths(n_w_bits, n_a_bits, n_in_bits, MAX_LOOKUP_BITS)
-    for n_w_bits, n_a_bits, n_in_bits in (
-        (5, 5, 5), (5, 4, 4), (4, 4, 4), (4, 3, 3), (3, 3, 3), (3, 2, 2), (2, 2, 2),
+#: With hidden layers, whose lookups read few bits: the first that fits as it is; and where
+#: accumulators are narrow.
+_HIDDEN, _HIDDEN_NARROW = (
+    [Widths(n_w, n_a, n_in, MAX_LOOKUP_BITS) for n_w, n_a, n_in in widths]
+    for widths in (
+        ((6, 5, 6), (5, 5, 5), (5, 4, 4), (4, 4, 4)),
+        ((4, 3, 3), (3, 3, 3), (3, 2, 2), (2, 2, 2)),
     )
-]  # fmt: skip
+)
 #: Without, the fewest first; and where accumulators are narrow.
 _LINEAR, _LINEAR_NARROW = (
     [Widths(n_w_bits, n_in_bits, n_in_bits, MAX_ACCUM_BITS) for n_w_bits, n_in_bits in widths]
@@ -91,6 +93,8 @@ _LINEAR, _LINEAR_NARROW = (
 )
 #: Rows that may get another label, and part of the outputs' variance that may be another.
 _MOST_MOVED, _MOST_DISTURBED = 1e-3, 2e-5
+#: Part of either that is told where the bits are those of the defaults, or named ones.
+_MUCH = 0.05
 
 
 @own_settings()
@@ -118,17 +122,18 @@ def from_sklearn(
         Representative rows, as `fitted` takes them, such as those that it was fitted on. Every
         feature's codes span its values here.
     n_w_bits : int in [1, 16], optional
-        Bits of a weight. Default: 6 where there are hidden layers, else from 8 to 13, the fewest
-        that answer as `fitted` does on `X`; with `n_accum_bits`, what comes closest.
+        Bits of a weight. Default: 6 where there are hidden layers, or 5 or 4 where sums of hundreds
+        of features ask for it; else from 8 to 13, the fewest that answer as `fitted` does on `X`;
+        with `n_accum_bits`, what comes closest.
     n_a_bits : int in [1, 16], optional
-        Bits of a hidden activation. Default: 5.
+        Bits of a hidden activation. Default: 5, or 4 where weights get fewer, too.
     n_in_bits : int in [1, 16], optional
-        Bits of a feature's code. Default: 6 where there are hidden layers, else from 8 to 14, as
-        for weights.
+        Bits of a feature's code. Default: 6 where there are hidden layers, or as many as a weight
+        where that gets fewer; else from 8 to 14, as for weights.
     n_accum_bits : int in [1, 48], optional
         Bits that every accumulator must fit: weights are pruned, or rounded more coarsely, until
         they do, and a warning tells what that changes on `X`. Default: what holds every sum, and
-        in front of lookups at most 16.
+        with hidden layers at most 16; there nothing is pruned.
 
     Returns
     -------
@@ -143,6 +148,9 @@ def from_sklearn(
         If it is not fitted.
     InvalidInputError
         If `X` has other features, or values that can't be used.
+    ProofError
+        If sums of a network with hidden layers need more than 16 bits, and `n_accum_bits` doesn't
+        ask to prune its weights.
     """
     steps, model = _steps_and_model(fitted)
     preparation, network = _folded(_preparation(steps), float_model(model))
@@ -154,13 +162,13 @@ def from_sklearn(
     wide, narrow = (
         (_HIDDEN, _HIDDEN_NARROW) if len(network.layers) > 1 else (_LINEAR, _LINEAR_NARROW)
     )
-    defaults = wide if n_accum_bits is None else [*wide, *narrow]
+    prunes = n_accum_bits is not None
+    defaults = [*wide, *narrow] if prunes else wide
     tried = {each.given(n_w_bits, n_a_bits, n_in_bits, n_accum_bits): None for each in defaults}
-    graph, outputs = _graph(network, rows, list(tried))
-    if n_accum_bits is not None:
-        _tell_what_is_lost(network, graph.run(rows), outputs, n_accum_bits)
+    imported = _closest(network, rows, list(tried), prunes)
+    _tell(network, imported, rows, n_accum_bits)
     return Predictor(
-        graph,
+        imported.graph,
         network.targets,
         post_processing=network.post_processing,
         feature_names=names,
@@ -243,44 +251,76 @@ def _features(
     return rows
 
 
-def _graph(
-    network: FloatModel, rows: NDArray[np.float32], widths: Sequence[Widths]
-) -> tuple[IntegerGraph, Float64]:
-    """Return the graph with the first widths that answer as the model does, and real outputs.
+@dataclass(frozen=True)
+class _Imported:
+    """A graph, the real outputs on given rows that it stands for, and what it lost to fit."""
 
-    Where none do, it is the one whose outputs are closest.
+    graph: IntegerGraph
+    real: Float64
+    misfits: list[Misfit]
+
+
+def _closest(
+    network: FloatModel, rows: NDArray[np.float32], widths: Sequence[Widths], prunes: bool
+) -> _Imported:
+    """Return the graph with the first widths that answer as the model does.
+
+    Where none do, it is the one whose outputs are closest; with lookups, up to the first that fits
+    as it is.
     """
     module, x = _module(network), torch.from_numpy(rows)
     with torch.no_grad():
         real = module(x.double()).numpy()
-    best: IntegerGraph | None = None
+    best: _Imported | None = None
     least = np.inf
+    too_wide: ProofError | None = None
     for each in widths:
-        with torch.random.fork_rng(devices=[]):
-            quantized, _ = quantize_module(
-                module,
-                x,
-                n_bits=each.n_a_bits,
-                n_accum_bits=each.n_accum_bits,
-                n_w_bits=each.n_w_bits,
-                n_in_bits=each.n_in_bits,
-            )
-        graph = lower(quantized)
+        misfits: list[Misfit] = []
+        try:
+            graph = _graph(module, x, each, prunes, misfits)
+        except ProofError as error:
+            too_wide = _too_wide(error, each)
+            continue
         outputs = graph.run(rows)
-        disturbance = _lost_variance(outputs, real)
+        disturbance = lost_variance(outputs, real)
         if best is None or disturbance < least:
-            best, least = graph, disturbance
-        if disturbance <= _MOST_DISTURBED and _moved(network, outputs, real) <= _MOST_MOVED:
-            break
-    assert best is not None
-    return best, real
+            best, least = _Imported(graph, real, misfits), disturbance
+        is_close = disturbance <= _MOST_DISTURBED and _moved(network, outputs, real) <= _MOST_MOVED
+        if is_close or (graph.n_lookups and not misfits):
+            break  # fewer bits only lose more
+    if best is None:
+        assert too_wide is not None
+        raise too_wide
+    return best
 
 
-def _lost_variance(outputs: Float64, real: Float64) -> float:
-    """Return the mean squared difference, in units of each real output's variance, of the worst."""
-    spread = real.var(axis=0)
-    error = ((outputs - real) ** 2).mean(axis=0)
-    return float((error / np.where(spread > 0, spread, 1)).max())
+def _graph(
+    module: nn.Module, x: torch.Tensor, widths: Widths, prunes: bool, misfits: list[Misfit]
+) -> IntegerGraph:
+    """Return the graph of some widths, and add what didn't fit."""
+    with torch.random.fork_rng(devices=[]):
+        quantized, _ = quantize_module(
+            module,
+            x,
+            n_bits=widths.n_a_bits,
+            n_accum_bits=widths.n_accum_bits,
+            n_w_bits=widths.n_w_bits,
+            n_in_bits=widths.n_in_bits,
+            prunes=prunes,
+            on_misfit=misfits.append,
+        )
+    return lower(quantized)
+
+
+def _too_wide(error: ProofError, widths: Widths) -> ProofError:
+    """Return an error that says what to do about sums that are too wide."""
+    return ProofError(
+        f"with n_w_bits={widths.n_w_bits}, n_a_bits={widths.n_a_bits} and "
+        f"n_in_bits={widths.n_in_bits}, {error}: give n_accum_bits={error.bits_allowed}, and "
+        "weights are pruned until they do",
+        bits_needed=error.bits_needed,
+        bits_allowed=error.bits_allowed,
+    )
 
 
 def _moved(network: FloatModel, outputs: Float64, real: Float64) -> float:
@@ -291,30 +331,33 @@ def _moved(network: FloatModel, outputs: Float64, real: Float64) -> float:
     return float((labels[0] != labels[1]).mean())
 
 
-def _tell_what_is_lost(
-    network: FloatModel, outputs: Float64, real: Float64, n_accum_bits: int
+def _tell(
+    network: FloatModel, imported: _Imported, rows: NDArray[np.float32], n_accum_bits: int | None
 ) -> None:
-    """Warn of what fitting accumulators to bits that were asked for changes on given rows."""
-    if isinstance(network.targets, ClassTargets):
-        lost, what = _moved(network, outputs, real), "of the rows of X get another label"
-    else:
-        lost = _lost_variance(outputs, real)
-        what = "of the predictions' variance on X is lost"
-    if lost > _MOST_MOVED:
-        warnings.warn(
-            f"with n_accum_bits={n_accum_bits}, {lost:.2%} {what}, compared with the fitted model",
-            CipherfitWarning,
-            stacklevel=3,
+    """Warn of what fitting accumulators changes on given rows, or few bits, where it is much."""
+    outputs, is_classifier = imported.graph.run(rows), isinstance(network.targets, ClassTargets)
+    lost = (
+        _moved(network, outputs, imported.real)
+        if is_classifier
+        else lost_variance(outputs, imported.real)
+    )
+    n_pruned = sum(each.n_pruned for each in imported.misfits)
+    if n_pruned or lost > (_MUCH if n_accum_bits is None else _MOST_MOVED):
+        n_weights = sum(int(np.count_nonzero(weights)) for weights, _ in network.layers)
+        tell_what_is_lost(
+            n_accum_bits, n_pruned, n_weights, lost, is_classifier, "the fitted model"
         )
 
 
 def _module(network: FloatModel) -> nn.Sequential:
-    """Return a model as a torch module in double precision."""
-    parts: list[nn.Module] = []
-    for weights, biases in network.layers:
+    """Return a model as a torch module in double precision, its layers named as in scikit-learn."""
+    parts: OrderedDict[str, nn.Module] = OrderedDict()
+    for index, (weights, biases) in enumerate(network.layers):
         n_out, n_in = weights.shape
         linear = nn.Linear(n_in, n_out, device="meta")
         linear.weight = nn.Parameter(torch.from_numpy(np.ascontiguousarray(weights)))
         linear.bias = nn.Parameter(torch.from_numpy(np.array(biases)))
-        parts += [linear, _ACTIVATIONS[network.activation]()]
-    return nn.Sequential(*parts[:-1])
+        parts[f"coefs_[{index}]"] = linear
+        if index + 1 < len(network.layers):
+            parts[f"activation {index}"] = _ACTIVATIONS[network.activation]()
+    return nn.Sequential(parts)

@@ -58,6 +58,16 @@ class Call:
         """Return the values that it takes."""
         return {leaf for leaf in leaves((self.args, self.kwargs)) if isinstance(leaf, Ref)}
 
+    def moved(self, device: torch.device) -> Call:
+        """Return the same call with its constants on another device."""
+
+        def move(leaf: Any) -> Any:
+            if isinstance(leaf, Tensor):
+                return leaf.to(device)
+            return device if isinstance(leaf, torch.device) else leaf
+
+        return replace(self, args=mapped(move, self.args), kwargs=mapped(move, self.kwargs))
+
     def run(self, values: dict[int, Any], n_rows: int) -> Any:
         """Return its value."""
 
@@ -100,6 +110,13 @@ class Steps(nn.Module):
         self.end = end
         self.shape = tuple(shape)
 
+    def _apply(self, fn: Callable[[Tensor], Tensor], recurse: bool = True) -> Steps:
+        """Follow the network to another device, in double precision whatever the network's."""
+        super()._apply(fn, recurse)  # type: ignore[no-untyped-call]
+        device = fn(torch.empty(0, dtype=torch.float64)).device
+        self.calls = {place: call.moved(device) for place, call in self.calls.items()}
+        return self
+
     def forward(self, x: Tensor) -> Tensor:
         """Return the values, flattened row by row, of rows (n_samples, n)."""
         if len(x) == 1:
@@ -112,21 +129,6 @@ class Steps(nn.Module):
         result: Any = self.values(x, forget=True)[self.end.call]
         outputs: Tensor = result if self.end.item is None else result[self.end.item]
         return outputs
-
-    def _apply(self, fn: Callable[[Tensor], Tensor], recurse: bool = True) -> Steps:
-        """Take constants along to another device; they stay in double precision."""
-        device = fn(torch.empty(0, dtype=torch.float64)).device
-
-        def taken(leaf: Any) -> Any:
-            if isinstance(leaf, torch.device):
-                return device
-            return leaf.to(device) if isinstance(leaf, Tensor) else leaf
-
-        self.calls = {
-            place: replace(call, args=mapped(taken, call.args), kwargs=mapped(taken, call.kwargs))
-            for place, call in self.calls.items()
-        }
-        return super()._apply(fn, recurse)  # type: ignore[no-any-return, no-untyped-call]
 
     def values(self, x: Tensor, *, forget: bool = False) -> dict[int, Any]:
         """Return the values of all calls, or of those that none takes, for rows (n_samples, n)."""

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import copy
+from collections.abc import Callable
 
 from torch import Tensor, nn
 
@@ -12,7 +13,7 @@ from cipherfit.limits import MAX_LOOKUP_BITS
 from cipherfit.training.aware import AwareNetwork
 from cipherfit.training.lowering import lower
 from cipherfit.training.network import QuantNetwork, SparseQuantNeuralNetImpl
-from cipherfit.training.post_training import quantize_module
+from cipherfit.training.post_training import Misfit, quantize_module
 from cipherfit.training.ranges import Relevance
 
 
@@ -26,6 +27,7 @@ def integer_graph(
     n_w_bits: int | None = None,
     n_in_bits: int | None = None,
     n_accum_bits: int | None = None,
+    on_misfit: Callable[[Misfit], None] | None = None,
 ) -> tuple[IntegerGraph, nn.Sequential]:
     """Return a trained module's graph, and what follows it on the client.
 
@@ -44,6 +46,8 @@ def integer_graph(
         What shape of a row a float module gets. Default: (n_features,).
     n_w_bits, n_in_bits, n_accum_bits : int, optional
         Bits of a float module's weights and inputs (default: `n_bits`) and accumulators.
+    on_misfit : callable, optional
+        What is told of each layer of a float module that is pruned to fit.
 
     Returns
     -------
@@ -83,5 +87,6 @@ def integer_graph(
         n_in_bits=n_in_bits,
         by=by,
         shape=shape,
+        on_misfit=on_misfit,
     )
     return lower(network), epilogue

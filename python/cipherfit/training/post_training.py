@@ -8,15 +8,16 @@ outputs keep their means (Nagel et al., 2019, arXiv:1906.04721, section 4.2).
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from copy import deepcopy
+from dataclasses import dataclass
 
 import numpy as np
 import torch
 from torch import Tensor, nn
 
-from cipherfit.exceptions import UnsupportedModuleError
-from cipherfit.limits import MAX_LOOKUP_BITS
+from cipherfit.exceptions import ProofError, UnsupportedModuleError
+from cipherfit.limits import MAX_ACCUM_BITS, MAX_LOOKUP_BITS
 from cipherfit.training.convex import covariance_of
 from cipherfit.training.integer_weights import integer_weights
 from cipherfit.training.linear import QuantLinear
@@ -34,6 +35,27 @@ _MOST_ROWS = 10_000
 _SCALE_FRACTIONS = torch.logspace(-1.5, 0.0, 46, dtype=torch.float64)
 
 
+@dataclass(frozen=True)
+class Misfit:
+    """A layer whose sums need more bits than they may have, and what pruning took from it.
+
+    Parameters
+    ----------
+    layer : str
+        Its name in the module.
+    bits_needed, bits_allowed : int
+        Bits of the widest sum of its rounded weights, and those that it may have.
+    n_pruned, n_weights : int
+        How many weights are 0 for that, and how many are not without it.
+    """
+
+    layer: str
+    bits_needed: int
+    bits_allowed: int
+    n_pruned: int
+    n_weights: int
+
+
 def quantize_module(
     module: nn.Module,
     x: Tensor,
@@ -44,6 +66,8 @@ def quantize_module(
     n_in_bits: int | None = None,
     by: Relevance | None = None,
     shape: tuple[int, ...] | None = None,
+    prunes: bool = True,
+    on_misfit: Callable[[Misfit], None] | None = None,
 ) -> tuple[QuantNetwork, nn.Sequential]:
     """Quantize a trained float module made of linear layers and elementwise functions.
 
@@ -66,6 +90,10 @@ def quantize_module(
         Targets and weights of the rows, which tell what rare values are worth a code.
     shape : tuple of int, optional
         What shape of a row the module gets. Default: (n_features,).
+    prunes : bool, default=True
+        Whether layers whose sums don't fit `n_accum_bits` are pruned until they do.
+    on_misfit : callable, optional
+        What is told of each layer that was pruned for that.
 
     Returns
     -------
@@ -78,6 +106,8 @@ def quantize_module(
     ------
     UnsupportedModuleError
         Naming the layer that can't be lowered.
+    ProofError
+        Naming the layer whose sums don't fit, and the bits they need, unless it may be pruned.
     """
     traced = trace(module, x.shape[1], shape)
     gain, layers = traced.before, traced.layers
@@ -98,7 +128,20 @@ def quantize_module(
         if layer is not layers[-1]:
             lookup_bits = min(MAX_LOOKUP_BITS, default_lookup_bits(n_accum_bits, n_bits))
         widths = (n_w_bits, n_code_bits, n_accum_bits, lookup_bits)
-        quantized = _quantize_linear(layer.weight * step, codes, real, *widths)
+        weight = layer.weight * step
+        whole, n_bits_needed = _without_budget(weight, codes, *widths)
+        if n_bits_needed > n_accum_bits and not prunes:
+            raise ProofError(
+                f"sums of layer {layer.name} need {n_bits_needed} bits, and have at most "
+                f"{n_accum_bits}",
+                bits_needed=n_bits_needed,
+                bits_allowed=n_accum_bits,
+            )
+        quantized = _quantize_linear(weight, codes, real, *widths)
+        if n_bits_needed > n_accum_bits and on_misfit is not None:
+            n_pruned = int(((whole != 0) & (quantized.weight_codes() == 0)).sum())
+            bits = (n_bits_needed, n_accum_bits)
+            on_misfit(Misfit(layer.name, *bits, n_pruned, int((whole != 0).sum())))
         n_code_bits = n_bits
         chain.append(quantized)
         if layer is not layers[-1]:
@@ -161,6 +204,33 @@ def _quantize_linear(
                 best, least = layer, disturbance
     assert best is not None
     return best
+
+
+@torch.no_grad()
+def _without_budget(
+    weight: Tensor,
+    codes: Tensor,
+    n_w_bits: int,
+    n_in_bits: int,
+    n_accum_bits: int,
+    n_lookup_bits: int | None,
+) -> tuple[Tensor, int]:
+    """Return the integer weights of a layer that need not fit, and the bits that it would need."""
+    n_out, n_in = weight.shape
+    free = QuantLinear(
+        n_in,
+        n_out,
+        n_w_bits=n_w_bits,
+        n_in_bits=n_in_bits,
+        n_accum_bits=MAX_ACCUM_BITS,
+        n_lookup_bits=None,
+    )
+    whole = next(_rounded(free.double().eval(), weight, codes)).weight_codes()
+    widest = int(whole.abs().sum(dim=1).max()) * free.max_in_code
+    n_bits = widest.bit_length()
+    if n_lookup_bits is not None:
+        n_bits = (widest + ((1 << max(0, n_bits - n_lookup_bits)) >> 1)).bit_length()
+    return whole, n_bits
 
 
 def _rounded(empty: QuantLinear, weight: Tensor, codes: Tensor) -> Iterator[QuantLinear]:

@@ -33,6 +33,7 @@ _OF_NO_VALUE = {
 }  # fmt: skip
 _TO_DOUBLE = {f"torch.Tensor.{name}" for name in ("float", "half", "bfloat16", "double")}
 _TO_HOST = {"torch.Tensor.cuda", "torch.Tensor.cpu"}
+_DEVICES = ("cpu", "cuda", "mps", "xpu")
 #: Rows of the two runs: what grows between them follows the number of rows.
 _N_ROWS = 6
 #: Relative difference between single and double precision that a module may show.
@@ -298,7 +299,9 @@ def _described(value: Any) -> Any:
             return constant.double() if constant.is_floating_point() else constant
         if isinstance(leaf, torch.dtype):
             return torch.float64 if leaf.is_floating_point else leaf
-        if isinstance(leaf, torch.device) or (isinstance(leaf, str) and leaf.startswith("cuda")):
+        if isinstance(leaf, torch.device):
+            return torch.device("cpu")
+        if isinstance(leaf, str) and leaf.partition(":")[0] in _DEVICES:
             return torch.device("cpu")
         if str(leaf).removeprefix("<class '").startswith("torch.") and "FloatTensor" in str(leaf):
             return torch.float64
