@@ -17,6 +17,7 @@ from torch.nn import functional as F  # noqa: N812
 
 from cipherfit import QuantizedSkorchEstimatorMixin, lower
 from cipherfit.exceptions import ProofError, UnsupportedModuleError
+from cipherfit.training import post_training
 from cipherfit.training.post_training import quantize_module
 
 
@@ -340,6 +341,26 @@ def test_fit_benchmark_of_a_custom_module_gives_the_trained_float_module():
     model, net = Classifier(Deep, criterion=nn.NLLLoss, **OPTIONS).fit_benchmark(X, y)
     assert type(net) is skorch.NeuralNetClassifier
     assert (net.predict(X.astype(np.float32)) == model.predict(X)).mean() > 0.9
+
+
+def test_of_many_rows_layers_are_fitted_to_some(monkeypatch):
+    seen = []
+    fit = post_training._quantize_linear
+
+    def watched(weight, codes, real, *widths):
+        seen.append(len(codes))
+        return fit(weight, codes, real, *widths)
+
+    monkeypatch.setattr(post_training, "_MOST_ROWS", 60)
+    monkeypatch.setattr(post_training, "_quantize_linear", watched)
+    X, y = load("iris")
+    torch.manual_seed(0)
+    fitted = Classifier(Plain(n_outputs=3), criterion=nn.CrossEntropyLoss, **OPTIONS)
+    for weights in (None, np.where(np.arange(len(y)) % 3 == 0, 0.01, 1)):
+        seen.clear()
+        fitted.fit(X, y, sample_weight=weights)
+        assert seen == [50, 50]
+        assert fitted.score(X, y) > 0.9
 
 
 def test_layers_that_do_not_fit_are_told_or_refused_with_the_bits_they_need():

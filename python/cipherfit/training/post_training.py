@@ -29,6 +29,8 @@ from cipherfit.training.widths import default_lookup_bits
 
 #: Products of rows, columns and columns up to which weights make up for each other's rounding.
 _MOST_STEPS = 200_000_000
+#: Rows, of all that are given, that layers behind the input quantizer are fitted to.
+_MOST_ROWS = 10_000
 #: Weight scales that are tried, as fractions of the one that clamps no weight.
 _SCALE_FRACTIONS = torch.logspace(-1.5, 0.0, 46, dtype=torch.float64)
 
@@ -76,7 +78,8 @@ def quantize_module(
     module : nn.Module
         A chain of linear layers with whatever is elementwise between two of them: see `trace`.
     x : torch.Tensor of shape (n_samples, n_features)
-        The data it was trained on.
+        The data it was trained on. Of more than 10,000 rows, weights and activations are fitted to
+        as many, evenly spaced.
     n_bits : int
         Bits of activations, in [1, 16].
     n_accum_bits : int
@@ -113,6 +116,8 @@ def quantize_module(
     n_code_bits = n_bits if n_in_bits is None else n_in_bits
     quantizer = InputQuantizer(x.shape[1], n_code_bits)
     quantizer.calibrate(x, by=by)
+    every = max(1, -(-len(x) // _MOST_ROWS))
+    x, by = x[::every], None if by is None else by.of_rows(slice(None, None, every))
     chain: list[nn.Module] = [quantizer]
     # Real value of one code step, per input of the layer; the zero points go into the biases.
     codes, real = quantizer(x), x * gain.scale + gain.shift

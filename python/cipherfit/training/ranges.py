@@ -78,6 +78,12 @@ class Relevance:
         matrix = np.asarray(targets, dtype=np.float64).reshape(len(targets), -1)
         return cls(matrix, weights)
 
+    def of_rows(self, rows: slice) -> Relevance:
+        """Return the relevance of some of the rows; all of weight 0 count alike."""
+        targets = None if self.targets is None else self.targets[rows]
+        weights = None if self.weights is None else self.weights[rows]
+        return Relevance(targets, None if weights is None or not weights.any() else weights)
+
 
 def value_ranges(x: Tensor, max_code: int, tail: float, by: Relevance) -> tuple[Tensor, Tensor]:
     """Return lower and upper end of what the codes of each feature span.
