@@ -367,7 +367,7 @@ class QuantizedSkorchEstimatorMixin(
             client_layers=getattr(self.module_, "client_layers", None),
         )
         if misfits and features is not None:
-            rows = features.numpy()
+            rows = features.cpu().numpy()
             tell_of_misfits(misfits, self.predictor_, rows, self._outputs_in_training(rows))
 
     def __getstate__(self) -> dict[str, Any]:

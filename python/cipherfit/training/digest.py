@@ -31,7 +31,8 @@ def digest_of(network: nn.Module) -> Tensor:
     for module in network.modules():
         hashed.update(type(module).__name__.encode())
         if isinstance(module, QuantLinear):
-            hashed.update(module.extra_repr().encode())
+            widths = (module.n_w_bits, module.n_in_bits, module.n_accum_bits, module.n_lookup_bits)
+            hashed.update(repr(widths).encode())
         elif isinstance(module, Steps):
             for call in module.calls.values():
                 hashed.update(call.target.encode())
@@ -45,4 +46,4 @@ def digest_of(network: nn.Module) -> Tensor:
 def _bytes_of(constant: object) -> bytes:
     if isinstance(constant, Tensor):
         return bytes(constant.detach().cpu().contiguous().numpy().tobytes())
-    return repr(constant).encode()
+    return b"" if isinstance(constant, torch.device) else repr(constant).encode()
