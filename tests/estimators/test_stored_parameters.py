@@ -31,10 +31,10 @@ class Normalized(nn.Sequential):
         )
 
 
-def own(**options):
+def own(module=Normalized, **options):
     given = {"max_epochs": 2, "qat": True, "qat_epochs": 2, "n_a_bits": 3, **options}
     return Own(
-        Normalized, criterion=nn.CrossEntropyLoss, optimizer=torch.optim.Adam, lr=0.02, verbose=0,
+        module, criterion=nn.CrossEntropyLoss, optimizer=torch.optim.Adam, lr=0.02, verbose=0,
         train_split=None, random_state=0, **given,
     )  # fmt: skip
 
@@ -75,6 +75,10 @@ def test_parameters_of_another_network_are_refused_with_what_to_use(aware, tmp_p
         with pytest.raises(SerializationError, match=f"of another network.*{WHOLE}"):
             other.load_params(tmp_path / "p")
     in_float.save_params(tmp_path / "f")
+    plain = nn.Sequential(nn.Linear(64, 8), nn.ReLU(), nn.Linear(8, 10))
+    own(plain).fit(X, Y).save_params(tmp_path / "w")
+    with pytest.raises(SerializationError, match="its widths, or"):
+        own(plain, n_w_bits=2).fit(X, Y).load_params(tmp_path / "w")
     with pytest.raises(SerializationError, match=r"of the module in float.*call initialize\(\)"):
         pickle.loads(pickle.dumps(aware)).load_params(tmp_path / "f")
 
