@@ -33,6 +33,12 @@ class SharedQuantLinear(QuantLinear):
         In which outputs, weights and biases are about 1, as optimizers need them to be.
     n_w_bits, n_in_bits, n_accum_bits, n_lookup_bits
         As for `QuantLinear`.
+
+    Attributes
+    ----------
+    noise : float
+        Deviation of what training adds to an accumulator before it is rounded, in steps of the
+        lookup behind it. 0: nothing.
     """
 
     places: Tensor
@@ -62,6 +68,7 @@ class SharedQuantLinear(QuantLinear):
             n_lookup_bits=n_lookup_bits,
         )
         self.most_uses = sharing.most_uses
+        self.noise = 0.0
         places = torch.from_numpy(sharing.places)
         self.register_buffer("places", places)
         self.register_buffer("channels", torch.from_numpy(sharing.channels))
@@ -123,9 +130,25 @@ class SharedQuantLinear(QuantLinear):
         sums.index_add_(0, self.places.flatten(), matrix.flatten())
         return sums[:-1].reshape(self.weight.shape)
 
+    def lowest(self, codes: Tensor) -> Tensor:
+        """Return the least value of every neuron's accumulator for given weight codes.
+
+        In training, too, of the inputs' proven intervals: few bits of an accumulator are read at a
+        few thresholds, which must lie where the graph will have them.
+        """
+        low, high = self.in_low.to(codes.dtype), self.in_high.to(codes.dtype)
+        return codes.clamp(min=0) @ low + codes.clamp(max=0) @ high
+
     def centre(self, codes: Tensor) -> Tensor:
         """Return every neuron's accumulator where each input has the code that counts as 0."""
         return codes @ self.origin_codes
+
+    def rounded(self, accumulators: Tensor, low: Tensor, centre: Tensor) -> Tensor:
+        """Round accumulators as the lookup reads them, in training with the noise that it meets."""
+        if self.training and self.noise and self.lsbs:
+            deviation = self.noise * (1 << self.lsbs)
+            accumulators.add_(torch.randn_like(accumulators).mul_(deviation))
+        return super().rounded(accumulators, low, centre)
 
     def dequantize(self, accumulators: Tensor, codes: Tensor) -> Tensor:
         """Return the real values of accumulators (..., n_neurons) for given weight codes."""
