@@ -262,11 +262,52 @@ def test_what_cannot_be_quantized_is_an_error_before_the_first_epoch(max_epochs)
         ({"n_accum_bits": 99}, r"n_accum_bits=99 must be an integer in \[1, 48\]"),
         ({"qat_epochs": 0}, "qat_epochs=0 must be an integer, at least 1"),
         ({"qat_lr": 0.0}, "qat_lr=0.0 must be a number above 0"),
+        ({"n_a_bits": [17]}, r"n_a_bits=17 must be an integer in \[1, 16\]"),
+        ({"n_w_bits": [3, 3, 3]}, r"n_w_bits: \[3, 3, 3\] has 3 values, .* 2 linear layers"),
+        ({"n_in_bits": [3]}, r"n_in_bits=\[3\] must be an integer"),
+        ({"n_lookup_bits": 0}, r"n_lookup_bits=0 must be an integer in \[1, 16\]"),
+        ({"n_lookup_bits": (5, 5)}, "n_lookup_bits: .* has 2 values, but there are 1 hidden"),
+        ({"rounding": "none"}, "rounding='none' must be 'approximate' or 'exact'"),
+        ({"n_lookups": 9}, "n_lookups=9 needs qat=True"),
+        ({"n_lookups": 0, "qat": True}, "n_lookups=0 must be an integer, at least 1"),
     ],
 )
 def test_options_that_cannot_be_are_named_before_training(options, message):
     with pytest.raises(InvalidParameterError, match=message):
-        own(**options).fit(IMAGES, Y)
+        own(**options, callbacks=[("never", NoEpoch())]).fit(IMAGES, Y)
+
+
+class NoEpoch(skorch.callbacks.Callback):
+    def on_epoch_begin(self, net, **kwargs):
+        raise AssertionError("an epoch was trained")
+
+
+@pytest.mark.filterwarnings("ignore:.*are pruned")
+@pytest.mark.parametrize("qat", [True, False])
+@pytest.mark.parametrize("rounding", ["approximate", "exact"])
+def test_lookups_read_as_many_bits_as_named_and_round_as_named(qat, rounding):
+    torch.manual_seed(0)
+    options = {"n_lookup_bits": np.array([4]), "n_accum_bits": [9, 10], "rounding": rounding}
+    graph = own(qat=qat, qat_epochs=1, max_epochs=1, **options).fit(IMAGES, Y).graph_
+    hidden, last = stages_of(graph)
+    assert hidden.proof.bits - hidden.lookup.lsbs <= 4
+    assert hidden.lookup.rounding == rounding
+    assert hidden.proof.bits <= 9
+    assert last.proof.bits <= 10
+
+
+def test_the_least_important_lookups_go_while_it_trains():
+    torch.manual_seed(0)
+    whole = own().fit(IMAGES, Y)
+    few = own(whole.module_, qat=True, qat_epochs=8, max_epochs=0, n_lookups=12).fit(IMAGES, Y)
+    assert few.graph_.n_lookups <= 12
+    assert few.score(IMAGES, Y) > 0.8
+    for same in (pickle.loads(pickle.dumps(few)), copy.deepcopy(few)):
+        assert same.graph_ == few.graph_
+        same.rebuild_predictor()
+        assert same.graph_ == few.graph_
+    few.partial_fit(IMAGES[:200], Y[:200])
+    assert few.graph_.n_lookups <= 12
 
 
 def test_cipherfits_own_networks_have_no_such_options():

@@ -18,6 +18,7 @@ from cipherfit.training.linear import QuantLinear
 from cipherfit.training.lowering import lower
 from cipherfit.training.shared_linear import SharedQuantLinear
 from cipherfit.training.sharing import Sharing
+from cipherfit.training.widths import NamedWidths, per_layer
 
 
 def small(activation=nn.ReLU):
@@ -33,9 +34,9 @@ def images(n=100):
     return torch.tensor(X[:n])
 
 
-def aware(module, x, n_bits=4, **options):
+def aware(module, x, n_bits=4, shape=(1, 8, 8), **options):
     widths = {"n_w_bits": n_bits, "n_a_bits": n_bits, "n_in_bits": n_bits}
-    return aware_network(module, x, **{**widths, "shape": (1, 8, 8), **options})
+    return aware_network(module, x, NamedWidths(**{**widths, **options}), shape=shape)
 
 
 @pytest.mark.parametrize("activation", [nn.ReLU, nn.SiLU, nn.Tanh])
@@ -52,16 +53,18 @@ def test_training_starts_where_the_float_module_is(activation):
     assert errors[2] < 0.2
 
 
-def moved(network, x, steps=4):
+def moved(network, x, steps=4, *, advance=False):
     """Take a few steps of training, such that weights, scales and ranges change."""
     torch.manual_seed(0)
     optimizer = torch.optim.Adam(network.parameters(), lr=0.02)
     network.train()
-    for _ in range(steps):
+    for step in range(steps):
         optimizer.zero_grad()
         outputs = network(x)
         nn.functional.nll_loss(outputs, torch.arange(len(x)) % outputs.shape[1]).backward()
         optimizer.step()
+        if advance:
+            network.advance((step + 1) / steps)
     return network.eval()
 
 
@@ -82,6 +85,78 @@ def test_the_graph_equals_the_trained_network(n_bits, n_accum_bits, activation):
         expected = network(x.double()).numpy()
         outputs = network.epilogue(torch.from_numpy(graph.run(x.numpy()))).numpy()
     np.testing.assert_allclose(outputs, expected, rtol=1e-9, atol=1e-9)
+
+
+@settings(max_examples=12)
+@given(
+    n_lookup_bits=st.one_of(st.integers(1, 7), st.tuples(st.integers(1, 7), st.integers(1, 7))),
+    rounding=st.sampled_from(["approximate", "exact", ("exact", "approximate")]),
+    n_accum_bits=st.sampled_from([None, 9, (8, 10, 12)]),
+    n_a_bits=st.sampled_from([3, (3, 2)]),
+    n_lookups=st.sampled_from([None, 40]),
+    seed=st.integers(0, 99),
+)
+def test_the_graph_equals_the_trained_network_however_few_bits_its_lookups_read(
+    n_lookup_bits, rounding, n_accum_bits, n_a_bits, n_lookups, seed
+):
+    torch.manual_seed(seed)
+    x = images()
+    options = {"n_w_bits": (4, 3, 2), "n_a_bits": n_a_bits, "n_accum_bits": n_accum_bits}
+    network = aware(small(), x, n_lookup_bits=n_lookup_bits, rounding=rounding, **options)
+    if n_lookups is not None:
+        network.keep_lookups(n_lookups)
+    network = moved(network, x, advance=True)
+    graph = lower(network)
+    assert graph.n_lookups <= (n_lookups or 4 * 64)
+    stages, proven = graph.to_dict()["layers"], graph.prove().layers
+    named = [per_layer("", each, n) for each, n in [(n_lookup_bits, 2), (rounding, 2)]]
+    for lookup, proof, n_bits, kind in zip(stages[1::2], proven[:2], *named, strict=True):
+        assert proof.bits - lookup["lsbs"] <= n_bits
+        assert lookup["exact"] == (kind == "exact" or lookup["lsbs"] == 0)
+    for proof, most in zip(proven, per_layer("", n_accum_bits, 3), strict=True):
+        assert proof.bits <= (most or 48)
+    anything = torch.rand(60, 64) * 40 - 10
+    for rows in (x, anything):
+        codes = graph.quantize(rows.numpy())
+        with torch.no_grad():
+            expected = network(rows.double()).numpy()
+            real = graph.dequantize(graph.simulate(codes))
+            outputs = network.epilogue(torch.from_numpy(real)).numpy()
+        np.testing.assert_allclose(outputs, expected, rtol=1e-9, atol=1e-9)
+
+
+def test_training_rounds_where_the_graph_does():
+    torch.manual_seed(0)
+    x = images(60)
+    network = moved(aware(small(), x, n_lookup_bits=3, rounding="exact"), x).double()
+    first = network.features[3]
+    held = torch.arange(len(first.groups)) % 3 == 0
+    first.hold(held, torch.full((len(held),), 5.0, dtype=torch.float64))
+    with torch.no_grad():
+        elsewhere = network.train()(x.double())
+        network.advance(1.0)
+        trained = network(x.double())
+        lowered = torch.from_numpy(lower(network).run(x.numpy()))
+    torch.testing.assert_close(network.epilogue(lowered), trained)
+    assert not torch.allclose(elsewhere, trained)
+
+
+def test_training_meets_the_noise_of_approximate_rounding():
+    torch.manual_seed(0)
+    x = images(60)
+    for rounding, is_noisy in [("approximate", True), ("exact", False)]:
+        network = aware(small(), x, n_lookup_bits=4, rounding=rounding)
+        layer, codes = network.linear_layers[0].train(), network.features[0](x)
+        assert layer.lsbs > 0
+        with torch.no_grad():
+            outputs, again = layer(codes), layer(codes)
+            changed = (outputs != again).float().mean()
+            # No value moves by more than a few steps, and half of a step is seldom exceeded.
+            steps = ((outputs - again) / (layer.unit * (1 << layer.lsbs))).abs()
+        assert bool(changed > 0.1) == is_noisy
+        assert float(steps.max()) < 2.5
+        layer.eval()
+        assert torch.equal(layer(codes), layer(codes))
 
 
 def test_a_trained_convolution_has_the_same_weights_everywhere():
@@ -171,7 +246,7 @@ def test_features_that_are_scaled_first_keep_what_shares_weights_on_one_step():
         norm, nn.Unflatten(1, (1, 8, 8)), nn.Conv2d(1, 2, 3), nn.ReLU(), nn.Flatten(),
         nn.Linear(72, 3),
     ).eval()  # fmt: skip
-    network = aware_network(module, x, n_w_bits=8, n_a_bits=8, n_in_bits=8).eval()
+    network = aware_network(module, x, NamedWidths(8, 8, 8)).eval()
     with torch.no_grad():
         real, outputs = module(x), network(x)
     assert float((outputs - real).std() / real.std()) < 0.1
@@ -215,7 +290,7 @@ def test_functions_that_are_undefined_on_the_data_are_named():
 
     module = nn.Sequential(nn.Linear(64, 3), Logarithm(), nn.Linear(3, 2))
     with pytest.raises(UnsupportedModuleError, match="what follows layer 0 gives NaN or infinity"):
-        aware_network(module, images(), n_w_bits=4, n_a_bits=4, n_in_bits=4)
+        aware_network(module, images(), NamedWidths(4, 4, 4))
 
 
 class OnOneDevice(nn.Module):

@@ -9,6 +9,8 @@ from hypothesis import strategies as st
 from cipherfit import SparseQuantNeuralNetImpl
 from cipherfit.exceptions import InvalidParameterError
 from cipherfit.training.widths import (
+    NamedLayer,
+    NamedWidths,
     check_accumulator,
     default_in_bits,
     default_lookup_bits,
@@ -120,3 +122,33 @@ def test_a_network_without_hidden_layers_gets_wide_bits_where_none_are_named(nam
 def test_narrow_accumulators_and_what_is_no_width_change_nothing(named):
     options = {"input_dim": 30, "n_layers": 1, "n_outputs": 2, **named}
     assert linear_widths(options) == options
+
+
+def test_named_widths_are_those_of_each_layer():
+    assert NamedWidths().of_layers(2, default=3) == [
+        NamedLayer(3, 3, 3, None, None),
+        NamedLayer(3, 3, None, None, None),
+    ]
+    named = NamedWidths((4, None, 2), (2, 3), 5, (None, 9, 8), (4, None))
+    assert named.widest_activations == 3
+    assert named.of_layers(3) == [
+        NamedLayer(4, 5, 2, None, 4),
+        NamedLayer(3, 2, 3, 9, None),
+        NamedLayer(2, 3, None, 8, None),
+    ]
+    assert [layer.n_w_bits for layer in NamedWidths(n_a_bits=6).of_layers(1)] == [6]
+
+
+@pytest.mark.parametrize(
+    ("named", "message"),
+    [
+        ({"n_w_bits": [3, 3]}, r"n_w_bits: \[3, 3\] has 2 values, but there are 3 linear layers"),
+        ({"n_accum_bits": [8]}, "n_accum_bits: .* there are 3 linear layers"),
+        ({"n_a_bits": [3, 3, 3]}, "n_a_bits: .* has 3 values, but there are 2 hidden layers"),
+        ({"n_lookup_bits": [4]}, "n_lookup_bits: .* there are 2 hidden layers"),
+        ({"rounding": ["exact"]}, "rounding: .* there are 2 hidden layers"),
+    ],
+)
+def test_sequences_of_another_length_than_the_layers_are_refused(named, message):
+    with pytest.raises(InvalidParameterError, match=message):
+        NamedWidths(**named).of_layers(3)

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import AbstractContextManager, contextmanager, suppress
 from typing import Any
 
@@ -21,20 +21,25 @@ from cipherfit.estimators.phases import (
 from cipherfit.estimators.reproducibility import kept_draws
 from cipherfit.estimators.sample_weight import features_of
 from cipherfit.exceptions import InvalidParameterError
-from cipherfit.limits import MAX_ACCUM_BITS, MAX_CODE_BITS
+from cipherfit.limits import MAX_ACCUM_BITS, MAX_CODE_BITS, MAX_LOOKUP_BITS
 from cipherfit.parameters import integer, real
 from cipherfit.training.aware import AwareNetwork, aware_network
 from cipherfit.training.network import QuantNetwork
 from cipherfit.training.ranges import Relevance
+from cipherfit.training.widths import NamedWidths
 
-#: Options of own modules: what each must be, at least and at most.
+#: Options of own modules: what each must be, at most.
 _WIDTHS = {
-    "n_w_bits": (1, MAX_CODE_BITS),
-    "n_a_bits": (1, MAX_CODE_BITS),
-    "n_in_bits": (1, MAX_CODE_BITS),
-    "n_accum_bits": (1, MAX_ACCUM_BITS),
+    "n_w_bits": MAX_CODE_BITS,
+    "n_a_bits": MAX_CODE_BITS,
+    "n_in_bits": MAX_CODE_BITS,
+    "n_accum_bits": MAX_ACCUM_BITS,
+    "n_lookup_bits": MAX_LOOKUP_BITS,
 }
-OWN_OPTIONS = ("qat", "qat_epochs", "qat_lr", "random_state", "class_weight", *_WIDTHS)
+OWN_OPTIONS = (
+    *("qat", "qat_epochs", "qat_lr", *_WIDTHS),
+    *("rounding", "n_lookups", "random_state", "class_weight"),
+)
 #: Epochs where `max_epochs`, by which they go, is 0.
 _EPOCHS = 20
 #: Rows of a batch where an epoch would else have fewer batches than this.
@@ -56,11 +61,23 @@ class AwareTrainingMixin:
         For how many epochs. Default: `max_epochs`, or 20 where that is 0.
     qat_lr : float, default=0.002
         Adam's learning rate at the peak of one cycle.
-    n_w_bits, n_a_bits, n_in_bits : int in [1, 16], optional
-        Bits of a weight, an activation and an input. Default: `n_a_bits` for all, which is 4.
-    n_accum_bits : int in [1, 48], optional
-        Bits that every accumulator fits. Default: what gives weights room, and in front of lookups
-        at most 16.
+    n_w_bits, n_a_bits : int in [1, 16], or sequence of them, optional
+        Bits of a weight and of an activation, in every layer or in each: linear layers have
+        weights, and all but the last of them activations. Default: `n_a_bits` for all, which is 4.
+    n_in_bits : int in [1, 16], optional
+        Bits of an input. Default: as the widest activations.
+    n_accum_bits : int in [1, 48], or sequence of them, optional
+        Bits that accumulators fit, in every linear layer or in each. Default: what gives weights
+        room, and in front of lookups at most 16.
+    n_lookup_bits : int in [1, 16], or sequence of them, optional
+        Top bits of an accumulator that its lookup reads, in every hidden layer or in each. Default:
+        all of them up to 6, else 5 (6 after training) or one more than the activations have.
+    rounding : {"approximate", "exact"} or sequence of them, default="approximate"
+        How the circuit rounds away the bits that a lookup does not read, in every hidden layer or
+        in each.
+    n_lookups : int, optional
+        How many lookups are left at most: the least important go while it trains with `qat`.
+        Default: all.
     random_state : int, RandomState or None, default=None
         Seed of all that a training draws. None: as `torch.manual_seed` left it.
     class_weight : "balanced", dict or None, default=None
@@ -74,6 +91,9 @@ class AwareTrainingMixin:
     n_a_bits: Any = None
     n_in_bits: Any = None
     n_accum_bits: Any = None
+    n_lookup_bits: Any = None
+    rounding: Any = "approximate"
+    n_lookups: Any = None
     random_state: Any = None
     class_weight: Any = None
 
@@ -99,9 +119,23 @@ class AwareTrainingMixin:
     def _check_own_options(self) -> None:
         if not isinstance(self.qat, bool):
             raise InvalidParameterError(f"qat={self.qat!r} must be True or False")
-        for name, (low, high) in _WIDTHS.items():
-            if getattr(self, name) is not None:
-                integer(name, getattr(self, name), low, high)
+        for name, most in _WIDTHS.items():
+            for bits in _each(getattr(self, name)) if name != "n_in_bits" else [self.n_in_bits]:
+                if bits is not None:
+                    integer(name, bits, 1, most)
+        for each in _each(self.rounding):
+            if each not in ("approximate", "exact"):
+                raise InvalidParameterError(
+                    f"rounding={each!r} must be 'approximate' or 'exact', or one of them per "
+                    "hidden layer"
+                )
+        if self.n_lookups is not None:
+            integer("n_lookups", self.n_lookups, 1)
+            if not self.qat:
+                raise InvalidParameterError(
+                    f"n_lookups={self.n_lookups!r} needs qat=True: lookups go while the module "
+                    "trains quantization-aware"
+                )
         if self.qat_epochs is not None:
             integer("qat_epochs", self.qat_epochs, 1)
         real("qat_lr", self.qat_lr, above_low=True)
@@ -110,6 +144,17 @@ class AwareTrainingMixin:
                 f"class_weight={self.class_weight!r} is for classifiers, and "
                 f"{type(self).__name__} is none; fit takes sample_weight"
             )
+
+    def _check_own_layers(self, n_layers: int) -> None:
+        """Check options that say something of each layer, of a module with so many linear ones."""
+        self._named_widths().check(n_layers)
+        if self.n_lookups is not None:
+            integer("n_lookups", self.n_lookups, n_layers - 1, why="one per hidden layer")
+
+    def _named_widths(self) -> NamedWidths:
+        """Return what is named of the widths of an own module's layers."""
+        names = ("n_w_bits", "n_a_bits", "n_in_bits", "n_accum_bits", "n_lookup_bits", "rounding")
+        return NamedWidths(**{name: _listed(getattr(self, name)) for name in names})
 
     def _trains_aware(self) -> bool:
         """Tell whether a module is to be trained on, quantized."""
@@ -133,6 +178,8 @@ class AwareTrainingMixin:
         is_new = not isinstance(self.module_, AwareNetwork)
         if is_new:
             self.module_ = self._quantized(X, by).to(self.device)
+        if self.n_lookups is not None:
+            self.module_.keep_lookups(self.n_lookups)
         self.optimizer_ = Adam(self.module_.parameters(), lr=self.qat_lr, betas=(0.9, 0.99))
         n_epochs = self.qat_epochs or self.max_epochs or _EPOCHS
         if self.verbose:
@@ -148,15 +195,12 @@ class AwareTrainingMixin:
 
     def _quantized(self, X: Any, by: Relevance | None) -> AwareNetwork:
         """Return the network that computes about what the float module does."""
-        n_bits = self.n_bits_quant
         with kept_draws():
             return aware_network(
                 self.module_.eval(),
                 torch.as_tensor(features_of(X)),
-                n_w_bits=self.n_w_bits or n_bits,
-                n_a_bits=n_bits,
-                n_in_bits=self.n_in_bits or n_bits,
-                n_accum_bits=self.n_accum_bits,
+                self._named_widths(),
+                n_bits=self.n_bits_quant,
                 by=by,
                 shape=vars(self).get("row_shape_"),
             )
@@ -214,3 +258,15 @@ def _rows_of_a_batch(batch_size: int, n_rows: int) -> int:
     """Return as many rows as asked for, or fewer where few steps would be left to train by."""
     most = max(_BATCH_ROWS, n_rows // _MIN_BATCHES)
     return most if batch_size == -1 else min(batch_size, most)
+
+
+def _listed(given: Any) -> Any:
+    """Return a sequence, or an array, as a list of Python's numbers, and a value as it is."""
+    given = given.tolist() if hasattr(given, "tolist") else given
+    return given if isinstance(given, str) or not isinstance(given, Sequence) else list(given)
+
+
+def _each(given: Any) -> list[Any]:
+    """Return the values of a sequence, or of one value for all."""
+    listed = _listed(given)
+    return listed if isinstance(listed, list) else [listed]

@@ -57,11 +57,24 @@ class QuantizedSkorchEstimatorMixin(
         0, as for a module that is trained already.
     qat_lr : float, default=0.002
         Learning rate, at the peak of one cycle.
-    n_w_bits, n_a_bits, n_in_bits : int in [1, 16], optional
-        Bits of a weight, an activation and an input. Default: `n_bits_quant`, which is 4.
-    n_accum_bits : int in [1, 48], optional
-        Bits that every accumulator fits; weights are pruned until they do. Default: what gives
-        them room, and in front of lookups at most 16.
+    n_w_bits, n_a_bits : int in [1, 16], or sequence of them, optional
+        Bits of a weight and of an activation, in every layer or in each: linear layers have
+        weights, and all but the last of them activations. Default: `n_bits_quant`, which is 4.
+    n_in_bits : int in [1, 16], optional
+        Bits of an input. Default: as the widest activations.
+    n_accum_bits : int in [1, 48], or sequence of them, optional
+        Bits that accumulators fit, in every linear layer or in each; weights are pruned until they
+        do. Default: what gives them room, and in front of lookups at most 16.
+    n_lookup_bits : int in [1, 16], or sequence of them, optional
+        Top bits of an accumulator that its lookup reads, in every hidden layer or in each. Default:
+        all of them up to 6, else 5 (6 after training) or one more than the activations have.
+    rounding : {"approximate", "exact"} or sequence of them, default="approximate"
+        How the circuit rounds away the bits that a lookup does not read, in every hidden layer or
+        in each. Approximate rounding is several times faster, and may move a value next to a
+        rounding threshold to its neighbour.
+    n_lookups : int, optional
+        How many lookups are left at most: the least important go while it trains with `qat`.
+        Default: all.
     random_state : int, RandomState or None, default=None
         Seed of weights, batches and dropout. None: as `torch.manual_seed` left it.
     class_weight : "balanced", dict or None, default=None
@@ -126,8 +139,9 @@ class QuantizedSkorchEstimatorMixin(
             raise NotFittedError(
                 f"this {type(self).__name__} must be trained before n_bits_quant is known: call fit"
             )
-        if self.n_a_bits is not None:
-            return int(self.n_a_bits)
+        named = self._named_widths().widest_activations
+        if named is not None:
+            return int(named)
         return int(getattr(self.module_, "n_a_bits", DEFAULT_N_BITS))
 
     def fit(self, X: Any, y: Any = None, sample_weight: Any = None, **fit_params: Any) -> Any:
@@ -353,9 +367,7 @@ class QuantizedSkorchEstimatorMixin(
                 self.n_bits_quant,
                 by,
                 shape=vars(self).get("row_shape_"),
-                n_w_bits=self.n_w_bits,
-                n_in_bits=self.n_in_bits,
-                n_accum_bits=self.n_accum_bits,
+                widths=self._named_widths(),
                 on_misfit=misfits.append,
             )
         self.epilogue_ = steps_of_module(epilogue, graph.n_outputs)

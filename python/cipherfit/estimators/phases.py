@@ -33,6 +33,16 @@ class PhaseCycle(OneCycle):
         super().on_train_begin(net, **kwargs)
         self.active_ = True
 
+    def on_batch_end(self, net: Any, training: bool = False, **kwargs: Any) -> None:
+        """Let the network do what is due."""
+        if training:
+            net.module_.advance(self._done(net, self.batch_ / self.n_batches_))
+
+    def on_train_end(self, net: Any, **kwargs: Any) -> None:
+        """Let the network do what is left to do, also where the phase ends early."""
+        super().on_train_end(net, **kwargs)
+        net.module_.advance(1.0)
+
     def peaks_of(self, net: Any) -> list[Any]:
         """Return the highest rate of each of the optimizer's parameter groups."""
         return [self.peak for _ in net.optimizer_.param_groups]

@@ -96,7 +96,8 @@ class TrainingMixin(AwareTrainingMixin):
                 by = relevance_of(self, y, weights)
                 module.calibrate(torch.as_tensor(X), scale_by, by=by)
         elif not isinstance(module, QuantNetwork):
-            check_supported(module, self.n_features_in_, vars(self).get("row_shape_"))
+            shape = vars(self).get("row_shape_")
+            self._check_own_layers(check_supported(module, self.n_features_in_, shape))
 
     def on_train_end(self, net: Any, X: Any = None, y: Any = None, **kwargs: Any) -> None:
         """Skorch callback: tell the module that training has ended.

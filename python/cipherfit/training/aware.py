@@ -7,6 +7,7 @@ weights, and from the ranges that values take in the float module.
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from typing import Any
 
@@ -17,6 +18,8 @@ from cipherfit.exceptions import SerializationError, UnsupportedModuleError
 from cipherfit.limits import MAX_ACCUM_BITS, MAX_LOOKUP_BITS
 from cipherfit.training.calls import Steps
 from cipherfit.training.digest import digest_of
+from cipherfit.training.fewer_lookups import FewerLookups
+from cipherfit.training.lowering import write_intervals
 from cipherfit.training.network import QuantNetwork
 from cipherfit.training.post_training import closest_scales
 from cipherfit.training.quantizers import (
@@ -28,7 +31,7 @@ from cipherfit.training.ranges import Relevance
 from cipherfit.training.shared_linear import SharedQuantLinear
 from cipherfit.training.sharing import Sharing
 from cipherfit.training.tracing import Affine, FloatLayer, trace
-from cipherfit.training.widths import MAX_EXACT_LOOKUP_BITS
+from cipherfit.training.widths import MAX_EXACT_LOOKUP_BITS, NamedLayer, NamedWidths
 
 #: Mean weight code, as a part of the largest, that an accumulator has room for where its width is
 #: not named.
@@ -39,6 +42,11 @@ _FEW_BITS = 4
 #: What an approximately rounded lookup reads where the activations need no more: training rounds as
 #: the circuit will, so a bit less does than after training.
 _LOOKUP_BITS = 5
+#: Steps of training between two looks at intervals and lookups; and of how many bits those may be.
+_STEPS_BETWEEN, _MOST_LOOKUP_BITS = 20, 8
+#: Deviation of the error of approximate rounding, in steps of the lookup: at `p_error=0.01` it
+#: exceeds half a step in one of a hundred lookups. Training with it keeps values off thresholds.
+_NOISE = 0.2
 #: Rows that ranges are taken from.
 _MOST_ROWS = 4096
 
@@ -55,15 +63,49 @@ class AwareNetwork(QuantNetwork):
     epilogue : nn.Sequential
         What follows it, in `Steps`: it runs on the client, in the clear.
     n_a_bits : int
-        Bits of an activation.
+        Bits of an activation, the most that there are.
+    rounding : str or sequence of str, default="approximate"
+        As for `QuantNetwork`.
     """
 
     def __init__(
-        self, features: nn.Sequential, n_outputs: int, epilogue: nn.Sequential, n_a_bits: int
+        self,
+        features: nn.Sequential,
+        n_outputs: int,
+        epilogue: nn.Sequential,
+        n_a_bits: int,
+        rounding: str | Sequence[str] = "approximate",
     ) -> None:
-        super().__init__(features, n_outputs, "approximate")
+        super().__init__(features, n_outputs, rounding)
         self.epilogue = epilogue
         self.n_a_bits = n_a_bits
+        for layer, each in zip(self.linear_layers[:-1], self.roundings, strict=True):
+            assert isinstance(layer, SharedQuantLinear)
+            layer.noise = _NOISE if each == "approximate" else 0.0
+        self._fewer: FewerLookups | None = None
+        self._n_steps = 0
+
+    def keep_lookups(self, n_lookups: int) -> None:
+        """Let the least important lookups go in training, until at most so many are left."""
+        quantizers = [
+            each for each in self.features if isinstance(each, GroupedActivationQuantizer)
+        ]
+        self._fewer = FewerLookups(quantizers, n_lookups)
+
+    def advance(self, progress: float) -> None:
+        """Do what is due every few steps of training, once a part `progress` of it is over.
+
+        Lookups go, and layers learn the intervals of the codes that they get as things are now.
+        """
+        self._n_steps += 1
+        if self._n_steps % _STEPS_BETWEEN and progress < 1:
+            return
+        if self._fewer is not None:
+            self._fewer.until(progress)
+            if progress >= 1:
+                self._fewer.close()
+                self._fewer = None
+        write_intervals(self, _MOST_LOOKUP_BITS)
 
     def forward(self, x: Tensor) -> Tensor:
         """Return what the module's forward returns for rows (n_samples, ...)."""
@@ -93,11 +135,9 @@ class AwareNetwork(QuantNetwork):
 def aware_network(
     module: nn.Module,
     x: Tensor,
+    widths: NamedWidths,
     *,
-    n_w_bits: int,
-    n_a_bits: int,
-    n_in_bits: int,
-    n_accum_bits: int | None = None,
+    n_bits: int = 4,
     by: Relevance | None = None,
     shape: tuple[int, ...] | None = None,
 ) -> AwareNetwork:
@@ -109,11 +149,11 @@ def aware_network(
         A float module, trained or not; it stays as it is: see `trace`.
     x : torch.Tensor of shape (n_samples, n_features)
         The data it is to be trained on.
-    n_w_bits, n_a_bits, n_in_bits : int
-        Bits of weights, activations and inputs, in [1, 16].
-    n_accum_bits : int, optional
-        Bits that every accumulator must fit, in [1, 48]. Default: in each layer what gives its
-        weights room, at most 16 in front of lookups of few bits.
+    widths : NamedWidths
+        What is named of its layers' widths. Accumulators have by default what gives a layer's
+        weights room, at most 16 bits in front of lookups of few bits.
+    n_bits : int, default=4
+        Bits of activations, weights and inputs where none are named.
     by : Relevance, optional
         Targets and weights of the rows, which tell what rare values are worth a code.
     shape : tuple of int, optional
@@ -130,24 +170,28 @@ def aware_network(
     x = x.detach().cpu().double()
     layers, before = _with_positive_gains(chain.layers, chain.before)
     sharings = [Sharing.of(layer.pattern.numpy()) for layer in layers]
-    quantizer, inputs = _input_quantizer(x, before, sharings[0], n_in_bits, by)
+    named = widths.of_layers(len(layers), n_bits)
+    quantizer, inputs = _input_quantizer(x, before, sharings[0], named[0].n_in_bits, by)
     real = x[:: max(1, -(-len(x) // _MOST_ROWS))] * before.scale + before.shift
     features: list[nn.Module] = [quantizer]
-    for layer, sharing, following in zip(layers, sharings, [*sharings[1:], None], strict=True):
-        widths = _widths(sharing, n_w_bits, inputs.n_bits, n_a_bits, n_accum_bits, following)
+    for layer, sharing, bits, following in zip(
+        layers, sharings, named, [*sharings[1:], None], strict=True
+    ):
         real = nn.functional.linear(real, layer.weight, layer.bias)
-        features.append(_quant_linear(layer, sharing, inputs, real, widths))
-        if following is None:
+        features.append(_quant_linear(layer, sharing, inputs, real, _widths(sharing, bits)))
+        if following is None or bits.n_a_bits is None:
             break
         real = layer.tail(real)
         if not torch.isfinite(real).all():
             raise UnsupportedModuleError(
                 f"what follows layer {layer.name} gives NaN or infinity on the training data"
             )
-        activation, inputs = _activation_quantizer(real, following, n_a_bits)
+        activation, inputs = _activation_quantizer(real, following, bits.n_a_bits)
         features += [layer.tail, activation]
     n_outputs = len(layers[-1].bias)
-    return AwareNetwork(nn.Sequential(*features), n_outputs, chain.epilogue, n_a_bits)
+    n_a_bits = widths.widest_activations or n_bits
+    chained = nn.Sequential(*features)
+    return AwareNetwork(chained, n_outputs, chain.epilogue, n_a_bits, widths.rounding)
 
 
 @dataclass(frozen=True)
@@ -217,28 +261,23 @@ def _ranges(
     return step, zero_point
 
 
-def _widths(
-    sharing: Sharing,
-    n_w_bits: int,
-    n_in_bits: int,
-    n_a_bits: int,
-    n_accum_bits: int | None,
-    following: Sharing | None,
-) -> dict[str, int | None]:
-    """Return the widths of a layer."""
-    is_last = following is None
+def _widths(sharing: Sharing, bits: NamedLayer) -> dict[str, int | None]:
+    """Return the widths of a layer, of what is named of them."""
+    n_w_bits, n_in_bits, n_accum_bits = bits.n_w_bits, bits.n_in_bits, bits.n_accum_bits
     if n_accum_bits is None:
+        is_last = bits.n_a_bits is None
         mean_code = max(1.0, _MEAN_CODE * (2 ** (n_w_bits - 1) - 1))
         if is_last and n_w_bits <= _FEW_BITS:
             mean_code = 1.0
         largest = mean_code * sharing.fan_in * sharing.most_uses * (2**n_in_bits - 1)
         widest = MAX_ACCUM_BITS if is_last else max(MAX_LOOKUP_BITS, n_w_bits + n_in_bits + 8)
         n_accum_bits = min(widest, max(n_w_bits + n_in_bits, int(largest).bit_length()))
-    n_lookup_bits = None
-    if not is_last:
-        rounded = max(_LOOKUP_BITS, n_a_bits + 1)
-        is_exact = n_accum_bits <= MAX_EXACT_LOOKUP_BITS
-        n_lookup_bits = n_accum_bits if is_exact else min(n_accum_bits, MAX_LOOKUP_BITS, rounded)
+    n_lookup_bits = bits.n_lookup_bits
+    if bits.n_a_bits is not None:
+        if n_lookup_bits is None:
+            is_exact = n_accum_bits <= MAX_EXACT_LOOKUP_BITS
+            n_lookup_bits = n_accum_bits if is_exact else max(_LOOKUP_BITS, bits.n_a_bits + 1)
+        n_lookup_bits = min(n_accum_bits, MAX_LOOKUP_BITS, n_lookup_bits)
     return {
         "n_w_bits": n_w_bits,
         "n_in_bits": n_in_bits,

@@ -14,7 +14,7 @@ from cipherfit.training.linear import QuantLinear
 def digest_of(network: nn.Module) -> Tensor:
     """Return a digest of what parameters and buffers of a network don't tell.
 
-    That are its layers' widths, and the functions between them with their constants, such as those
+    That are its layers' widths, how they round, and the functions between them with their constants, such as those
     of a batch normalization that a float module was trained with.
 
     Parameters
@@ -40,6 +40,7 @@ def digest_of(network: nn.Module) -> Tensor:
                     hashed.update(_bytes_of(leaf))
         elif hasattr(module, "n_bits"):
             hashed.update(str(module.n_bits).encode())
+        hashed.update(repr(getattr(module, "roundings", None)).encode())
     return torch.frombuffer(bytearray(hashed.digest()), dtype=torch.uint8)
 
 

@@ -11,7 +11,7 @@ from torch import Tensor, nn
 from cipherfit.training.activations import build_activation
 from cipherfit.training.linear import QuantLinear
 from cipherfit.training.network import BatchNorm, QuantNetwork
-from cipherfit.training.quantizers import ActivationQuantizer
+from cipherfit.training.quantizers import ActivationQuantizer, GroupedActivationQuantizer
 
 
 class FloatTwin(nn.Module):
@@ -74,12 +74,14 @@ def float_copy(network: QuantNetwork) -> nn.Sequential:
         layers += copy.deepcopy([quantizer, *network.random_layers])
         n_codes = network.random_layers[-1].n_neurons
         step, offset = step.new_ones(n_codes), step.new_zeros(n_codes)
+    held: GroupedActivationQuantizer | None = None
     for module in list(network.features)[1 + len(network.random_layers) :]:
         if isinstance(module, QuantLinear):
-            layers.append(_plain_linear(module, step, offset))
+            layers.append(_plain_linear(module, step, offset, held))
         elif isinstance(module, ActivationQuantizer):
             log_step, offset = (each.double() for each in module.per_neuron())
             step = log_step.exp()
+            held = module if isinstance(module, GroupedActivationQuantizer) else None
         else:
             layers.append(copy.deepcopy(module))
     last = layers[-1]
@@ -89,13 +91,23 @@ def float_copy(network: QuantNetwork) -> nn.Sequential:
     return nn.Sequential(*layers).float()
 
 
-def _plain_linear(quantized: QuantLinear, step: Tensor, offset: Tensor) -> nn.Linear:
-    """Return the layer on real inputs ``step * (code - offset)``, with unrounded weights."""
+def _plain_linear(
+    quantized: QuantLinear, step: Tensor, offset: Tensor, held: GroupedActivationQuantizer | None
+) -> nn.Linear:
+    """Return the layer on real inputs ``step * (code - offset)``, with unrounded weights.
+
+    Inputs that are held at one code are part of its bias.
+    """
     exact = copy.deepcopy(quantized).double()
     weight = exact.real_weight()
+    constant = torch.zeros_like(step)
+    if held is not None:
+        constant = torch.where(held.is_held, held.held_code.double() - offset, constant)
     linear = nn.Linear(weight.shape[1], len(weight)).double().to(weight.device)
     linear.weight.copy_(weight / step)
-    linear.bias.copy_(weight @ (offset - exact.origin))
+    linear.bias.copy_(weight @ (offset + constant - exact.origin))
+    if held is not None:
+        linear.weight[:, held.is_held] = 0
     if exact.neuron_bias is not None:
         linear.bias.add_(exact.neuron_bias)
     return linear

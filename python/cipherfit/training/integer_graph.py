@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import copy
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 
 from torch import Tensor, nn
 
@@ -15,6 +15,7 @@ from cipherfit.training.lowering import lower
 from cipherfit.training.network import QuantNetwork, SparseQuantNeuralNetImpl
 from cipherfit.training.post_training import Misfit, quantize_module
 from cipherfit.training.ranges import Relevance
+from cipherfit.training.widths import NamedWidths, PerLayer
 
 
 def integer_graph(
@@ -24,9 +25,7 @@ def integer_graph(
     by: Relevance | None = None,
     *,
     shape: tuple[int, ...] | None = None,
-    n_w_bits: int | None = None,
-    n_in_bits: int | None = None,
-    n_accum_bits: int | None = None,
+    widths: NamedWidths | None = None,
     on_misfit: Callable[[Misfit], None] | None = None,
 ) -> tuple[IntegerGraph, nn.Sequential]:
     """Return a trained module's graph, and what follows it on the client.
@@ -38,14 +37,14 @@ def integer_graph(
     features : torch.Tensor of shape (n_samples, n_features) or None
         Rows to quantize a float module by.
     n_bits : int
-        Bits of its activations. An attribute `n_accum_bits` of the module says how many its
-        accumulators may have, where it is not given.
+        Bits of its activations, where none are named. An attribute `n_accum_bits` of the module
+        says how many its accumulators may have, where that is not named.
     by : Relevance, optional
         Targets and weights of the rows.
     shape : tuple of int, optional
         What shape of a row a float module gets. Default: (n_features,).
-    n_w_bits, n_in_bits, n_accum_bits : int, optional
-        Bits of a float module's weights and inputs (default: `n_bits`) and accumulators.
+    widths : NamedWidths, optional
+        What is named of a float module's widths, and how its lookups round.
     on_misfit : callable, optional
         What is told of each layer of a float module that is pruned to fit.
 
@@ -74,19 +73,28 @@ def integer_graph(
         raise InvalidParameterError(
             f"{type(module).__name__} is quantized by data: give the rows that it was trained on"
         )
+    widths = widths or NamedWidths()
+    n_bits = widths.widest_activations or n_bits
     # The widest that compiles: pruning after training costs more accuracy than it saves.
-    widest = max(MAX_LOOKUP_BITS, 2 * n_bits + 8)
-    if n_accum_bits is None:
-        n_accum_bits = int(getattr(module, "n_accum_bits", widest))
+    widest = int(getattr(module, "n_accum_bits", max(MAX_LOOKUP_BITS, 2 * n_bits + 8)))
     network, epilogue = quantize_module(
         module,
         features,
-        n_bits=n_bits,
-        n_accum_bits=n_accum_bits,
-        n_w_bits=n_w_bits,
-        n_in_bits=n_in_bits,
+        n_bits=n_bits if widths.n_a_bits is None else widths.n_a_bits,
+        n_accum_bits=_or_all(widths.n_accum_bits, widest),
+        n_w_bits=widths.n_w_bits,
+        n_in_bits=widths.n_in_bits,
+        n_lookup_bits=widths.n_lookup_bits,
+        rounding=widths.rounding,
         by=by,
         shape=shape,
         on_misfit=on_misfit,
     )
     return lower(network), epilogue
+
+
+def _or_all(named: PerLayer, default: int) -> int | list[int]:
+    """Return what is named for all layers or for each, with a default for what is not."""
+    if isinstance(named, Sequence):
+        return [default if each is None else each for each in named]
+    return default if named is None else named

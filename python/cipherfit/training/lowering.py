@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import copy
 import itertools
+from collections.abc import Iterator
 from dataclasses import dataclass
 from typing import Any
 
@@ -86,6 +87,39 @@ def lower(network: QuantNetwork) -> IntegerGraph:
         _output(network, origin),
         n_client_layers=network.n_client_layers,
     )
+
+
+@torch.no_grad()
+def write_intervals(network: QuantNetwork, most_bits: int) -> None:
+    """Write the code intervals that are proven for a network as it is now to its linear layers.
+
+    So its forward rounds on the grid that its graph would have, in the midst of training, too.
+
+    Parameters
+    ----------
+    network : QuantNetwork
+        Without client layers.
+    most_bits : int
+        Lookups of more bits than these are left out: it would take long, and their grid is fine.
+    """
+    for linear, tail, following in _pairs(network):
+        if linear.n_lookup_bits is None or linear.n_lookup_bits > most_bits:
+            continue
+        exact = copy.deepcopy(linear).double().eval()
+        was_training = tail.training
+        _write_intervals(_tables(exact, exact.weight_codes(), tail.eval()), following)
+        tail.train(was_training)
+
+
+def _pairs(network: QuantNetwork) -> Iterator[tuple[QuantLinear, nn.Sequential, QuantLinear]]:
+    """Yield linear layers, what lies between each and the next, and that."""
+    modules = list(network.features)
+    starts = [i for i, module in enumerate(modules) if isinstance(module, QuantLinear)]
+    for start, end in itertools.pairwise(starts):
+        linear, following = modules[start], modules[end]
+        assert isinstance(linear, QuantLinear)
+        assert isinstance(following, QuantLinear)
+        yield linear, nn.Sequential(*modules[start + 1 : end]), following
 
 
 @dataclass

@@ -8,7 +8,7 @@ outputs keep their means (Nagel et al., 2019, arXiv:1906.04721, section 4.2).
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from copy import deepcopy
 from dataclasses import dataclass
 
@@ -25,7 +25,7 @@ from cipherfit.training.network import QuantNetwork
 from cipherfit.training.quantizers import ActivationQuantizer, InputQuantizer
 from cipherfit.training.ranges import Relevance
 from cipherfit.training.tracing import trace
-from cipherfit.training.widths import default_lookup_bits
+from cipherfit.training.widths import NamedLayer, NamedWidths, default_lookup_bits
 
 #: Products of rows, columns and columns up to which weights make up for each other's rounding.
 _MOST_STEPS = 200_000_000
@@ -60,10 +60,12 @@ def quantize_module(
     module: nn.Module,
     x: Tensor,
     *,
-    n_bits: int,
-    n_accum_bits: int,
-    n_w_bits: int | None = None,
+    n_bits: int | Sequence[int | None],
+    n_accum_bits: int | Sequence[int | None],
+    n_w_bits: int | Sequence[int | None] | None = None,
     n_in_bits: int | None = None,
+    n_lookup_bits: int | Sequence[int | None] | None = None,
+    rounding: str | Sequence[str] = "approximate",
     by: Relevance | None = None,
     shape: tuple[int, ...] | None = None,
     prunes: bool = True,
@@ -80,12 +82,20 @@ def quantize_module(
     x : torch.Tensor of shape (n_samples, n_features)
         The data it was trained on. Of more than 10,000 rows, weights and activations are fitted to
         as many, evenly spaced.
-    n_bits : int
-        Bits of activations, in [1, 16].
-    n_accum_bits : int
-        Bits that every accumulator must fit; the least weights are pruned where needed.
-    n_w_bits, n_in_bits : int, optional
-        Bits of weights and inputs, in [1, 16]. Default: as many.
+    n_bits : int or sequence of int
+        Bits of activations, in [1, 16], of all hidden layers or of each.
+    n_accum_bits : int or sequence of int
+        Bits that every accumulator must fit, of all linear layers or of each; the least weights
+        are pruned where needed.
+    n_w_bits : int or sequence of int, optional
+        Bits of weights, in [1, 16], of all linear layers or of each. Default: as activations.
+    n_in_bits : int, optional
+        Bits of inputs, in [1, 16]. Default: as activations.
+    n_lookup_bits : int or sequence of int, optional
+        Top bits of an accumulator that its lookup reads, in all hidden layers or in each. Default:
+        see `default_lookup_bits`.
+    rounding : str or sequence of str, default="approximate"
+        As for `QuantNetwork`.
     by : Relevance, optional
         Targets and weights of the rows, which tell what rare values are worth a code.
     shape : tuple of int, optional
@@ -112,9 +122,9 @@ def quantize_module(
     traced = trace(module, x.shape[1], shape)
     gain, layers = traced.before, traced.layers
     x = x.detach().cpu().double()
-    n_w_bits = n_bits if n_w_bits is None else n_w_bits
-    n_code_bits = n_bits if n_in_bits is None else n_in_bits
-    quantizer = InputQuantizer(x.shape[1], n_code_bits)
+    named = NamedWidths(n_w_bits, n_bits, n_in_bits, n_accum_bits, n_lookup_bits, rounding)
+    widths = named.of_layers(len(layers))
+    quantizer = InputQuantizer(x.shape[1], widths[0].n_in_bits)
     quantizer.calibrate(x, by=by)
     every = max(1, -(-len(x) // _MOST_ROWS))
     x, by = x[::every], None if by is None else by.of_rows(slice(None, None, every))
@@ -122,39 +132,36 @@ def quantize_module(
     # Real value of one code step, per input of the layer; the zero points go into the biases.
     codes, real = quantizer(x), x * gain.scale + gain.shift
     step = quantizer.scale * gain.scale * _varies(real)
-    for layer in layers:
+    for layer, bits in zip(layers, widths, strict=True):
         real = nn.functional.linear(real, layer.weight, layer.bias)
-        lookup_bits = None
-        if layer is not layers[-1]:
-            lookup_bits = min(MAX_LOOKUP_BITS, default_lookup_bits(n_accum_bits, n_bits))
-        widths = (n_w_bits, n_code_bits, n_accum_bits, lookup_bits)
         weight = layer.weight * step
-        whole, n_bits_needed = _without_budget(weight, codes, *widths)
-        if n_bits_needed > n_accum_bits and not prunes:
+        assert bits.n_accum_bits is not None
+        whole, n_bits_needed = _without_budget(weight, codes, bits)
+        misfits = n_bits_needed > bits.n_accum_bits
+        if misfits and not prunes:
             raise ProofError(
                 f"sums of layer {layer.name} need {n_bits_needed} bits, and have at most "
-                f"{n_accum_bits}",
+                f"{bits.n_accum_bits}",
                 bits_needed=n_bits_needed,
-                bits_allowed=n_accum_bits,
+                bits_allowed=bits.n_accum_bits,
             )
-        quantized = _quantize_linear(weight, codes, real, *widths)
-        if n_bits_needed > n_accum_bits and on_misfit is not None:
+        quantized = _quantize_linear(weight, codes, real, bits)
+        if misfits and on_misfit is not None:
             n_pruned = int(((whole != 0) & (quantized.weight_codes() == 0)).sum())
-            bits = (n_bits_needed, n_accum_bits)
-            on_misfit(Misfit(layer.name, *bits, n_pruned, int((whole != 0).sum())))
-        n_code_bits = n_bits
+            sums = (n_bits_needed, bits.n_accum_bits)
+            on_misfit(Misfit(layer.name, *sums, n_pruned, int((whole != 0).sum())))
         chain.append(quantized)
-        if layer is not layers[-1]:
+        if bits.n_a_bits is not None:
             real = layer.tail(real)
             if not torch.isfinite(real).all():
                 raise UnsupportedModuleError(
                     f"what follows layer {layer.name} gives NaN or infinity on the training data"
                 )
-            activation = _quantize_activation(real, n_bits, by)
+            activation = _quantize_activation(real, bits.n_a_bits, by)
             step = activation.log_step.detach().exp() * _varies(real)
             codes = activation(layer.tail(quantized(codes)))
             chain += [layer.tail, activation]
-    network = QuantNetwork(nn.Sequential(*chain), real.shape[1], "approximate").eval()
+    network = QuantNetwork(nn.Sequential(*chain), real.shape[1], rounding).eval()
     return network.requires_grad_(False), traced.epilogue.eval()
 
 
@@ -168,10 +175,7 @@ def _quantize_linear(
     weight: Tensor,
     codes: Tensor,
     real: Tensor,
-    n_w_bits: int,
-    n_in_bits: int,
-    n_accum_bits: int,
-    n_lookup_bits: int | None,
+    bits: NamedLayer,
 ) -> QuantLinear:
     """Return the layer, for weights per input code, whose outputs come closest to the real ones.
 
@@ -183,15 +187,16 @@ def _quantize_linear(
     unit = real.var(dim=0, unbiased=False).clamp(min=torch.finfo(torch.float64).tiny)
     best: QuantLinear | None = None
     least = torch.inf
-    narrowest = n_accum_bits
+    assert bits.n_accum_bits is not None
+    n_lookup_bits, narrowest = _lookup_bits(bits), bits.n_accum_bits
     if n_lookup_bits is not None:
-        narrowest = min(narrowest, max(n_w_bits + n_in_bits, n_lookup_bits))
-    for budget in range(n_accum_bits, narrowest - 1, -1):
+        narrowest = min(narrowest, max(bits.n_w_bits + bits.n_in_bits, n_lookup_bits))
+    for budget in range(bits.n_accum_bits, narrowest - 1, -1):
         empty = QuantLinear(
             n_in,
             n_out,
-            n_w_bits=n_w_bits,
-            n_in_bits=n_in_bits,
+            n_w_bits=bits.n_w_bits,
+            n_in_bits=bits.n_in_bits,
             n_accum_bits=budget,
             n_lookup_bits=n_lookup_bits,
         )
@@ -206,28 +211,30 @@ def _quantize_linear(
     return best
 
 
+def _lookup_bits(bits: NamedLayer) -> int | None:
+    """Return how many bits a lookup reads behind a layer, if there is one."""
+    if bits.n_a_bits is None:
+        return None
+    assert bits.n_accum_bits is not None
+    read = bits.n_lookup_bits or default_lookup_bits(bits.n_accum_bits, bits.n_a_bits)
+    return min(MAX_LOOKUP_BITS, bits.n_accum_bits, read)
+
+
 @torch.no_grad()
-def _without_budget(
-    weight: Tensor,
-    codes: Tensor,
-    n_w_bits: int,
-    n_in_bits: int,
-    n_accum_bits: int,
-    n_lookup_bits: int | None,
-) -> tuple[Tensor, int]:
+def _without_budget(weight: Tensor, codes: Tensor, bits: NamedLayer) -> tuple[Tensor, int]:
     """Return the integer weights of a layer that need not fit, and the bits that it would need."""
     n_out, n_in = weight.shape
     free = QuantLinear(
         n_in,
         n_out,
-        n_w_bits=n_w_bits,
-        n_in_bits=n_in_bits,
+        n_w_bits=bits.n_w_bits,
+        n_in_bits=bits.n_in_bits,
         n_accum_bits=MAX_ACCUM_BITS,
         n_lookup_bits=None,
     )
     whole = next(_rounded(free.double().eval(), weight, codes)).weight_codes()
     widest = int(whole.abs().sum(dim=1).max()) * free.max_in_code
-    n_bits = widest.bit_length()
+    n_bits, n_lookup_bits = widest.bit_length(), _lookup_bits(bits)
     if n_lookup_bits is not None:
         n_bits = (widest + ((1 << max(0, n_bits - n_lookup_bits)) >> 1)).bit_length()
     return whole, n_bits

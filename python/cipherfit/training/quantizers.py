@@ -165,20 +165,46 @@ class ActivationQuantizer(nn.Module):
 class GroupedActivationQuantizer(ActivationQuantizer):
     """Quantize activations with one learned step and offset per group of neurons.
 
+    Neurons may be held at one code, so that they need no lookup.
+
     Parameters
     ----------
     groups : torch.Tensor of shape (n_neurons,), int64
         Each neuron's group, such as its channel.
     n_bits : int
         Bits of a code, in [1, 16].
+
+    Attributes
+    ----------
+    is_held : torch.Tensor of shape (n_neurons,), bool
+        Which neurons give one code, whatever comes in.
+    held_code : torch.Tensor of shape (n_neurons,)
+        The code that they give.
     """
 
     groups: Tensor
+    is_held: Tensor
+    held_code: Tensor
 
     def __init__(self, groups: Tensor, n_bits: int) -> None:
         super().__init__(int(groups.max()) + 1, n_bits, nn.Identity())
         self.register_buffer("groups", groups)
+        self.register_buffer("is_held", torch.zeros(len(groups), dtype=torch.bool))
+        self.register_buffer("held_code", torch.zeros(len(groups)))
 
     def per_neuron(self) -> tuple[Tensor, Tensor]:
         """Return the logarithm of each neuron's step, and its offset, both (n_neurons,)."""
         return self.log_step[self.groups], self.offset[self.groups]
+
+    @torch.no_grad()
+    def hold(self, neurons: Tensor, codes: Tensor) -> None:
+        """Hold more neurons, bool (n_neurons,), each at its code (n_neurons,)."""
+        self.held_code.copy_(torch.where(neurons & ~self.is_held, codes, self.held_code))
+        self.is_held |= neurons
+
+    def forward(self, y: Tensor) -> Tensor:
+        """Return the codes of activations `y`, integers in its floating-point type."""
+        codes = super().forward(y)
+        if not bool(self.is_held.any()):
+            return codes
+        return torch.where(self.is_held, self.held_code.to(codes.dtype), codes)

@@ -34,6 +34,12 @@ class SharedQuantLinear(QuantLinear):
         In which outputs, weights and biases are about 1, as optimizers need them to be.
     n_w_bits, n_in_bits, n_accum_bits, n_lookup_bits
         As for `QuantLinear`.
+
+    Attributes
+    ----------
+    noise : float
+        Deviation of what training adds to an accumulator before it is rounded, in steps of the
+        lookup behind it. 0: nothing.
     """
 
     places: Tensor
@@ -63,6 +69,7 @@ class SharedQuantLinear(QuantLinear):
             n_lookup_bits=n_lookup_bits,
         )
         self.most_uses = sharing.most_uses
+        self.noise = 0.0
         places = torch.from_numpy(sharing.places)
         self.register_buffer("places", places)
         self.register_buffer("channels", torch.from_numpy(sharing.channels))
@@ -125,9 +132,25 @@ class SharedQuantLinear(QuantLinear):
         sums.index_add_(0, self.places.flatten(), matrix.flatten())
         return sums[:-1].reshape(self.weight.shape)
 
+    def lowest(self, codes: Tensor) -> Tensor:
+        """Return the least value of every neuron's accumulator for given weight codes.
+
+        In training, too, of the inputs' proven intervals: few bits of an accumulator are read at a
+        few thresholds, which must lie where the graph will have them.
+        """
+        low, high = self.in_low.to(codes.dtype), self.in_high.to(codes.dtype)
+        return codes.clamp(min=0) @ low + codes.clamp(max=0) @ high
+
     def centre(self, codes: Tensor) -> Tensor:
         """Return every neuron's accumulator where each input has the code that counts as 0."""
         return codes @ self.origin_codes
+
+    def rounded(self, accumulators: Tensor, low: Tensor, centre: Tensor) -> Tensor:
+        """Round accumulators as the lookup reads them, in training with the noise that it meets."""
+        if self.training and self.noise and self.lsbs:
+            deviation = self.noise * (1 << self.lsbs)
+            accumulators.add_(torch.randn_like(accumulators).mul_(deviation))
+        return super().rounded(accumulators, low, centre)
 
     def dequantize(self, accumulators: Tensor, codes: Tensor) -> Tensor:
         """Return the real values of accumulators (..., n_neurons) for given weight codes."""
@@ -211,10 +234,12 @@ class _WindowsFunction(Function):
         kernels = windows.kernels(quantized.codes)
         read = windows.windows(x.T)
         origins = windows.windows(layer.origin_codes.unsqueeze(1))
-        ones = windows.windows(torch.ones_like(layer.origin_codes).unsqueeze(1))
-        low = windows.of_neurons(kernels.clamp(max=0) @ ones).mul_(layer.max_in_code)
+        least, most = (
+            windows.windows(each.to(x.dtype).unsqueeze(1)) for each in (layer.in_low, layer.in_high)
+        )
+        low = windows.of_neurons(kernels.clamp(min=0) @ least + kernels.clamp(max=0) @ most)
         centre = windows.of_neurons(kernels @ origins)
-        real = layer.as_read(windows.of_neurons(kernels @ read), low, centre)
+        real = layer.rounded(windows.of_neurons(kernels @ read), low, centre)
         unit = layer.input_step / inverse * layer.output_unit
         real = real.mul_(unit[layer.channels].unsqueeze(1))
         ctx.layer, ctx.quantized, ctx.shape = layer, quantized, x.shape

@@ -91,8 +91,8 @@ class Chain:
 
 def check_supported(
     module: nn.Module, n_features: int, shape: tuple[int, ...] | None = None
-) -> None:
-    """Check that a module can be quantized once it is trained.
+) -> int:
+    """Check that a module can be quantized once it is trained, and return how many layers it has.
 
     Parameters
     ----------
@@ -103,12 +103,17 @@ def check_supported(
     shape : tuple of int, optional
         What shape of a row the module gets. Default: (n_features,).
 
+    Returns
+    -------
+    int
+        Its linear layers: those with a lookup behind them, and the last.
+
     Raises
     ------
     UnsupportedModuleError
         Naming the layer that can't be lowered.
     """
-    trace(module, n_features, shape)
+    return len(trace(module, n_features, shape).layers)
 
 
 @torch.no_grad()

@@ -6,12 +6,15 @@ import math
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from numbers import Integral
-from typing import Any
+from typing import Any, TypeAlias
 
 from cipherfit.exceptions import InvalidParameterError
 from cipherfit.limits import MAX_ACCUM_BITS, MAX_CODE_BITS, MAX_LOOKUP_BITS
 from cipherfit.parameters import integer
 from cipherfit.training.linear import AMPLE_WEIGHT
+
+#: A number for all layers, one (or None) for each, or None: the default.
+PerLayer: TypeAlias = int | Sequence[int | None] | None
 
 #: Exact lookups are cheap in Concrete up to this width, and dear above it.
 MAX_EXACT_LOOKUP_BITS = 6
@@ -36,6 +39,76 @@ class LayerWidths:
     n_accum_bits: int
     n_lookup_bits: int | None
     n_a_bits: int
+
+
+@dataclass(frozen=True)
+class NamedWidths:
+    """What is named of the widths of a chain's layers; None stands for what it is by default.
+
+    Each but `n_in_bits` is one value for all layers, or a sequence of one for each: linear layers
+    have weights and accumulators, and all but the last of them a lookup and activations.
+
+    Parameters
+    ----------
+    n_w_bits, n_a_bits, n_in_bits, n_accum_bits : int, sequence of int (or None) or None
+        Bits of weights, activations, inputs, and those that every accumulator must fit.
+    n_lookup_bits : int, sequence of int (or None) or None
+        Top bits of an accumulator that its lookup reads.
+    rounding : str or sequence of str
+        How the others are rounded away: "approximate" or "exact".
+    """
+
+    n_w_bits: PerLayer = None
+    n_a_bits: PerLayer = None
+    n_in_bits: int | None = None
+    n_accum_bits: PerLayer = None
+    n_lookup_bits: PerLayer = None
+    rounding: str | Sequence[str] = "approximate"
+
+    def check(self, n_layers: int) -> None:
+        """Refuse sequences of another length than a chain of so many linear layers asks for."""
+        for name in ("n_w_bits", "n_accum_bits"):
+            per_layer(name, getattr(self, name), n_layers, "linear")
+        for name in ("n_a_bits", "n_lookup_bits", "rounding"):
+            per_layer(name, getattr(self, name), n_layers - 1)
+
+    @property
+    def widest_activations(self) -> int | None:
+        """Bits of the widest activations that are named."""
+        named = self.n_a_bits if isinstance(self.n_a_bits, Sequence) else [self.n_a_bits]
+        return max((bits for bits in named if bits is not None), default=None)
+
+    def of_layers(self, n_layers: int, default: int = 4) -> list[NamedLayer]:
+        """Return what is named of each of so many linear layers.
+
+        Where no bits of activations are named, `default` are theirs; weights and inputs have by
+        default as many as the widest activations.
+        """
+        self.check(n_layers)
+        n_hidden = n_layers - 1
+        widest = self.widest_activations or default
+        activations = [bits or widest for bits in per_layer("n_a_bits", self.n_a_bits, n_hidden)]
+        inputs = [self.n_in_bits or widest, *activations]
+        weights = per_layer("n_w_bits", self.n_w_bits, n_layers, "linear")
+        sums = per_layer("n_accum_bits", self.n_accum_bits, n_layers, "linear")
+        lookups = [*per_layer("n_lookup_bits", self.n_lookup_bits, n_hidden), None]
+        return [
+            NamedLayer(w or widest, n_in, n_a, accum, lookup)
+            for w, n_in, n_a, accum, lookup in zip(
+                weights, inputs, [*activations, None], sums, lookups, strict=True
+            )
+        ]
+
+
+@dataclass(frozen=True)
+class NamedLayer:
+    """Bits of one layer's weights, inputs and activations; of accumulator and lookup, if named."""
+
+    n_w_bits: int
+    n_in_bits: int
+    n_a_bits: int | None
+    n_accum_bits: int | None
+    n_lookup_bits: int | None
 
 
 def max_active_neurons(n_accum_bits: int, n_w_bits: int, n_a_bits: int) -> int:
