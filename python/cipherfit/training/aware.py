@@ -38,7 +38,7 @@ _FEW_BITS = 4
 #: What an approximately rounded lookup reads where the activations need no more: training rounds as
 #: the circuit will, so a bit less does than after training.
 _LOOKUP_BITS = 5
-#: Rows that ranges are taken from.
+#: Most rows that ranges are taken from, but for those of features that share weights with none.
 _MOST_ROWS = 4096
 
 
@@ -118,7 +118,7 @@ def aware_network(
     layers, before = _with_positive_gains(chain.layers, chain.before)
     sharings = [Sharing.of(layer.pattern.numpy()) for layer in layers]
     quantizer, inputs = _input_quantizer(x, before, sharings[0], n_in_bits, by)
-    real = x[:: max(1, -(-len(x) // _MOST_ROWS))] * before.scale + before.shift
+    real = _some_rows(x) * before.scale + before.shift
     features: list[nn.Module] = [quantizer]
     for layer, sharing, following in zip(layers, sharings, [*sharings[1:], None], strict=True):
         widths = _widths(sharing, n_w_bits, inputs.n_bits, n_a_bits, n_accum_bits, following)
@@ -200,8 +200,13 @@ def _ranges(
     if len(alone):
         calibrate(real[:, alone], groups[alone], by)
     for group in (sizes > 1).nonzero()[:, 0]:
-        calibrate(real[:, groups == group].reshape(-1, 1), group.reshape(1), None)
+        calibrate(_some_rows(real)[:, groups == group].reshape(-1, 1), group.reshape(1), None)
     return step, zero_point
+
+
+def _some_rows(x: Tensor) -> Tensor:
+    """Return evenly spaced rows, where there are more than ranges have to be taken from."""
+    return x[:: max(1, -(-len(x) // _MOST_ROWS))]
 
 
 def _widths(
