@@ -173,8 +173,9 @@ def print_bytes(circuit: Any, codes: np.ndarray, costs: TaskCosts) -> None:
     piece = np.arange(min(costs.most_rows, len(codes)))
     with joblib.parallel_config("loky", n_jobs=2):
         errand = Errand(circuit)
-        ((function, (number, part, key, keys, rows), _),) = errand.tasks(codes, {0: piece})
+        ((function, (number, part, key, keys, rows, _), _),) = errand.tasks(codes, {0: piece})
     task = len(pickle.dumps((function, number, part, key, rows))) / len(piece)
+    errand.close()
     print(
         f"keys {len(keys) / 1e6:.0f} MB; a row takes {task / 1e3:.2f} kB up with its share of a "
         f"task, {costs.output_bytes / 1e3:.1f} kB down; the caller encrypts and decrypts "

@@ -6,17 +6,24 @@ import copy
 import pickle
 
 import numpy as np
+import pandas as pd
 import pytest
 import skorch
 import torch
 from samples import load
 from sklearn.base import clone
 from sklearn.model_selection import GridSearchCV
+from sklearn.pipeline import make_pipeline
+from sklearn.preprocessing import StandardScaler
 from torch import nn
 
 import cipherfit
 from cipherfit import NeuralNetClassifier, QuantizedSkorchEstimatorMixin
-from cipherfit.exceptions import CipherfitWarning, InvalidParameterError
+from cipherfit.exceptions import (
+    CipherfitWarning,
+    InvalidParameterError,
+    UnsupportedModuleError,
+)
 from cipherfit.stages import stages_of
 from cipherfit.training.aware import AwareNetwork
 
@@ -25,6 +32,10 @@ IMAGES = X.reshape(-1, 1, 8, 8)
 
 
 class Own(QuantizedSkorchEstimatorMixin, skorch.NeuralNetClassifier):
+    pass
+
+
+class OwnBinary(QuantizedSkorchEstimatorMixin, skorch.NeuralNetBinaryClassifier):
     pass
 
 
@@ -38,6 +49,11 @@ class Small(nn.Sequential):
             nn.Conv2d(1, 4, 3, stride=2), nn.BatchNorm2d(4), nn.ReLU(), nn.Flatten(),
             nn.Linear(36, 10),
         )  # fmt: skip
+
+
+class Dense(nn.Sequential):
+    def __init__(self):
+        super().__init__(nn.Linear(64, 10), nn.ReLU(), nn.Linear(10, 10))
 
 
 def own(module=Small, **options):
@@ -169,6 +185,73 @@ def test_what_quantization_after_training_prunes_is_told():
     told = r"sums of layer 0 need \d+ bits and have 7, so \d+ of .* of the rows get another label"
     with pytest.warns(CipherfitWarning, match=told):
         own(n_accum_bits=7, max_epochs=2).fit(IMAGES, Y)
+
+
+def test_searches_and_pipelines_choose_its_options():
+    pipeline = make_pipeline(StandardScaler(), own(Dense, qat=True, qat_epochs=1, max_epochs=2))
+    grid = {"own__n_w_bits": [1, 4], "own__qat_lr": [0.001, 0.01], "own__random_state": [0]}
+    search = GridSearchCV(pipeline, grid, cv=2, error_score="raise").fit(X[:400], Y[:400])
+    assert np.isfinite(search.cv_results_["mean_test_score"]).all()
+    best, n_bits = search.best_estimator_[-1], search.best_params_["own__n_w_bits"]
+    assert np.abs(stages_of(best.graph_)[0].weights).max() == {1: 1, 4: 7}[n_bits]
+
+
+def test_a_seed_decides_both_parts_and_kinds_of_arrays_do_not():
+    options = {"qat": True, "qat_epochs": 1, "max_epochs": 1, "random_state": 3}
+    rows, labels = X[:300], Y[:300]
+    expected = own(Dense, **options).fit(rows, labels).graph_
+    frame = pd.DataFrame(rows, columns=[f"pixel {i}" for i in range(64)])
+    for same in (rows.astype(np.float64), frame, rows.tolist(), torch.from_numpy(rows)):
+        assert own(Dense, **options).fit(same, labels).graph_ == expected
+    assert own(Dense, **{**options, "random_state": 4}).fit(rows, labels).graph_ != expected
+
+
+def test_weights_of_classes_count():
+    options = {"qat": True, "qat_epochs": 1, "max_epochs": 1, "random_state": 0}
+    heavy = own(class_weight={3: 100.0}, **options).fit(IMAGES, Y)
+    plain = own(**options).fit(IMAGES, Y)
+    assert (heavy.predict(IMAGES) == 3).mean() > (plain.predict(IMAGES) == 3).mean() + 0.1
+    with pytest.raises(InvalidParameterError, match="OwnRegressor is none; fit takes"):
+        OwnRegressor(Dense, class_weight="balanced", verbose=0).fit(X, X[:, :10])
+
+
+@pytest.mark.parametrize("criterion", [nn.MSELoss, nn.HuberLoss, nn.L1Loss])
+def test_several_targets_are_learned_by_any_loss(criterion):
+    features, y = load("diabetes")
+    targets = np.stack([y, -y], axis=1).astype(np.float32) / 77
+    module = nn.Sequential(nn.BatchNorm1d(10), nn.Linear(10, 8), nn.ReLU(), nn.Linear(8, 2))
+    model = OwnRegressor(
+        module, criterion=criterion, optimizer=torch.optim.Adam, lr=0.02, max_epochs=30, qat=True,
+        qat_epochs=10, random_state=0, train_split=None, verbose=0,
+    ).fit(features, targets)  # fmt: skip
+    assert model.predict(features).shape == targets.shape
+    assert model.score(features, targets) > 0.35
+
+
+class OwnLoss(nn.Module):
+    def forward(self, outputs, labels):
+        return nn.functional.cross_entropy(outputs, labels).log1p()
+
+
+def test_one_output_for_two_classes_and_losses_of_ones_own():
+    words = np.where(Y < 5, "low", "high")
+    options = {"max_epochs": 3, "qat": True, "qat_epochs": 2, "random_state": 0}
+    binary = OwnBinary(
+        nn.Sequential(nn.Linear(64, 8), nn.ReLU(), nn.Linear(8, 1)), lr=0.02, train_split=None,
+        optimizer=torch.optim.Adam, verbose=0, **options,
+    ).fit(X, words)  # fmt: skip
+    assert binary.score(X, words) > 0.8
+    np.testing.assert_allclose(binary.predict_proba(X).sum(axis=1), 1)
+    assert own(Dense, criterion=OwnLoss, **options).fit(X / 16, Y).score(X / 16, Y) > 0.8
+
+
+@pytest.mark.parametrize("max_epochs", [0, 5])
+def test_what_cannot_be_quantized_is_an_error_before_the_first_epoch(max_epochs):
+    pooled = nn.Sequential(nn.Conv2d(1, 4, 3), nn.MaxPool2d(2), nn.Flatten(), nn.Linear(36, 10))
+    model = own(pooled, qat=True, max_epochs=max_epochs)
+    with pytest.raises(UnsupportedModuleError, match="use average pooling"):
+        model.fit(IMAGES, Y)
+    assert len(model.history) == 0
 
 
 @pytest.mark.parametrize(

@@ -150,6 +150,22 @@ def test_rows_of_a_killed_worker_are_run_by_others(circuit, pieces, tmp_path, mo
     assert killed.exists()
 
 
+def test_rows_of_a_stopped_process_are_run_by_others(circuit, pieces, tmp_path, monkeypatch):
+    stopped = tmp_path / "stopped"
+
+    def stops_once(*task):
+        if task[0] == 1 and not stopped.exists():
+            stopped.touch()
+            os.kill(os.getpid(), signal.SIGSTOP)
+        return run_task(*task)
+
+    monkeypatch.setattr(jobs, "run_task", stops_once)
+    monkeypatch.setattr(jobs, "QUIET_SECONDS", 2.0)
+    answers = jobs.run_by_workers(circuit, CODES.astype(np.int64), pieces, 2)
+    assert collected(answers) == EXPECTED.tolist()
+    assert stopped.exists()
+
+
 def test_rows_of_a_worker_that_never_answers_are_run_by_others(
     circuit, pieces, in_threads, monkeypatch
 ):
@@ -163,7 +179,7 @@ def test_rows_of_a_worker_that_never_answers_are_run_by_others(
         return run_task(*task)
 
     monkeypatch.setattr(jobs, "run_task", sometimes)
-    monkeypatch.setattr(jobs, "START_SECONDS", 2.0)
+    monkeypatch.setattr(jobs, "QUIET_SECONDS", 2.0)
     try:
         answers = jobs.run_by_workers(circuit, CODES.astype(np.int64), pieces, None)
         assert collected(answers) == EXPECTED.tolist()

@@ -2,20 +2,28 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import AbstractContextManager, contextmanager, suppress
 from typing import Any
 
 import torch
+from sklearn.base import is_classifier
 from torch.optim import Adam
+from torch.utils.data import DataLoader
 
 from cipherfit.estimators.batches import BatchLoader
+from cipherfit.estimators.phases import (
+    Callbacks,
+    PhaseCycle,
+    callbacks_of_phase,
+    forget_first_phase,
+)
 from cipherfit.estimators.reproducibility import kept_draws
 from cipherfit.estimators.sample_weight import features_of
-from cipherfit.estimators.schedule import OneCycle
 from cipherfit.exceptions import InvalidParameterError
 from cipherfit.limits import MAX_ACCUM_BITS, MAX_CODE_BITS
 from cipherfit.parameters import integer, real
-from cipherfit.training.aware import aware_network
+from cipherfit.training.aware import AwareNetwork, aware_network
 from cipherfit.training.network import QuantNetwork
 from cipherfit.training.ranges import Relevance
 
@@ -26,7 +34,7 @@ _WIDTHS = {
     "n_in_bits": (1, MAX_CODE_BITS),
     "n_accum_bits": (1, MAX_ACCUM_BITS),
 }
-OWN_OPTIONS = ("qat", "qat_epochs", "qat_lr", *_WIDTHS)
+OWN_OPTIONS = ("qat", "qat_epochs", "qat_lr", "random_state", "class_weight", *_WIDTHS)
 #: Epochs where `max_epochs`, by which they go, is 0.
 _EPOCHS = 20
 #: Rows of a batch where an epoch would else have fewer batches than this.
@@ -35,6 +43,10 @@ _BATCH_ROWS, _MIN_BATCHES = 32, 100
 
 class AwareTrainingMixin:
     """Options of own modules, and the second half of their training, with quantized layers.
+
+    Both halves are trainings as skorch's callbacks know them, from `on_train_begin` to
+    `on_train_end`, with one history. The second has a learning rate of its own, so schedulers of
+    the rate don't hear of it; scores are the best anew.
 
     Parameters
     ----------
@@ -49,6 +61,10 @@ class AwareTrainingMixin:
     n_accum_bits : int in [1, 48], optional
         Bits that every accumulator fits. Default: what gives weights room, and in front of lookups
         at most 16.
+    random_state : int, RandomState or None, default=None
+        Seed of all that a training draws. None: as `torch.manual_seed` left it.
+    class_weight : "balanced", dict or None, default=None
+        Of a classifier: what errors on the rows of a class count, by label.
     """
 
     qat: Any = False
@@ -58,6 +74,8 @@ class AwareTrainingMixin:
     n_a_bits: Any = None
     n_in_bits: Any = None
     n_accum_bits: Any = None
+    random_state: Any = None
+    class_weight: Any = None
 
     module_: Any
     optimizer_: Any
@@ -66,8 +84,11 @@ class AwareTrainingMixin:
     batch_size: Any
     device: Any
     n_bits_quant: Any
-    train_step: Callable[..., Any]
-    get_split_datasets: Callable[..., tuple[Any, Any]]
+    verbose: Any
+    iterator_train: Any
+    callbacks_: Callbacks
+    fit_loop: Callable[..., Any]
+    listeners_now_: Callbacks | None
 
     def _take_options(self, options: dict[str, Any]) -> None:
         """Set what there is of one's own among options, and take it out of them."""
@@ -84,18 +105,52 @@ class AwareTrainingMixin:
         if self.qat_epochs is not None:
             integer("qat_epochs", self.qat_epochs, 1)
         real("qat_lr", self.qat_lr, above_low=True)
+        if self.class_weight is not None and not is_classifier(self):
+            raise InvalidParameterError(
+                f"class_weight={self.class_weight!r} is for classifiers, and "
+                f"{type(self).__name__} is none; fit takes sample_weight"
+            )
 
     def _trains_aware(self) -> bool:
-        """Tell whether a module that is trained in float is to be trained on, quantized."""
-        return self.qat and not isinstance(self.module_, QuantNetwork)
+        """Tell whether a module is to be trained on, quantized."""
+        module = self.module_
+        return self.qat and (
+            isinstance(module, AwareNetwork) or not isinstance(module, QuantNetwork)
+        )
+
+    def _goes_on_aware(self, anew: bool) -> bool:
+        """Tell whether training goes on with a network that is quantized already."""
+        return not anew and self.qat and isinstance(vars(self).get("module_"), AwareNetwork)
+
+    def _float_phase(self) -> AbstractContextManager[None]:
+        """Let no callback hear of the training in float where it has no epochs."""
+        return self._heard_by([] if self.qat and self.max_epochs == 0 else None)
 
     def _train_aware(
         self, X: Any, y: Any, by: Relevance | None, fit_params: dict[str, Any]
     ) -> None:
-        """Put the quantized network in the float module's place, and train it."""
+        """Put the quantized network in the float module's place, and train it as skorch does."""
+        is_new = not isinstance(self.module_, AwareNetwork)
+        if is_new:
+            self.module_ = self._quantized(X, by).to(self.device)
+        self.optimizer_ = Adam(self.module_.parameters(), lr=self.qat_lr, betas=(0.9, 0.99))
+        n_epochs = self.qat_epochs or self.max_epochs or _EPOCHS
+        if self.verbose:
+            print(f"Training on for {n_epochs} epochs, quantization-aware.")  # as skorch prints
+        cycle = PhaseCycle(self.qat_lr, n_epochs)
+        with self._heard_by([("qat_cycle", cycle), *callbacks_of_phase(self.callbacks_)]):
+            self.notify("on_train_begin", X=X, y=y)
+            if is_new:
+                forget_first_phase(self.callbacks_)
+            with suppress(KeyboardInterrupt):  # by which callbacks and users end a training
+                self.fit_loop(X, y, epochs=n_epochs, **fit_params)
+            self.notify("on_train_end", X=X, y=y)
+
+    def _quantized(self, X: Any, by: Relevance | None) -> AwareNetwork:
+        """Return the network that computes about what the float module does."""
         n_bits = self.n_bits_quant
         with kept_draws():
-            module = aware_network(
+            return aware_network(
                 self.module_.eval(),
                 torch.as_tensor(features_of(X)),
                 n_w_bits=self.n_w_bits or n_bits,
@@ -105,25 +160,54 @@ class AwareTrainingMixin:
                 by=by,
                 shape=vars(self).get("row_shape_"),
             )
-        self.module_ = module.to(self.device)
-        self.optimizer_ = Adam(self.module_.parameters(), lr=self.qat_lr, betas=(0.9, 0.99))
-        dataset, _ = self.get_split_datasets(X, y)
-        n_epochs = self.qat_epochs or self.max_epochs or _EPOCHS
-        n_rows = _rows_of_a_batch(self.batch_size, len(dataset))
-        cycle, iterator = OneCycle(), BatchLoader(dataset, n_rows, shuffle=True)
-        n_steps, step = n_epochs * len(iterator), 0
-        for _ in range(n_epochs):
-            self.history.new_epoch()
-            losses = []
-            for batch in iterator:
-                for group in self.optimizer_.param_groups:
-                    group["lr"] = self.qat_lr * cycle.factor(step / n_steps)
-                losses.append(float(self.train_step(batch, **fit_params)["loss"].detach()))
-                step += 1
-            self.history.record("epoch", len(self.history))
-            self.history.record("train_loss", sum(losses) / len(losses))
-        for group in self.optimizer_.param_groups:
-            group["lr"] = self.qat_lr
+
+    def notify(self, method_name: str, **kwargs: Any) -> None:
+        """Notify callbacks, as skorch does, or those that a phase of training has.
+
+        Parameters
+        ----------
+        method_name : str
+            Such as "on_epoch_end".
+        **kwargs : dict
+            What they are given.
+        """
+        listeners = vars(self).get("listeners_now_")
+        if listeners is None:
+            super().notify(method_name, **kwargs)  # type: ignore[misc]
+            return
+        getattr(self, method_name)(self, **kwargs)
+        for _, callback in listeners:
+            getattr(callback, method_name)(self, **kwargs)
+
+    def get_iterator(self, dataset: Any, training: bool = False) -> Any:
+        """Return what loads batches: training quantization-aware, shuffled ones, unless named.
+
+        Parameters
+        ----------
+        dataset : torch.utils.data.Dataset
+            Rows.
+        training : bool, default=False
+            Whether to train on them.
+        """
+        if training and vars(self).get("listeners_now_") and self._has_plain_batches():
+            n_rows = _rows_of_a_batch(self.batch_size, len(dataset))
+            return BatchLoader(dataset, n_rows, shuffle=True)
+        return super().get_iterator(dataset, training=training)  # type: ignore[misc]
+
+    def _has_plain_batches(self) -> bool:
+        """Tell whether nothing but size and order of the batches is named."""
+        prefix = "iterator_train__"
+        named = {name for name in vars(self) if name.startswith(prefix)}
+        return self.iterator_train is DataLoader and named <= {f"{prefix}shuffle"}
+
+    @contextmanager
+    def _heard_by(self, listeners: Callbacks | None) -> Iterator[None]:
+        """Let a phase of training have callbacks of its own; None: all that there are."""
+        self.listeners_now_ = listeners
+        try:
+            yield
+        finally:
+            del self.listeners_now_
 
 
 def _rows_of_a_batch(batch_size: int, n_rows: int) -> int:

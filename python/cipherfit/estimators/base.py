@@ -7,7 +7,6 @@ from contextlib import nullcontext
 from copy import deepcopy
 from typing import Any
 
-import numpy as np
 import torch
 from sklearn.base import is_classifier
 from torch import nn
@@ -21,14 +20,14 @@ from cipherfit.estimators.postprocessing import probabilities, steps_of_module, 
 from cipherfit.estimators.precision import OwnPrecisionMixin
 from cipherfit.estimators.reproducibility import kept_draws
 from cipherfit.estimators.solving import SolvingMixin
+from cipherfit.estimators.stored_parameters import StoredParametersMixin
 from cipherfit.exceptions import InvalidParameterError, NotFittedError
 from cipherfit.predictor.postprocessing import Function
 from cipherfit.predictor.predictor import Predictor
-from cipherfit.predictor.targets import ClassTargets, RealTargets
 from cipherfit.training.aware import AwareNetwork
 from cipherfit.training.float_twin import float_copy
 from cipherfit.training.integer_graph import integer_graph
-from cipherfit.training.network import QuantNetwork, SparseQuantNeuralNetImpl
+from cipherfit.training.network import QuantNetwork
 from cipherfit.training.post_training import Misfit
 from cipherfit.training.ranges import Relevance
 from cipherfit.training.surroundings import own_settings
@@ -37,7 +36,9 @@ from cipherfit.training.surroundings import own_settings
 DEFAULT_N_BITS = 4
 
 
-class QuantizedSkorchEstimatorMixin(InferenceMixin, SolvingMixin, OwnPrecisionMixin):
+class QuantizedSkorchEstimatorMixin(
+    InferenceMixin, StoredParametersMixin, SolvingMixin, OwnPrecisionMixin
+):
     """Mixin class that adds quantization, proof and encrypted runs to skorch estimators.
 
     After `fit`, `predictor_` answers: every prediction, in clear, simulated or encrypted, is that
@@ -61,6 +62,10 @@ class QuantizedSkorchEstimatorMixin(InferenceMixin, SolvingMixin, OwnPrecisionMi
     n_accum_bits : int in [1, 48], optional
         Bits that every accumulator fits; weights are pruned until they do. Default: what gives
         them room, and in front of lookups at most 16.
+    random_state : int, RandomState or None, default=None
+        Seed of weights, batches and dropout. None: as `torch.manual_seed` left it.
+    class_weight : "balanced", dict or None, default=None
+        Of a classifier: what errors on the rows of a class count, by label.
 
     Attributes
     ----------
@@ -250,7 +255,7 @@ class QuantizedSkorchEstimatorMixin(InferenceMixin, SolvingMixin, OwnPrecisionMi
         return {
             name: value
             for name, value in params.items()
-            if name not in ("module", "random_state", "class_weight", "_params_to_validate")
+            if name not in ("module", "_params_to_validate")
             and name not in OWN_OPTIONS
             and not name.startswith("module__")
         }
@@ -328,43 +333,6 @@ class QuantizedSkorchEstimatorMixin(InferenceMixin, SolvingMixin, OwnPrecisionMi
         return self
 
     @own_settings()
-    def load_params(self, *args: Any, **kwargs: Any) -> None:
-        """Load trained parameters into the module, as skorch does, and prove its graph again.
-
-        Parameters
-        ----------
-        *args, **kwargs
-            As for skorch's `load_params`.
-        """
-        super().load_params(*args, **kwargs)  # type: ignore[misc]
-        if vars(self).get("training_now_"):
-            if isinstance(self.module_, SparseQuantNeuralNetImpl):
-                self.module_.enable_pruning()  # a finished network's is permanent
-            return
-        vars(self).pop("predictor_", None)
-        if not isinstance(self.module_, QuantNetwork):
-            return
-        if "targets_" not in vars(self):
-            self._take_targets_from_parameters()
-        if "targets_" in vars(self):
-            self.rebuild_predictor()
-
-    def _take_targets_from_parameters(self) -> None:
-        """Learn what outputs stand for where no `fit` told: parameters of the module don't say."""
-        self.n_features_in_ = int(self.module_.input_quantizer.scale.numel())
-        if not is_classifier(self):
-            n_outputs = int(self.module_.output_scale.numel())
-            self.targets_ = RealTargets(n_outputs, flat=n_outputs == 1)
-        elif self.classes is not None:
-            self.targets_ = ClassTargets(np.asarray(self.classes))
-        else:
-            self.unfitted_because_ = (
-                "load_params restored the network, but not the labels that its outputs stand for: "
-                "give them to the constructor as classes=[...], in sorted order, or pickle the "
-                "whole estimator (skorch's Checkpoint does with f_pickle)"
-            )
-
-    @own_settings()
     def rebuild_predictor(
         self, features: torch.Tensor | None = None, by: Relevance | None = None
     ) -> None:
@@ -399,7 +367,7 @@ class QuantizedSkorchEstimatorMixin(InferenceMixin, SolvingMixin, OwnPrecisionMi
             client_layers=getattr(self.module_, "client_layers", None),
         )
         if misfits and features is not None:
-            rows = features.numpy()
+            rows = features.cpu().numpy()
             tell_of_misfits(misfits, self.predictor_, rows, self._outputs_in_training(rows))
 
     def __getstate__(self) -> dict[str, Any]:
@@ -409,7 +377,9 @@ class QuantizedSkorchEstimatorMixin(InferenceMixin, SolvingMixin, OwnPrecisionMi
         leave answers and compiles like any other.
         """
         state: dict[str, Any] = super().__getstate__()  # type: ignore[misc]
-        rows, _ = state.pop("rows_now_", None), state.pop("labels_now_", None)
+        rows = state.pop("rows_now_", None)
+        for name in ("labels_now_", "split_now_", "listeners_now_"):
+            state.pop(name, None)
         if state.pop("training_now_", False):
             copied = object.__new__(type(self))
             vars(copied).update(vars(self), module_=deepcopy(self.module_))

@@ -49,7 +49,7 @@ class OneCycle(Callback):  # type: ignore[misc]
             self.first_epoch_ = len(net.history) - 1
             done = float(net.optimizer_.param_groups[0].get(_POSITION, 0.0))
             self.resumed_at_ = done if 0 < done < 1 else 0.0
-            self.peaks_ = _peaks(net)
+            self.peaks_ = self.peaks_of(net)
 
     def on_batch_begin(self, net: Any, training: bool = False, **kwargs: Any) -> None:
         """Set the rate of the next step."""
@@ -81,21 +81,24 @@ class OneCycle(Callback):  # type: ignore[misc]
             return self.start + (1 - self.start) * rise
         return (1 + math.cos(math.pi * (done - self.warmup) / (1 - self.warmup))) / 2
 
+    def peaks_of(self, net: Any) -> list[Any]:
+        """Return the rate of each of the optimizer's parameter groups that the parameters give."""
+        groups, parameters = net.optimizer_.param_groups, net.get_all_learnable_params()
+        (given, *_), options = net.get_params_for_optimizer("optimizer", parameters)
+        rate = options.get("lr", net.lr)
+        if len(given) != len(groups):  # of an optimizer that a subclass builds itself
+            return [group["lr"] for group in groups]
+        return [
+            options.get(f"param_groups__{index}__lr", group.get("lr", rate))
+            for index, group in enumerate(given)
+        ]
+
+    def epochs_of(self, net: Any) -> int:
+        """Return the number of epochs that the cycle spans."""
+        return int(net.max_epochs)
+
     def _done(self, net: Any, of_epoch: float) -> float:
         """Return which fraction of the cycle is over after a fraction of the current epoch."""
         epoch = len(net.history) - 1 - (self.first_epoch_ or 0)
-        done: float = min((epoch + of_epoch) / max(1, net.max_epochs), 1.0)
+        done: float = min((epoch + of_epoch) / max(1, self.epochs_of(net)), 1.0)
         return self.resumed_at_ + (1 - self.resumed_at_) * done
-
-
-def _peaks(net: Any) -> list[Any]:
-    """Return the rate of each of the optimizer's parameter groups that the parameters give."""
-    groups = net.optimizer_.param_groups
-    (given, *_), options = net.get_params_for_optimizer("optimizer", net.get_all_learnable_params())
-    rate = options.get("lr", net.lr)
-    if len(given) != len(groups):  # of an optimizer that a subclass builds itself
-        return [group["lr"] for group in groups]
-    return [
-        options.get(f"param_groups__{index}__lr", group.get("lr", rate))
-        for index, group in enumerate(given)
-    ]

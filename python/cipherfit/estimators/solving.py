@@ -101,7 +101,7 @@ class SolvingMixin(TrainingMixin):
         solving: Solving | None = vars(self).get("solving_now_")
         if solving is not None and solving.first_epoch:
             return self.validation_step(batch, **fit_params)  # type: ignore[attr-defined]
-        return super().train_step(batch, **fit_params)
+        return super().train_step(batch, **fit_params)  # type: ignore[misc]
 
     def _is_convex(self) -> bool:
         """Tell whether training is a convex problem, and the user left the way to its optimum open.
@@ -152,7 +152,7 @@ class SolvingMixin(TrainingMixin):
 
     def _mean_loss(self, rows: Any) -> float:
         total = 0.0
-        for batch in self.get_iterator(rows, training=False):  # type: ignore[attr-defined]
+        for batch in self.get_iterator(rows, training=False):
             step = self.validation_step(batch)  # type: ignore[attr-defined]
             total += float(step["loss"]) * len(step["y_pred"])
         return total / len(rows)

@@ -214,13 +214,21 @@ class TrainingMixin(AwareTrainingMixin):
         return dataset
 
     def get_split_datasets(self, X: Any, y: Any = None, **fit_params: Any) -> tuple[Any, Any]:
-        """Return the rows to train on and those held out, encoded alike wherever they are from."""
-        train, valid = super().get_split_datasets(X, y, **fit_params)
-        if valid is None or is_part_of(valid, train):
-            return train, valid
-        features, labels = unpacked(valid, None)
-        held_out = check_features(self, features, reset=False)
-        return train, TrainingDataset(held_out, self._encoded(labels, len(held_out)), labels)
+        """Return the rows to train on and those held out, encoded alike wherever they are from.
+
+        Both phases of a training have the same.
+        """
+        known: tuple[Any, Any] | None = vars(self).get("split_now_")
+        if known is not None:
+            return known
+        train, valid = super().get_split_datasets(X, y, **fit_params)  # type: ignore[misc]
+        if valid is not None and not is_part_of(valid, train):
+            features, labels = unpacked(valid, None)
+            held_out = check_features(self, features, reset=False)
+            valid = TrainingDataset(held_out, self._encoded(labels, len(held_out)), labels)
+        if self.qat and vars(self).get("training_now_"):
+            self.split_now_ = (train, valid)
+        return train, valid
 
     @own_settings()
     def _train(
@@ -254,7 +262,9 @@ class TrainingMixin(AwareTrainingMixin):
         self.labels_now_ = None if np.array_equal(labels, codes) else labels
         try:
             with own_threads(), seeded(vars(self).get("random_state")):
-                train(batches, codes, **fit_params)
+                if not self._goes_on_aware(anew):
+                    with self._float_phase():
+                        train(batches, codes, **fit_params)
                 if self._trains_aware():
                     by = relevance_of(self, codes, weights_of(batches))
                     self._train_aware(batches, codes, by, fit_params)
@@ -265,6 +275,7 @@ class TrainingMixin(AwareTrainingMixin):
         finally:
             self.training_now_ = False
             del self.rows_now_, self.labels_now_
+            vars(self).pop("split_now_", None)
         if self._has_diverged():
             raise self._diverged("the network's parameters are not finite")
         rows = torch.from_numpy(features_of(batches))

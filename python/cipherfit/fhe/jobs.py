@@ -7,6 +7,7 @@ and may die over it: rows without an answer are sent again.
 from __future__ import annotations
 
 import hashlib
+import tempfile
 import uuid
 from collections.abc import Generator, Iterator
 from contextlib import closing, nullcontext
@@ -14,52 +15,67 @@ from typing import Any
 
 import joblib
 import numpy as np
-from joblib import parallel
 from numpy.typing import NDArray
 
-from cipherfit.exceptions import CipherfitError, InvalidParameterError, UnansweredRowsError
+from cipherfit.costs import rows_per_task
+from cipherfit.exceptions import CipherfitError, UnansweredRowsError
+from cipherfit.fhe.handover import LeftAnswers
+from cipherfit.fhe.head import while_there
 from cipherfit.fhe.latency import reference_seconds
 from cipherfit.fhe.messages import output_template
 from cipherfit.fhe.part import ServerPart, SharedKeys, kept, run_task
 from cipherfit.fhe.runtime import fhe
-from cipherfit.parameters import integer
+from cipherfit.fhe.workers import (
+    backend,
+    in_processes,
+    in_ray,
+    in_threads,
+    is_local,
+    n_workers,
+    returned_workers,
+    streams,
+)
 
 Int64 = NDArray[np.int64]
 
-#: More workers than anyone has.
-MOST_JOBS = 1_000_000
 #: How often workers may fail in a row, with not a single answer in between.
 ATTEMPTS = 3
-#: Seconds that a worker may take to start and to get keys, and how many times the modelled seconds
-#: its rows may take, before it counts as one that never answers.
-START_SECONDS, SLOWER = 300.0, 50.0
+#: Seconds that workers may take to start and to get keys before the first answer, and, on this
+#: machine, between two answers; beside them, how many times the modelled seconds rows may take.
+#: Dask gives up workers that it doesn't hear from for 300 s, and has others run what they had.
+START_SECONDS, QUIET_SECONDS, SLOWER = 330.0, 60.0, 50.0
 
 #: Modelled seconds of each worker's rows that go out together where answers don't come one by one.
 WAVE_SECONDS = 120.0
 
-#: Back ends of which a single worker is this process, or gains nothing over it.
-_LOCAL = (
-    parallel.LokyBackend,
-    parallel.ThreadingBackend,
-    parallel.MultiprocessingBackend,
-    parallel.SequentialBackend,
-)
 
-
-def n_workers(n_jobs: int | None) -> int:
-    """Return how many workers are asked for; 0 where this process runs the rows by itself.
+def shared_out(circuit: fhe.Circuit, rows: Int64, n_jobs: int | None) -> list[Int64]:
+    """Return rows as workers get them, a task each; none where this process runs them by itself.
 
     Parameters
     ----------
+    circuit : fhe.Circuit
+        Of `compile_graph`.
+    rows : ndarray of int
+        Which rows to run.
     n_jobs : int or None
-        As joblib has it: None is what the context says, -1 all cores.
+        As joblib has it.
+
+    Raises
+    ------
+    UnansweredRowsError
+        If there are no workers.
     """
-    if n_jobs is not None and not integer("n_jobs", n_jobs, -MOST_JOBS, MOST_JOBS):
-        raise InvalidParameterError(
-            "n_jobs=0 must be a number of workers, -1 for all cores, or None"
-        )
-    jobs = int(joblib.effective_n_jobs(n_jobs))
-    return 0 if jobs == 1 and isinstance(_backend(), _LOCAL) else jobs
+    if not len(rows):
+        return []
+    gone = returned_workers(n_jobs)
+    if gone is not None:
+        raise _unanswered({0: rows}, "there are no workers", gone)
+    workers = n_workers(n_jobs)
+    if not workers:
+        return []
+    size = rows_per_task(circuit.rows.most_rows, len(rows), workers)
+    return [rows[start : start + size] for start in range(0, len(rows), size)]
 
 
 def run_by_workers(
@@ -94,7 +110,10 @@ def run_by_workers(
                 left[first] = left.pop(first)
             failures = 0 if len(left) < before else failures + 1
             if failures == ATTEMPTS:
-                raise _unanswered(left, error) from error
+                raise _unanswered(left, f"workers failed {ATTEMPTS} times over them", error)
+            gone = None if error is None else returned_workers(n_jobs)
+            if gone is not None:
+                raise _unanswered(left, "there are no workers", gone)
 
 
 def _attempt(
@@ -113,7 +132,8 @@ def _attempt(
             if isinstance(answers, Exception):
                 failed = answers
             else:
-                yield left.pop(number), errand.decrypted(answers)
+                sums = errand.decrypted(answers)
+                yield left.pop(number), sums
     except CipherfitError:
         raise
     except Exception as error:
@@ -137,45 +157,57 @@ class Errand:
         self._seconds = reference_seconds(circuit)
         self._evaluation = circuit.keys.evaluation
         self._keys: NDArray[np.uint8] | SharedKeys | None = None
-        backend = _backend()
-        if getattr(backend, "uses_threads", False):
+        self._folder = tempfile.TemporaryDirectory("-answers") if in_processes() else None
+        if in_threads():
             self._key = uuid.uuid4().hex
             kept.put(self._part, self._key, circuit.rows, self._evaluation)
             return
         data = self._evaluation.serialize()
         self._key = hashlib.sha256(data).hexdigest()
         array = np.frombuffer(data, dtype=np.uint8)
-        self._keys = _in_ray(array) if type(backend).__module__.startswith("ray.") else array
+        self._keys = _in_ray(array) if in_ray() else array
 
     def close(self) -> None:
-        """Let go of what this process kept for its threads."""
+        """Let go of what this process kept for its threads, or of what processes left."""
         if self._keys is None:
             kept.drop(self._part, self._key)
+        if self._folder is not None:
+            self._folder.cleanup()
 
     def run(
         self, codes: Int64, pieces: dict[int, Int64], n_jobs: int | None
-    ) -> Iterator[tuple[int, list[bytes] | Exception]]:
+    ) -> Iterator[tuple[int, list[bytes] | LeftAnswers | Exception]]:
         """Yield numbers of pieces, and what workers say to each, until one of them is lost."""
         # Some back ends hand over all answers at once: what is lost with a worker is bounded there.
         for wave in self._waves(pieces, n_jobs):
-            most = max(map(len, wave.values()))
+            slow = SLOWER * max(map(len, wave.values())) * self._seconds
             workers = joblib.Parallel(
                 n_jobs=n_jobs,
                 batch_size=1,
-                return_as="generator_unordered" if _streams() else "list",
-                timeout=START_SECONDS + SLOWER * most * self._seconds,
+                return_as="generator_unordered" if streams() else "list",
+                timeout=START_SECONDS + slow,
             )
-            outcomes = workers(self.tasks(codes, wave))
-            with closing(outcomes) if _streams() else nullcontext():
-                yield from outcomes
+            outcomes = self._sent(workers, self.tasks(codes, wave))
+            with closing(outcomes) if streams() else nullcontext():
+                for number, outcome in outcomes:
+                    if is_local():
+                        workers.timeout = QUIET_SECONDS + slow
+                    yield number, outcome
+
+    def _sent(self, workers: joblib.Parallel, tasks: Iterator[Any]) -> Any:
+        """Return outcomes of tasks: as they come, or all of them."""
+        if not in_ray():
+            return workers(tasks)
+        abort = backend().abort_everything
+        return while_there(lambda: workers(tasks), lambda: abort(ensure_ready=False))
 
     def _waves(self, pieces: dict[int, Int64], n_jobs: int | None) -> Iterator[dict[int, Int64]]:
         """Yield pieces that go out together: all, or some minutes' worth."""
-        n_rows = sum(map(len, pieces.values()))
-        seconds = self._seconds * n_rows / len(pieces)
-        size = n_workers(n_jobs) * max(1, int(WAVE_SECONDS / seconds))
         numbers = list(pieces)
-        step = len(numbers) if _streams() else size
+        step = len(numbers)
+        if not streams():
+            seconds = self._seconds * sum(map(len, pieces.values())) / len(pieces)
+            step = n_workers(n_jobs) * max(1, int(WAVE_SECONDS / seconds))
         for start in range(0, len(numbers), step):
             yield {number: pieces[number] for number in numbers[start : start + step]}
 
@@ -183,23 +215,17 @@ class Errand:
         """Yield what is sent: calls of `run_task`, as joblib takes them."""
         for number, piece in pieces.items():
             rows = [bytes(self._circuit.encrypt(row).serialize()) for row in codes[piece]]
-            yield joblib.delayed(run_task)(number, self._part, self._key, self._keys, rows)
+            folder = None if self._folder is None else self._folder.name
+            yield joblib.delayed(run_task)(number, self._part, self._key, self._keys, rows, folder)
 
-    def decrypted(self, answers: list[bytes]) -> Int64:
+    def decrypted(self, answers: list[bytes] | LeftAnswers) -> Int64:
         """Return the sums (n, n_outputs) of encrypted answers."""
+        if isinstance(answers, LeftAnswers):
+            answers = answers.taken()
         for answer in answers:
             self._answer.check(answer)  # Concrete trusts what it is given
         decrypt = self._circuit.decrypt
         return np.array([decrypt(fhe.Value.deserialize(answer)) for answer in answers])
-
-
-def _backend() -> Any:
-    return parallel.get_active_backend()[0]
-
-
-def _streams() -> bool:
-    """Tell whether answers come one by one; with Ray and with forks they come all at once."""
-    return bool(getattr(_backend(), "supports_return_generator", False))
 
 
 def _in_ray(array: NDArray[np.uint8]) -> SharedKeys:
@@ -209,12 +235,14 @@ def _in_ray(array: NDArray[np.uint8]) -> SharedKeys:
     return SharedKeys(ray.put(array))
 
 
-def _unanswered(left: dict[int, Int64], error: Exception | None) -> UnansweredRowsError:
+def _unanswered(left: dict[int, Int64], why: str, error: Exception | None) -> UnansweredRowsError:
     rows = np.sort(np.concatenate(list(left.values()))).tolist()
     named = ", ".join(map(str, rows[:10])) + (", ..." if len(rows) > 10 else "")
-    return UnansweredRowsError(
-        f"{len(rows)} encrypted rows have no answer ({named}), since workers failed {ATTEMPTS} "
-        f"times over them, the last time with {type(error).__name__}: {error}. The answers to all "
-        "others are kept in this error's `sums`, where `rows` names those that are missing",
+    unanswered = UnansweredRowsError(
+        f"{len(rows)} encrypted rows have no answer ({named}), since {why}, the last time with "
+        f"{type(error).__name__}: {error}. The answers to all others are kept in this error's "
+        "`sums`, where `rows` names those that are missing",
         rows,
     )
+    unanswered.__cause__ = error
+    return unanswered

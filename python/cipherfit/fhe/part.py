@@ -22,6 +22,7 @@ from cipherfit._core import IntegerGraph
 from cipherfit.exceptions import CompilationError
 from cipherfit.fhe.circuit import compile_graph
 from cipherfit.fhe.configuration import restored_configuration, stored_options
+from cipherfit.fhe.handover import LeftAnswers, brief
 from cipherfit.fhe.rows import RowServer
 from cipherfit.fhe.runtime import fhe
 
@@ -168,7 +169,8 @@ def run_task(
     key: str,
     keys: NDArray[np.uint8] | SharedKeys | None,
     rows: list[bytes],
-) -> tuple[int, list[bytes] | Exception]:
+    folder: str | None = None,
+) -> tuple[int, list[bytes] | LeftAnswers | Exception]:
     """Return encrypted answers to encrypted rows, computed on one core: a worker's task.
 
     An error is returned, since one that is raised takes the tasks of all other workers with it.
@@ -185,10 +187,13 @@ def run_task(
         Their bytes; not needed in the process that encrypts.
     rows : list of bytes
         As they travel.
+    folder : str, optional
+        Where to leave the answers, instead of returning them.
     """
     try:
         server, evaluation_keys = kept.get(part, key, keys)
         with _threads().limit(limits=1):
-            return number, server.run(rows, evaluation_keys)
+            answers = server.run(rows, evaluation_keys)
+        return number, answers if folder is None else LeftAnswers.of(answers, folder)
     except Exception as error:
-        return number, error
+        return number, brief(error)

@@ -11,9 +11,8 @@ import numpy as np
 from numpy.typing import NDArray
 from tqdm.auto import tqdm
 
-from cipherfit.costs import rows_per_task
 from cipherfit.exceptions import UnansweredRowsError
-from cipherfit.fhe.jobs import n_workers, run_by_workers
+from cipherfit.fhe.jobs import run_by_workers, shared_out
 from cipherfit.fhe.runtime import fhe
 from cipherfit.fhe.storage import SumStore
 
@@ -52,7 +51,8 @@ def run_encrypted(
     Raises
     ------
     UnansweredRowsError
-        If workers keep failing; it names the rows that have no answer, and keeps all others.
+        If workers keep failing, or are gone; it names the rows that have no answer, and keeps all
+        others.
     InvalidParameterError
         If the file is of another model, key or data.
     """
@@ -91,10 +91,8 @@ def _run(
     circuit: fhe.Circuit, codes: Int64, rows: Int64, n_jobs: int | None
 ) -> Generator[tuple[Int64, Int64], None, None]:
     """Yield rows, some at a time, with their sums."""
-    workers = n_workers(n_jobs) if len(rows) else 0
-    if workers:
-        size = rows_per_task(circuit.rows.most_rows, len(rows), workers)
-        pieces = [rows[start : start + size] for start in range(0, len(rows), size)]
+    pieces = shared_out(circuit, rows, n_jobs)
+    if pieces:
         yield from run_by_workers(circuit, codes, pieces, n_jobs)
         return
     start = 0

@@ -96,6 +96,7 @@ def _task_seconds(
     seconds, answers = min(runs, key=lambda run: run[0])
     if isinstance(answers, Exception):
         raise answers
+    assert isinstance(answers, list)
     return seconds, answers
 
 

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import os
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from math import prod
 from typing import Any
 
@@ -22,7 +22,12 @@ Array = NDArray[Any]
 #: What only gives rows another shape.
 SHAPES = ("Flatten", "Reshape", "Squeeze", "Unsqueeze")
 #: What is linear where its other inputs are constants.
-LINEAR = (*SHAPES, "AveragePool", "Conv", "Gemm", "GlobalAveragePool", "MatMul", "Pad", "Transpose")
+LINEAR = (
+    *SHAPES, "AveragePool", "Conv", "ConvTranspose", "DepthToSpace", "Gemm", "GlobalAveragePool",
+    "MatMul", "Pad", "ReduceMean", "ReduceSum", "Slice", "SpaceToDepth", "Transpose",
+)  # fmt: skip
+#: What scales and shifts, each value for itself.
+AFFINE = ("Add", "BatchNormalization", "Div", "Dropout", "Identity", "Mul", "Neg", "Sub")
 #: What makes few values of many.
 QUANTIZERS = ("BipolarQuant", "IntQuant", "MultiThreshold", "Quant", "Trunc")
 #: What has each of its outputs of the input at the same place.
@@ -31,6 +36,10 @@ ELEMENTWISE = (
     "Dropout", "Elu", "Erf", "Exp", "Floor", "Gelu", "HardSigmoid", "HardSwish", "Identity",
     "LeakyRelu", "Log", "Max", "Min", "Mish", "Mul", "Neg", "PRelu", "Pow", "Relu", "Round", "Selu",
     "Sigmoid", "Sign", "Softplus", "Softsign", "Sqrt", "Sub", "Tanh", "ThresholdedRelu",
+)  # fmt: skip
+#: What only rises with its input, or only falls, also as float32 rounds it.
+MONOTONE = (
+    *QUANTIZERS, *AFFINE, "Cast", "Ceil", "Clip", "Floor", "Max", "Min", "Relu", "Round", "Sign",
 )  # fmt: skip
 
 
@@ -83,14 +92,29 @@ class Node:
                 return value.decode() if isinstance(value, bytes) else value
         return default
 
+    @property
+    def takes_value_first(self) -> bool:
+        """Whether the value is its first input, and no other."""
+        return [i for i, name in enumerate(self.proto.input) if name == self.value] == [0]
+
     def without_bias(self) -> Node:
         """Return the node without what it adds, if it adds something."""
-        if self.kind not in ("Conv", "Gemm") or len(self.proto.input) < 3:
-            return self
+        if self.kind in ("Add", "Sub", "BatchNormalization"):
+            added = self.proto.input[2:4] if self.kind == "BatchNormalization" else self.constants
+            return self.with_constants({name: 0 * self.constants[name] for name in added})
+        if self.kind in ("Conv", "ConvTranspose", "Gemm") and len(self.proto.input) > 2:
+            proto = type(self.proto)()
+            proto.CopyFrom(self.proto)
+            del proto.input[2:]
+            return replace(self, proto=proto)
+        return self
+
+    def with_constants(self, constants: dict[str, Array], kind: str | None = None) -> Node:
+        """Return the node with some other constants, and perhaps another type of operator."""
         proto = type(self.proto)()
         proto.CopyFrom(self.proto)
-        del proto.input[2:]
-        return Node(proto, self.value, self.constants, self.opset, self.batch)
+        proto.op_type = kind or self.kind
+        return replace(self, proto=proto, constants={**self.constants, **constants})
 
     def run(self, rows: Array, shape: Sequence[int]) -> Array:
         """Return what it makes of rows (n_samples, ...), whose shape it was made for."""
@@ -114,13 +138,14 @@ class QonnxChain:
         Each takes what the one before it gives.
     shape : tuple of int
         Shape of a row of the input.
-    input_type : (int, int) or None
-        Least and largest value of the input, where the model says that it is integers.
+    input_type : (float, float, float) or None
+        Least and largest value of the input and their step, where the model says that it is
+        integers, or of a fixed point.
     """
 
     nodes: list[Node]
     shape: tuple[int, ...]
-    input_type: tuple[int, int] | None
+    input_type: tuple[float, float, float] | None
 
 
 def run_all(nodes: Sequence[Node], rows: Array, shape: Sequence[int]) -> Array:
@@ -129,6 +154,12 @@ def run_all(nodes: Sequence[Node], rows: Array, shape: Sequence[int]) -> Array:
         rows = node.run(rows, shape)
         shape = rows.shape[1:]
     return rows
+
+
+def taken(nodes: Sequence[Node], kinds: Sequence[str]) -> tuple[list[Node], list[Node]]:
+    """Return the nodes at the start that are of some kinds, and the rest."""
+    n = next((i for i, node in enumerate(nodes) if node.kind not in kinds), len(nodes))
+    return list(nodes[:n]), list(nodes[n:])
 
 
 def read(path_or_model: Any) -> QonnxChain:
@@ -158,39 +189,73 @@ def read(path_or_model: Any) -> QonnxChain:
             f"the model has {len(inputs)} inputs and {len(graph.output)} outputs; it must have one "
             "of each"
         )
-    opset = next((e.version for e in model.model.opset_import if e.domain in ("", "ai.onnx")), 11)
     dims = [int(dim.dim_value) for dim in inputs[0].type.tensor_type.shape.dim]
     shape, batch = tuple(dims[1:]), max(1, dims[0] if dims else 1)
     if not shape or 0 in shape:
         raise UnsupportedModuleError(
             f"the input {inputs[0].name} has no fixed shape behind its rows; infer shapes first"
         )
-    current = inputs[0].name
+    nodes = _chain(model, constants, inputs[0].name, shape, batch)
+    return QonnxChain(nodes, shape, _input_type(model.get_tensor_datatype(inputs[0].name)))
+
+
+def _chain(
+    model: Any, constants: dict[str, Array], value: str, shape: tuple[int, ...], batch: int
+) -> list[Node]:
+    """Return the nodes that make the output of the input, one after the other."""
+    opset = next((e.version for e in model.model.opset_import if e.domain in ("", "ai.onnx")), 11)
     nodes: list[Node] = []
-    for proto in graph.node:
+    before = {value: 0}
+    for proto in model.graph.node:
         custom = _is_custom(proto.domain, proto.op_type)
         version = _opset_of(model, proto.domain) if custom else opset
         given = [name for name in proto.input if name]
-        changing = {name for name in given if name not in constants}
-        if not changing:
-            constants[proto.output[0]] = executed(proto, {n: constants[n] for n in given}, version)
-            continue
+        changing = sorted({name for name in given if name not in constants})
         held = {name: constants[name] for name in given if name in constants}
-        node = Node(proto, next(iter(changing)), held, version, batch)
-        if changing != {current}:
-            raise UnsupportedModuleError(
-                f"node {node.name} takes {', '.join(sorted(changing))}, where {current} is the "
-                "last value: only chains can be imported"
-            )
+        if proto.op_type == "Shape" and len(changing) == 1 and changing[0] in before:
+            rows = np.zeros((1, *shape), dtype=np.float32)
+            made = run_all(nodes[: before[changing[0]]], rows, shape)
+            held = {changing[0]: np.zeros((batch, *made.shape[1:]), dtype=np.float32)}
+            changing = []
+        if not changing:
+            constants[proto.output[0]] = executed(proto, held, version)
+            continue
+        node = Node(proto, changing[0], held, version, batch)
+        if changing != [value]:
+            raise UnsupportedModuleError(_no_chain(node, changing, value))
         nodes.append(node)
-        current = proto.output[0]
-    if current != graph.output[0].name:
+        value = proto.output[0]
+        before[value] = len(nodes)
+    if value != model.graph.output[0].name:
         raise UnsupportedModuleError(
-            f"the output {graph.output[0].name} is not what the last node gives, {current}"
+            f"the output {model.graph.output[0].name} is not what the last node gives, {value}: "
+            "only chains can be imported"
         )
-    kind = model.get_tensor_datatype(inputs[0].name)
-    is_integer = kind is not None and kind.is_integer()
-    return QonnxChain(nodes, shape, (int(kind.min()), int(kind.max())) if is_integer else None)
+    return nodes
+
+
+def _no_chain(node: Node, given: list[str], last: str) -> str:
+    """Say why a node can't be the next one of a chain."""
+    what = f"node {node.name} "
+    if len(given) > 1:
+        what += f"joins the branches {' and '.join(given)}"
+    else:
+        what += f"takes {given[0]}, and so does a node before it, whose branch ends in {last}"
+    return (
+        f"{what}; an integer graph is a chain of layers, so only chains can be imported: train "
+        "the network without skip connections and parallel branches, such as with wider layers "
+        "instead"
+    )
+
+
+def _input_type(kind: Any) -> tuple[float, float, float] | None:
+    """Return least and largest value and step of one of QONNX's types, if it has some."""
+    if kind is None or not (kind.is_integer() or kind.is_fixed_point()):
+        return None
+    step = 2.0 if kind.name == "BIPOLAR" else 1.0
+    if kind.is_fixed_point():
+        step = float(kind.scale_factor())
+    return float(kind.min()), float(kind.max()), step
 
 
 def executed(proto: Any, values: dict[str, Array], opset: int) -> Array:

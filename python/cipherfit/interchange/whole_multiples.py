@@ -10,6 +10,8 @@ Int64 = NDArray[np.int64]
 
 #: The largest number of a row is at most so many units: up to there rounding hides no other unit.
 _MOST_UNITS = 1 << 16
+#: Part of a unit that numbers may be off by.
+_MOST_ERROR = 1 / 32
 #: Relative difference that products of float32 have from those of reals.
 _TOLERANCE = 5e-7
 
@@ -28,7 +30,7 @@ class NotWholeError(ValueError):
         self.row = row
 
 
-def whole_multiples(values: Float64) -> tuple[Int64, Float64]:
+def whole_multiples(values: Float64, error: Float64 | None = None) -> tuple[Int64, Float64]:
     """Return integers (n_rows, n) and units (n_rows,) whose products are given values.
 
     The unit of a row is the largest one, up to the rounding of float32; that of a row of zeros is
@@ -38,6 +40,8 @@ def whole_multiples(values: Float64) -> tuple[Int64, Float64]:
     ----------
     values : ndarray of shape (n_rows, n), float64
         Computed from float32.
+    error : ndarray of shape (n_rows,), float64, optional
+        What each number may be off by, beside a rounding of its own. Default: nothing.
 
     Raises
     ------
@@ -46,21 +50,34 @@ def whole_multiples(values: Float64) -> tuple[Int64, Float64]:
     """
     integers = np.zeros(values.shape, dtype=np.int64)
     units = np.ones(len(values))
+    errors = np.zeros(len(values)) if error is None else error
     for row, numbers in enumerate(values):
-        magnitudes = np.unique(np.abs(numbers[numbers != 0]))
+        magnitudes = np.unique(np.abs(numbers[np.abs(numbers) > errors[row]]))
         if not len(magnitudes):
             continue
-        units[row] = _unit(magnitudes, row)
+        units[row] = _unit(magnitudes, float(errors[row]), row)
         integers[row] = np.rint(numbers / units[row])
     return integers, units
 
 
-def _unit(magnitudes: Float64, row: int) -> float:
+def _unit(magnitudes: Float64, error: float, row: int) -> float:
     least, most = magnitudes[0], magnitudes[-1]
     for parts in range(1, int(_MOST_UNITS * least / most) + 1):
-        multiples = magnitudes * (parts / least)
-        whole = np.rint(multiples)
-        if (np.abs(multiples - whole) <= _TOLERANCE * whole).all():
-            # The mean is closer than the least number alone, which float32 has rounded.
-            return float(magnitudes.sum() / whole.sum())
+        unit = _fitted_unit(magnitudes, least / parts)
+        if error > _MOST_ERROR * unit:
+            break
+        whole = np.rint(magnitudes / unit)
+        if (np.abs(magnitudes - whole * unit) <= _TOLERANCE * magnitudes + error).all():
+            return unit
     raise NotWholeError(row)
+
+
+def _fitted_unit(magnitudes: Float64, unit: float) -> float:
+    """Return a unit that more and more of sorted magnitudes, the least of them first, agree on."""
+    reach = 16 * magnitudes[0]
+    while True:
+        near = magnitudes[: np.searchsorted(magnitudes, reach, side="right")]
+        unit = float(near.sum() / np.rint(near / unit).sum())
+        if len(near) == len(magnitudes):
+            return unit
+        reach *= 16

@@ -6,6 +6,7 @@ plain values, and computed in NumPy alone.
 
 from __future__ import annotations
 
+import math
 from dataclasses import dataclass
 from typing import Any
 
@@ -141,6 +142,7 @@ class Preparation:
         ----------
         X : array-like of shape (n_samples, n_features)
             Raw features; of a data frame, columns are found by their names, where there are some.
+            An array of as many numbers per row is taken row by row.
 
         Returns
         -------
@@ -196,7 +198,7 @@ class Preparation:
                 raise InvalidInputError(f"X lacks the columns {', '.join(map(repr, missing[:5]))}")
             columns = [_column(X[name], name) for name in names]
         else:
-            columns = list(_table(X).T)
+            columns = list(_table(X, self.n_features).T)
         if len(columns) != self.n_features:
             raise InvalidInputError(
                 f"X has {len(columns)} features, but Predictor is expecting {self.n_features} "
@@ -205,12 +207,14 @@ class Preparation:
         return columns
 
 
-def _table(X: Any) -> NDArray[Any]:
+def _table(X: Any, n_features: int) -> NDArray[Any]:
     if hasattr(X, "toarray"):
         X = X.toarray()
     values = np.asarray(X)
     if values.dtype.kind in "US" and not isinstance(X, np.ndarray):
         values = np.asarray(X, dtype=object)  # NumPy would turn numbers beside texts into texts
+    if values.ndim > 2 and math.prod(values.shape[1:]) == n_features:
+        values = values.reshape(len(values), n_features)  # rows of images, as without preparation
     if values.ndim != 2 or not len(values):
         raise InvalidInputError(
             f"X has shape {values.shape}; give rows of shape (n_samples, n_features)"

@@ -136,7 +136,8 @@ def bins(columns: Columns, *, edges: Sequence[Array], one_hot: bool) -> Columns:
         if one_hot:
             binned += [(found == each).astype(np.float64) for each in range(len(ends) - 1)]
         else:
-            binned.append(found.astype(values.dtype))
+            # What is no number has no bin, and is refused as a feature.
+            binned.append(np.where(np.isnan(column), np.nan, found).astype(values.dtype))
     return binned
 
 

@@ -13,9 +13,10 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from cipherfit.exceptions import UnsupportedModuleError
+from cipherfit.exceptions import SerializationError, UnsupportedModuleError
 from cipherfit.limits import MAX_ACCUM_BITS, MAX_LOOKUP_BITS
 from cipherfit.training.calls import Steps
+from cipherfit.training.digest import digest_of
 from cipherfit.training.network import QuantNetwork
 from cipherfit.training.post_training import closest_scales
 from cipherfit.training.quantizers import (
@@ -74,6 +75,18 @@ class AwareNetwork(QuantNetwork):
             as_it_comes = link is links[-1] and len(x) > 1
             outputs = link.unflattened(outputs) if as_it_comes else link(outputs)
         return outputs.to(x.dtype)
+
+    def get_extra_state(self) -> Tensor:
+        """Return a digest of what no parameter or buffer holds: widths, and functions between."""
+        return digest_of(self)
+
+    def set_extra_state(self, state: Tensor) -> None:
+        """Refuse the parameters of a network with other widths, or other functions."""
+        if not torch.equal(state.cpu(), digest_of(self)):
+            raise SerializationError(
+                "these are parameters of another network trained quantization-aware: its widths, "
+                "or the functions between its layers, are others"
+            )
 
 
 @torch.no_grad()

@@ -1,0 +1,254 @@
+"""How far sums of QONNX's executor, which computes in float32, can be from those of integers.
+
+A sum of n products that is rounded after each addition, in any order, is off by at most ``g(n)``
+times the largest magnitude that a part of it can have, where ``g(n) = n u / (1 - n u)`` and
+``u = 2**-24``: see N. J. Higham, Accuracy and Stability of Numerical Algorithms, chapters 3 and 4.
+Where all numbers are multiples of a power of two and all sums stay within 2**24 of it, nothing is
+rounded at all.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from math import prod
+
+import numpy as np
+from numpy.typing import NDArray
+
+from cipherfit.interchange.qonnx_nodes import SHAPES, Array, Node, run_all
+
+Float64 = NDArray[np.float64]
+Int64 = NDArray[np.int64]
+
+_UNIT_ROUNDOFF = 2.0**-24
+#: Below this many steps of a grid float32 holds each.
+_MOST_STEPS = 2.0**24
+#: What arithmetic of this module, in float64, may be off by, relatively.
+_SLACK = 2.0**-44
+#: Rows of codes on which it is seen whether a bias is added to a sum that is whole.
+_PROBES = 16
+
+_SUMS = ("Conv", "ConvTranspose", "Gemm", "MatMul")
+_MEANS = ("AveragePool", "GlobalAveragePool", "ReduceMean", "ReduceSum")
+_MOVES = (*SHAPES, "DepthToSpace", "Dropout", "Identity", "Neg", "Pad", "Slice", "SpaceToDepth",
+          "Transpose")  # fmt: skip
+
+
+@dataclass(frozen=True)
+class Codes:
+    """Values of a row as integers: ``base + step * code``, with codes from 0 on.
+
+    Parameters
+    ----------
+    base, step : ndarray of shape (n,), float64
+        Value of code 0, and of a step.
+    largest : ndarray of shape (n,), int64
+        Largest code.
+    shape : tuple of int
+        Shape that the nodes behind take a row in.
+    most, error : ndarray of shape (n,), float64
+        Largest magnitude of the executor's values, and how far they are from those of codes.
+    grain : float
+        Power of two that all of the executor's values are multiples of.
+    """
+
+    base: Float64
+    step: Float64
+    largest: Int64
+    shape: tuple[int, ...]
+    most: Float64
+    error: Float64
+    grain: float
+
+    @classmethod
+    def of(cls, values: Float64, codes: Int64, step: Float64, shape: tuple[int, ...]) -> Codes:
+        """Return how values (n_values, n) of the executor's, and their codes, relate."""
+        base = (values - step * codes)[codes.argmin(axis=0), np.arange(values.shape[1])]
+        error = np.abs(values - (base + step * codes)).max(axis=0)
+        most = np.abs(values).max(axis=0)
+        return cls(base, step, codes.max(axis=0), shape, most, error, grain(values))
+
+
+def grain(values: Array) -> float:
+    """Return the largest power of two that all values are multiples of; infinity for zeros."""
+    mantissas, exponents = np.frexp(np.asarray(values, dtype=np.float64).ravel())
+    held = mantissas != 0
+    if not held.any():
+        return np.inf
+    whole = np.rint(np.ldexp(mantissas[held], 53)).astype(np.int64)
+    trailing = np.log2((whole & -whole).astype(np.float64))
+    return float(2.0 ** (exponents[held] - 53 + trailing).min())
+
+
+def rounding_errors(
+    nodes: Sequence[Node],
+    codes: Codes,
+    matrix: Float64,
+    weights: Int64,
+    unit: Float64,
+    bias: Float64,
+) -> Float64:
+    """Return how far the executor's sums can be from those of integers, per output.
+
+    Parameters
+    ----------
+    nodes : sequence of Node
+        What is linear, one after the other.
+    codes : Codes
+        What goes in.
+    matrix : ndarray of shape (n_out, n_in), float64
+        What the nodes compute, without biases.
+    weights, unit : ndarray of shape (n_out, n_in), int64, and (n_out,), float64
+        The integers that stand for it, and the real value of one.
+    bias : ndarray of shape (n_out,), float64
+        What they compute of zeros.
+
+    Returns
+    -------
+    ndarray of shape (n_out,), float64
+        0 where each sum of integers has but one value in float32.
+    """
+    computing = [node for node in nodes if node.kind not in _MOVES]
+    modelled = np.abs(matrix * codes.step - unit[:, None] * weights) @ codes.largest
+    if not modelled.any() and not codes.error.any():
+        before_bias = _last_bias(computing)
+        if _is_exact(nodes, codes, before_bias) and (
+            before_bias is None or _adds_bias_last(nodes, codes, matrix, bias)
+        ):
+            return np.zeros(len(matrix))
+    rows, roundings = codes.most[None].reshape(1, *codes.shape), 0
+    for node in nodes:
+        given, rows = rows, _run(_absolute(node), rows)
+        roundings += _roundings(node, given.size // rows.size)
+    largest = rows.ravel().astype(np.float64)
+    if len(computing) > 1:
+        roundings *= 2  # the matrix is the executor's, and has errors of its own
+    else:
+        largest = _largest_part(codes, matrix) + np.abs(bias)
+    share = roundings * _UNIT_ROUNDOFF / (1 - roundings * _UNIT_ROUNDOFF) + _SLACK
+    return np.asarray(share * largest + np.abs(matrix) @ codes.error + modelled)
+
+
+def _largest_part(codes: Codes, matrix: Float64) -> Float64:
+    """Return the largest magnitude (n_out,) that a part of a sum of products can have."""
+    first, last = matrix * codes.base, matrix * (codes.base + codes.step * codes.largest)
+    up = np.maximum(np.maximum(first, last), 0).sum(axis=1)
+    down = np.minimum(np.minimum(first, last), 0).sum(axis=1)
+    return np.asarray(np.maximum(up, -down))
+
+
+def _is_exact(nodes: Sequence[Node], codes: Codes, before_bias: Node | None) -> bool:
+    """Tell whether nothing is rounded, up to the bias of one node that is the last to compute."""
+    size, rows = codes.grain, codes.most[None].reshape(1, *codes.shape)
+    for node in nodes:
+        if node is before_bias:
+            node = node.without_bias()
+        given, rows = rows, _run(_absolute(node), rows)
+        # A mean is of a sum, which is larger.
+        count = _count(node, given.size // rows.size) if node.kind in _MEANS else 1
+        size = _grain_after(node, size, count)
+        if size == 0 or rows.max(initial=0) > _MOST_STEPS * size:
+            return False
+    return True
+
+
+def _run(node: Node, rows: Array) -> Array:
+    return node.run(rows.astype(np.float32), rows.shape[1:])
+
+
+def _grain_after(node: Node, size: float, count: int) -> float:
+    """Return the grain of a node's outputs and sums, given that of its input; 0 for unknown."""
+    held = [grain(each) for each in _floats(node)]
+    if node.kind in _MOVES:
+        return size
+    if node.kind in ("Add", "Sub"):
+        return min([size, *held])
+    if node.kind == "Mul" or (node.kind in _SUMS and len(held) == 1):
+        return size * prod(held) if _is_plain(node) else 0.0
+    if node.kind in _SUMS:
+        return min(size * held[0], *held[1:]) if _is_plain(node) else 0.0
+    if node.kind in ("AveragePool", "GlobalAveragePool", "ReduceMean"):
+        padded = any(node.attribute("pads", [0])) or node.attribute("auto_pad", "") not in (
+            "", "NOTSET", "VALID",
+        )  # fmt: skip
+        return size / count if count & (count - 1) == 0 and not padded else 0.0
+    return 0.0
+
+
+def _is_plain(node: Node) -> bool:
+    """Tell whether a node multiplies sums by nothing."""
+    return bool(node.attribute("alpha", 1.0) == 1.0 and node.attribute("beta", 1.0) == 1.0)
+
+
+def _last_bias(computing: Sequence[Node]) -> Node | None:
+    """Return the last node that computes, if it adds a bias to a sum."""
+    last = computing[-1] if computing else None
+    return last if last is not None and last.kind in _SUMS and len(_floats(last)) > 1 else None
+
+
+def _adds_bias_last(nodes: Sequence[Node], codes: Codes, matrix: Float64, bias: Float64) -> bool:
+    """Tell whether sums are rounded once, as the bias is added: seen on rows of codes.
+
+    In which order numbers are added depends on how many there are, and not on their values.
+    """
+    generator = np.random.default_rng(0)
+    drawn = generator.integers(0, codes.largest + 1, (max(_PROBES, nodes[0].batch), len(matrix.T)))
+    values = codes.base + codes.step * drawn
+    expected = (values @ matrix.T + bias).astype(np.float32)
+    for n_rows in {1, nodes[0].batch, len(values)}:
+        rows = values[:n_rows].astype(np.float32).reshape(-1, *codes.shape)
+        given = run_all(nodes, rows, codes.shape).reshape(n_rows, -1)
+        if not np.array_equal(given, expected[:n_rows]):
+            return False
+    return True
+
+
+def _absolute(node: Node) -> Node:
+    """Return the node that gives the largest magnitude of the outputs for those of the inputs."""
+    magnitudes = {name: np.abs(each) for name, each in node.constants.items() if _is_real(each)}
+    if node.kind == "Neg":
+        return node.with_constants({}, "Identity")
+    if node.kind == "Sub":
+        return node.with_constants(magnitudes, "Add")
+    if node.kind == "BatchNormalization":
+        mean = node.proto.input[3]
+        magnitudes[mean] = -magnitudes[mean]
+    return node.with_constants(magnitudes) if node.kind not in _MOVES else node
+
+
+def _roundings(node: Node, n_of_one: int) -> int:
+    """Return how often a value is rounded at most on its way through a node."""
+    if node.kind in _MOVES:
+        return 0
+    if node.kind in _MEANS:
+        return _count(node, n_of_one) + 1
+    if node.kind == "BatchNormalization":
+        return 8
+    if node.kind not in _SUMS:
+        return 1
+    weights = _floats(node)[0] != 0
+    if node.kind == "MatMul":
+        axes: tuple[int, ...] = (max(weights.ndim - 2, 0),)
+    elif node.kind == "Gemm":
+        axes = (1,) if node.attribute("transB", 0) else (0,)
+    elif node.kind == "Conv":
+        axes = tuple(range(1, weights.ndim))
+    else:
+        axes = (0, *range(2, weights.ndim))
+    return int(weights.sum(axis=axes).max(initial=0)) + 4
+
+
+def _count(node: Node, n_of_one: int) -> int:
+    """Return how many values a mean is of, where outputs are fewer than inputs by some number."""
+    return int(prod(node.attribute("kernel_shape", [n_of_one])))
+
+
+def _floats(node: Node) -> list[Array]:
+    """Return a node's constants that are real numbers, in the order of its inputs."""
+    held = [node.constants[name] for name in node.proto.input if name in node.constants]
+    return [each for each in held if _is_real(each)]
+
+
+def _is_real(values: Array) -> bool:
+    return bool(values.dtype.kind == "f")

@@ -1,0 +1,64 @@
+"""A cluster of Dask's as it runs on machines: a scheduler and a worker process for each of them."""
+
+from __future__ import annotations
+
+import os
+import signal
+import socket
+import subprocess
+import sys
+from contextlib import suppress
+
+
+class DaskProcesses:
+    """A scheduler at an address that stays, and workers with who restarts them.
+
+    Parameters
+    ----------
+    folder : path
+        Where workers keep what they need.
+    n_workers : int
+        Each with a thread.
+    """
+
+    def __init__(self, folder, n_workers):
+        with socket.create_server(("127.0.0.1", 0)) as server:
+            port = server.getsockname()[1]
+        self.address = f"tcp://127.0.0.1:{port}"
+        self._folder, self._port, self._n_workers = folder, port, n_workers
+        self._processes = []
+        self.start()
+
+    def start(self):
+        """Start a scheduler and workers."""
+        for process in self._processes:
+            _end(process)
+        shared = ("--host", "127.0.0.1", "--no-dashboard")
+        each = ("--nthreads", "1", "--nworkers", str(self._n_workers))
+        each += ("--local-directory", str(self._folder))
+        self.scheduler = self._started("scheduler", "--port", str(self._port), *shared)
+        workers = self._started("worker", self.address, *each, *shared)
+        self._processes = [self.scheduler, workers]
+
+    def stop(self):
+        """End all of them."""
+        for process in self._processes:
+            _end(process)
+
+    def _started(self, kind, *arguments):
+        # Set for all: a worker that isn't heard from for five seconds, Dask's least, is restarted.
+        changed = {"DASK_DISTRIBUTED__SCHEDULER__WORKER_TTL": "1s", "OMP_NUM_THREADS": "1"}
+        with open(self._folder / f"{kind}.log", "ab") as log:
+            return subprocess.Popen(
+                [sys.executable, "-m", f"distributed.cli.dask_{kind}", *arguments],
+                env={**os.environ, **changed},
+                stdout=log,
+                stderr=log,
+                start_new_session=True,
+            )
+
+
+def _end(process):
+    with suppress(ProcessLookupError):
+        os.killpg(process.pid, signal.SIGKILL)
+    process.wait()

@@ -1,0 +1,109 @@
+"""Encrypted rows on processes of Dask's that die, stop or restart: answered, or named."""
+
+from __future__ import annotations
+
+import os
+import signal
+import threading
+import time
+from contextlib import contextmanager
+
+import joblib
+import numpy as np
+import pytest
+from circuits import network
+from dask_processes import DaskProcesses
+
+from cipherfit.exceptions import UnansweredRowsError
+from cipherfit.fhe import compile_graph, jobs, run_encrypted, workers
+from cipherfit.fhe.part import run_task
+
+pytestmark = pytest.mark.fhe
+
+distributed = pytest.importorskip("distributed")
+
+GRAPH = network()
+CODES = np.random.default_rng(0).integers(0, 4, (24, 4)).astype(np.uint16)
+EXPECTED = GRAPH.simulate(CODES)
+
+
+@pytest.fixture(scope="module")
+def circuit():
+    circuit = compile_graph(GRAPH, p_error=1e-6)
+    circuit.keygen()
+    return circuit
+
+
+@pytest.fixture(scope="module")
+def cluster(tmp_path_factory):
+    """Return a cluster of two workers."""
+    cluster = DaskProcesses(tmp_path_factory.mktemp("dask"), 2)
+    yield cluster
+    cluster.stop()
+
+
+@contextmanager
+def connected(cluster, reconnect_seconds=60):
+    client = distributed.Client(cluster.address, timeout=reconnect_seconds)
+    try:
+        client.wait_for_workers(2, timeout=60)
+        with joblib.parallel_config("dask", client=client):
+            yield
+    finally:
+        client.close(timeout=2)
+
+
+def answered(circuit, after_first):
+    """Return all sums in order, each of which came once; something happens after the first."""
+    sums = {}
+    pieces = np.array_split(np.arange(len(CODES)), 6)
+    for rows, piece in jobs.run_by_workers(circuit, CODES.astype(np.int64), pieces, None):
+        assert not set(rows.tolist()) & set(sums)
+        if not sums:
+            after_first()
+        sums.update(zip(rows.tolist(), piece.tolist(), strict=True))
+    return [sums[row] for row in range(len(CODES))]
+
+
+def test_rows_of_a_stopped_worker_are_run_by_others(circuit, cluster, tmp_path, monkeypatch):
+    stopped = tmp_path / "stopped"
+
+    # A function in a function travels by value, and so to processes that don't have this module.
+    def stops_once(*task):
+        if task[0] == 1 and not stopped.exists():
+            stopped.touch()
+            os.kill(os.getpid(), signal.SIGSTOP)
+        return run_task(*task)
+
+    monkeypatch.setattr(jobs, "run_task", stops_once)
+    with connected(cluster):
+        assert answered(circuit, lambda: None) == EXPECTED.tolist()
+    assert stopped.exists()
+
+
+def test_a_scheduler_may_restart_while_a_call_runs_and_between_calls(circuit, cluster):
+    def restart():
+        os.kill(cluster.scheduler.pid, signal.SIGKILL)
+        threading.Timer(0.5, cluster.start).start()
+
+    with connected(cluster):
+        assert answered(circuit, restart) == EXPECTED.tolist()
+        restart()
+        assert np.array_equal(run_encrypted(circuit, CODES[:8]), EXPECTED[:8])
+
+
+@pytest.mark.parametrize("number", [signal.SIGSTOP, signal.SIGKILL])
+def test_a_scheduler_that_stays_away_ends_the_call(circuit, cluster, monkeypatch, number):
+    with connected(cluster, reconnect_seconds=2):
+        run_encrypted(circuit, CODES[:8])  # workers are ready
+        monkeypatch.setattr(jobs, "START_SECONDS", 5.0)
+        for name in ("REACH_SECONDS", "RETURN_SECONDS"):
+            monkeypatch.setattr(workers, name, 1.0)
+        before = time.monotonic()
+        with pytest.raises(UnansweredRowsError, match="rows have no answer") as caught:
+            answered(circuit, lambda: os.kill(cluster.scheduler.pid, number))
+        assert 4 <= len(caught.value.rows) <= 20
+        with pytest.raises(UnansweredRowsError, match="there are no workers"):
+            run_encrypted(circuit, CODES)
+        assert time.monotonic() - before < 60
+        os.kill(cluster.scheduler.pid, signal.SIGCONT)
