@@ -53,6 +53,19 @@ def test_training_starts_where_the_float_module_is(activation):
     assert errors[2] < 0.2
 
 
+def test_of_many_rows_some_tell_the_ranges(monkeypatch):
+    torch.manual_seed(0)
+    module, x = small(), images(300)
+    whole = aware(module, x)
+    monkeypatch.setattr("cipherfit.training.aware._MOST_ROWS", 100)
+    some = aware(module, x)
+    every_third = aware(module, x[::3])
+    assert torch.equal(some.input_quantizer.scale, every_third.input_quantizer.scale)
+    steps = [network.features[3].log_step.detach() for network in (whole, some, every_third)]
+    assert torch.equal(steps[1], steps[2])
+    assert float((steps[0] - steps[1]).abs().max()) < 0.2
+
+
 def moved(network, x, steps=4, *, advance=False):
     """Take a few steps of training, such that weights, scales and ranges change."""
     torch.manual_seed(0)

@@ -47,7 +47,7 @@ _STEPS_BETWEEN, _MOST_LOOKUP_BITS = 20, 8
 #: Deviation of the error of approximate rounding, in steps of the lookup: at `p_error=0.01` it
 #: exceeds half a step in one of a hundred lookups. Training with it keeps values off thresholds.
 _NOISE = 0.2
-#: Rows that ranges are taken from.
+#: Most rows that ranges are taken from, but for those of features that share weights with none.
 _MOST_ROWS = 4096
 
 
@@ -172,7 +172,7 @@ def aware_network(
     sharings = [Sharing.of(layer.pattern.numpy()) for layer in layers]
     named = widths.of_layers(len(layers), n_bits)
     quantizer, inputs = _input_quantizer(x, before, sharings[0], named[0].n_in_bits, by)
-    real = x[:: max(1, -(-len(x) // _MOST_ROWS))] * before.scale + before.shift
+    real = _some_rows(x) * before.scale + before.shift
     features: list[nn.Module] = [quantizer]
     for layer, sharing, bits, following in zip(
         layers, sharings, named, [*sharings[1:], None], strict=True
@@ -257,8 +257,13 @@ def _ranges(
     if len(alone):
         calibrate(real[:, alone], groups[alone], by)
     for group in (sizes > 1).nonzero()[:, 0]:
-        calibrate(real[:, groups == group].reshape(-1, 1), group.reshape(1), None)
+        calibrate(_some_rows(real)[:, groups == group].reshape(-1, 1), group.reshape(1), None)
     return step, zero_point
+
+
+def _some_rows(x: Tensor) -> Tensor:
+    """Return evenly spaced rows, where there are more than ranges have to be taken from."""
+    return x[:: max(1, -(-len(x) // _MOST_ROWS))]
 
 
 def _widths(sharing: Sharing, bits: NamedLayer) -> dict[str, int | None]:
