@@ -15,8 +15,9 @@ import numpy as np
 from numpy.typing import NDArray
 
 from cipherfit.exceptions import CipherfitWarning, InvalidParameterError, UnsupportedModuleError
+from cipherfit.interchange.qonnx_chain import QonnxChain, read
 from cipherfit.interchange.qonnx_layers import Tie, imported
-from cipherfit.interchange.qonnx_nodes import SHAPES, Node, QonnxChain, read, run_all
+from cipherfit.interchange.qonnx_nodes import SHAPES, Node, run_all
 from cipherfit.limits import MAX_ACCUM_BITS
 from cipherfit.parameters import integer
 from cipherfit.predictor.features import Features

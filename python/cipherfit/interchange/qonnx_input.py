@@ -16,13 +16,13 @@ import numpy as np
 from numpy.typing import NDArray
 
 from cipherfit.exceptions import UnsupportedModuleError
+from cipherfit.interchange.qonnx_chain import QonnxChain
 from cipherfit.interchange.qonnx_nodes import (
     ELEMENTWISE,
     MONOTONE,
     QUANTIZERS,
     SHAPES,
     Node,
-    QonnxChain,
     run_all,
     taken,
 )

@@ -16,6 +16,7 @@ from numpy.typing import NDArray
 
 from cipherfit._core import IntegerGraph, accumulator_mask
 from cipherfit.exceptions import ProofError, UnsupportedModuleError
+from cipherfit.interchange.qonnx_chain import QonnxChain
 from cipherfit.interchange.qonnx_input import quantized_input
 from cipherfit.interchange.qonnx_nodes import (
     AFFINE,
@@ -23,8 +24,8 @@ from cipherfit.interchange.qonnx_nodes import (
     LINEAR,
     QUANTIZERS,
     SHAPES,
+    Branches,
     Node,
-    QonnxChain,
     run_all,
     taken,
 )
@@ -139,9 +140,16 @@ def _check_kinds(nodes: Sequence[Node]) -> None:
         if node.kind in (*LINEAR, *ELEMENTWISE):
             if node.kind in LINEAR and not node.takes_value_first:
                 raise UnsupportedModuleError(
-                    f"node {node.name} has an input of its own, {node.value}, where weights "
+                    f"node {node.name} has no constant, {node.values[-1]}, where weights "
                     "belong: only its first input may depend on the model's"
                 )
+        elif isinstance(node, Branches):
+            raise UnsupportedModuleError(
+                f"node {node.name} joins branches, {' and '.join(node.inner[-1].values)}; an "
+                "integer graph is a chain of layers, and what branches from one value can only "
+                "meet again if all of it is linear, or all of it elementwise: train the network "
+                "without skip connections and parallel layers, such as with wider layers instead"
+            )
         elif any(each.kind in (*LINEAR, *ELEMENTWISE) for each in nodes[i + 1 :]):
             instead = _INSTEAD.get(
                 node.kind, "it is neither linear nor elementwise, or not known to be so"
@@ -162,7 +170,7 @@ def _linear_run(nodes: list[Node]) -> tuple[list[Node], list[Node]]:
     while True:
         between, behind = taken(rest, (*AFFINE, *SHAPES))
         more, behind = taken(behind, LINEAR)
-        if not all(node.takes_value_first or node.kind in ("Add", "Mul") for node in between):
+        if not all(node.is_affine or node.kind in SHAPES for node in between):
             return run, rest
         if not between or not _holds_linear(more):
             return run, rest
