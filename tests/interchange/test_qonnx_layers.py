@@ -130,6 +130,15 @@ def test_layers_that_are_too_large_say_how_large():
         from_qonnx(made(nodes, constants, shape=(1, 50, 50), outputs=100000, batch=1))
 
 
+def test_neurons_that_never_fire_widen_no_sum():
+    constants = {**CONSTANTS, "b": [-100.0, 1.0, 1.0, 100.0, 1.0], "third": 0.375}
+    nodes = [INPUT, ("MatMul", ["W"], {}), ("Add", ["b"], {}), ("Relu", [], {}),
+             ("Quant", ["third", "zero", "two"], {**ROUND, "signed": 0}),
+             ("MatMul", ["V"], {})]  # fmt: skip
+    predictor = check_same(made(nodes, constants), rows())
+    assert predictor.graph.prove().layers[-1].bits <= 6
+
+
 def test_values_that_are_no_codes_name_their_node():
     nodes = [INPUT, ("MatMul", ["W"], {}), ("Sigmoid", [], {}), ("MatMul", ["V"], {})]
     with pytest.raises(UnsupportedModuleError, match=r"behind node n2 \(Sigmoid\), neuron 0"):

@@ -217,17 +217,19 @@ def _sums(nodes: Sequence[Node], codes: Codes, n_accum_bits: int | None, layers:
     name = [node for node in nodes if node.kind not in SHAPES][-1].name
     matrix, bias, shape = _matrix(nodes, codes, name)
     try:
-        weights, unit = whole_multiples(matrix * codes.step)
+        # What has but one code is a constant, and its step none.
+        weights, unit = whole_multiples(matrix * codes.step * (codes.largest > 0))
     except NotWholeError as error:
         raise UnsupportedModuleError(
             f"weights of node {name}, neuron {error.row}, are no whole multiples of one "
             "scale, so no integers give its sums: quantize them by Quant, with one scale per neuron"
         ) from error
-    kept = weights != 0
+    kept = np.ones(weights.shape, dtype=bool)
     if n_accum_bits is not None:
         low = np.zeros_like(codes.largest)
-        kept &= accumulator_mask(weights, low, codes.largest, n_accum_bits)
-        layers.is_pruned |= bool((weights[~kept] != 0).any())
+        mask = accumulator_mask(weights, low, codes.largest, n_accum_bits)
+        kept = (weights == 0) | mask
+        layers.is_pruned |= not bool(kept.all())
     off = np.zeros(len(unit))
     if not layers.is_pruned:
         off = rounding_errors(nodes, codes, matrix, weights, unit, bias)
