@@ -292,6 +292,20 @@ def test_accumulators_are_pruned_on_request_and_what_that_loses_is_told():
         from_qonnx(model, n_accum_bits=6)
 
 
+def test_what_pruning_loses_is_told_behind_a_preparation_too():
+    nodes = [
+        ("Quant", ["third", "zero", "four"], SIGNED), ("MatMul", ["W"], {}), ("MatMul", ["V"], {}),
+    ]  # fmt: skip
+    model, X = made(nodes, {**CONSTANTS, "third": 1 / 3}), rows(BATCH)
+    whole = from_qonnx(model, X, n_accum_bits=20)
+    assert whole.preparation is not None
+    with pytest.warns(CipherfitWarning, match="of the outputs' variance on X is lost") as told:
+        pruned = from_qonnx(model, X, n_accum_bits=7)
+    real, found = executor(model, X), pruned.predict(X)
+    lost = (((found - real) ** 2).mean(axis=0) / real.var(axis=0)).max()
+    assert f"{lost:.2%}" in str(told[0].message)
+
+
 def test_lookups_that_would_be_too_wide_say_how_wide():
     constants = {**CONSTANTS, "W": RNG.integers(2**10, 2**12, (4, 5)), "V": np.ones((5, 3))}
     nodes = [INPUT, ("MatMul", ["W"], {}), ("BipolarQuant", ["half"], {}), ("MatMul", ["V"], {})]

@@ -113,7 +113,7 @@ def from_qonnx(
         elif not steps or steps[-1].name not in ("softmax", "log_softmax"):
             steps.append(Step("scores"))
     predictor = Predictor(made.graph, targets, post_processing=steps, preparation=made.preparation)
-    if n_accum_bits is not None:
+    if n_accum_bits is not None and made.is_pruned:
         _tell_what_is_lost(predictor, chain, X, n_accum_bits)
     return predictor
 

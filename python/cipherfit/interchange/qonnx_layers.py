@@ -89,12 +89,15 @@ class Imported:
         What the client computes of outputs.
     ties : list of Tie
         Where the executor's float32 decides.
+    is_pruned : bool
+        Whether weights were left out.
     """
 
     graph: IntegerGraph
     preparation: Preparation | None
     behind: list[Node]
     ties: list[Tie]
+    is_pruned: bool
 
 
 def imported(chain: QonnxChain, n_accum_bits: int | None) -> Imported:
@@ -131,7 +134,7 @@ def imported(chain: QonnxChain, n_accum_bits: int | None) -> Imported:
         scale, offset, behind = _outputs(sums, tail[n_coded:], rest)
         output = {"scale": scale, "offset": offset}
         graph = IntegerGraph.from_layers(given.quantizer, layers.parts, output)
-        return Imported(graph, given.preparation, behind, layers.ties)
+        return Imported(graph, given.preparation, behind, layers.ties, layers.is_pruned)
 
 
 def _check_kinds(nodes: Sequence[Node]) -> None:
