@@ -30,7 +30,7 @@ from cipherfit.interchange.qonnx_nodes import (
     taken,
 )
 from cipherfit.interchange.qonnx_rounding import Codes, rounding_errors
-from cipherfit.interchange.whole_multiples import NotWholeError, whole_multiples
+from cipherfit.interchange.whole_multiples import ROUNDINGS, NotWholeError, whole_multiples
 from cipherfit.limits import MAX_LOOKUP_BITS
 from cipherfit.predictor.preparation import Preparation
 
@@ -302,7 +302,7 @@ class _Layers:
             values[rows] = piece.reshape(len(index), -1)
         base = values.min(axis=0)
         try:
-            codes, step = whole_multiples((values - base).T, 2.0**-23 * np.abs(values).max(axis=0))
+            codes, step = whole_multiples((values - base).T, ROUNDINGS * np.abs(values).max(axis=0))
         except NotWholeError as error:
             raise UnsupportedModuleError(
                 f"values behind node {last}, neuron {error.row}, are no steps of one width, so "
