@@ -26,11 +26,11 @@ def test_values_with_any_zero_point_are_steps_of_one_width(n_bits):
     generator = np.random.default_rng(0)
     codes = np.arange(2**n_bits)
     for _ in range(100):
-        zero = np.float32(generator.uniform(-20, 20))
+        zero = np.float32(generator.uniform(-500, 500))
         scale = np.float32(generator.uniform(0.01, 2))
         values = (codes.astype(np.float32) - zero) * scale
         wide = values.astype(np.float64)[None]
         error = ROUNDINGS * np.abs(wide).max(axis=1)
         found, unit = whole_multiples(wide - wide.min(), error)
         assert np.array_equal(found[0], codes)
-        assert unit[0] == pytest.approx(scale, rel=1e-5)
+        assert unit[0] == pytest.approx(scale, rel=1e-3)
