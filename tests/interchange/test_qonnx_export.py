@@ -10,7 +10,8 @@ from samples import fitted, load
 
 from cipherfit import IntegerGraph, from_qonnx, to_qonnx
 from cipherfit.exceptions import ProofError
-from cipherfit.interchange.qonnx_nodes import read, run_all
+from cipherfit.interchange.qonnx_chain import read
+from cipherfit.interchange.qonnx_nodes import run_all
 
 pytest.importorskip("qonnx")
 

@@ -130,7 +130,11 @@ def test_doubles_are_rounded_to_float32_as_for_the_executor():
     model = passed_on([("Quant", ["third", "zero", "three"], ROUND)], CONSTANTS)
     predictor = from_qonnx(model)
     X = around(np.arange(-9, 9) / 6).astype(np.float64)
-    X *= 1 + np.random.default_rng(0).uniform(-1, 1, X.shape) * 2.0**-24
+    below = np.nextafter(X.astype(np.float32), np.float32(-np.inf)).astype(np.float64)
+    moved = X * (1 + np.random.default_rng(0).uniform(-1, 1, X.shape) * 2.0**-24)
+    # Halfway between two numbers of float32 it is the even one.
+    halfway = (X + below) / 2
+    X = np.concatenate([moved, halfway, np.nextafter(halfway, np.inf)])
     expected = executor(model, X.astype(np.float32))
     np.testing.assert_allclose(predictor.predict(X), expected, rtol=1e-6, atol=1e-6)
 

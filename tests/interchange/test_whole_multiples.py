@@ -5,7 +5,7 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
-from cipherfit.interchange.whole_multiples import NotWholeError, whole_multiples
+from cipherfit.interchange.whole_multiples import ROUNDINGS, NotWholeError, whole_multiples
 
 
 def test_numbers_of_float32_are_whole_multiples_where_they_were():
@@ -19,3 +19,18 @@ def test_numbers_of_float32_are_whole_multiples_where_they_were():
     with pytest.raises(NotWholeError) as error:
         whole_multiples(np.stack([np.arange(1.0, 31), generator.normal(size=30)]))
     assert error.value.row == 1
+
+
+@pytest.mark.parametrize("n_bits", [2, 4, 8, 12])
+def test_values_with_any_zero_point_are_steps_of_one_width(n_bits):
+    generator = np.random.default_rng(0)
+    codes = np.arange(2**n_bits)
+    for _ in range(100):
+        zero = np.float32(generator.uniform(-500, 500))
+        scale = np.float32(generator.uniform(0.01, 2))
+        values = (codes.astype(np.float32) - zero) * scale
+        wide = values.astype(np.float64)[None]
+        error = ROUNDINGS * np.abs(wide).max(axis=1)
+        found, unit = whole_multiples(wide - wide.min(), error)
+        assert np.array_equal(found[0], codes)
+        assert unit[0] == pytest.approx(scale, rel=1e-3)

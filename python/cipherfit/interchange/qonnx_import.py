@@ -15,8 +15,9 @@ import numpy as np
 from numpy.typing import NDArray
 
 from cipherfit.exceptions import CipherfitWarning, InvalidParameterError, UnsupportedModuleError
+from cipherfit.interchange.qonnx_chain import QonnxChain, read
 from cipherfit.interchange.qonnx_layers import Tie, imported
-from cipherfit.interchange.qonnx_nodes import SHAPES, Node, QonnxChain, read, run_all
+from cipherfit.interchange.qonnx_nodes import SHAPES, Node, run_all
 from cipherfit.limits import MAX_ACCUM_BITS
 from cipherfit.parameters import integer
 from cipherfit.predictor.features import Features
@@ -112,7 +113,7 @@ def from_qonnx(
         elif not steps or steps[-1].name not in ("softmax", "log_softmax"):
             steps.append(Step("scores"))
     predictor = Predictor(made.graph, targets, post_processing=steps, preparation=made.preparation)
-    if n_accum_bits is not None:
+    if n_accum_bits is not None and made.is_pruned:
         _tell_what_is_lost(predictor, chain, X, n_accum_bits)
     return predictor
 

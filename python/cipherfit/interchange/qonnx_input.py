@@ -16,18 +16,18 @@ import numpy as np
 from numpy.typing import NDArray
 
 from cipherfit.exceptions import UnsupportedModuleError
+from cipherfit.interchange.qonnx_chain import QonnxChain
 from cipherfit.interchange.qonnx_nodes import (
     ELEMENTWISE,
     MONOTONE,
     QUANTIZERS,
     SHAPES,
     Node,
-    QonnxChain,
     run_all,
     taken,
 )
 from cipherfit.interchange.qonnx_rounding import Codes
-from cipherfit.interchange.whole_multiples import NotWholeError, whole_multiples
+from cipherfit.interchange.whole_multiples import ROUNDINGS, NotWholeError, whole_multiples
 from cipherfit.limits import MAX_CODE_BITS
 from cipherfit.predictor.preparation import Preparation, Transform
 
@@ -84,7 +84,8 @@ def quantized_input(chain: QonnxChain) -> QuantizedInput:
     last = head[-1].name if head else "the input"
     try:
         levels, _ = whole_multiples(
-            (steps.values - steps.values.min(axis=0)).T, 2.0**-23 * np.abs(steps.values).max(axis=0)
+            (steps.values - steps.values.min(axis=0)).T,
+            ROUNDINGS * np.abs(steps.values).max(axis=0),
         )
     except NotWholeError as error:
         raise UnsupportedModuleError(

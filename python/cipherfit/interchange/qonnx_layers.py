@@ -16,6 +16,7 @@ from numpy.typing import NDArray
 
 from cipherfit._core import IntegerGraph, accumulator_mask
 from cipherfit.exceptions import ProofError, UnsupportedModuleError
+from cipherfit.interchange.qonnx_chain import QonnxChain
 from cipherfit.interchange.qonnx_input import quantized_input
 from cipherfit.interchange.qonnx_nodes import (
     AFFINE,
@@ -23,13 +24,13 @@ from cipherfit.interchange.qonnx_nodes import (
     LINEAR,
     QUANTIZERS,
     SHAPES,
+    Branches,
     Node,
-    QonnxChain,
     run_all,
     taken,
 )
 from cipherfit.interchange.qonnx_rounding import Codes, rounding_errors
-from cipherfit.interchange.whole_multiples import NotWholeError, whole_multiples
+from cipherfit.interchange.whole_multiples import ROUNDINGS, NotWholeError, whole_multiples
 from cipherfit.limits import MAX_LOOKUP_BITS
 from cipherfit.predictor.preparation import Preparation
 
@@ -88,12 +89,15 @@ class Imported:
         What the client computes of outputs.
     ties : list of Tie
         Where the executor's float32 decides.
+    is_pruned : bool
+        Whether weights were left out.
     """
 
     graph: IntegerGraph
     preparation: Preparation | None
     behind: list[Node]
     ties: list[Tie]
+    is_pruned: bool
 
 
 def imported(chain: QonnxChain, n_accum_bits: int | None) -> Imported:
@@ -130,7 +134,7 @@ def imported(chain: QonnxChain, n_accum_bits: int | None) -> Imported:
         scale, offset, behind = _outputs(sums, tail[n_coded:], rest)
         output = {"scale": scale, "offset": offset}
         graph = IntegerGraph.from_layers(given.quantizer, layers.parts, output)
-        return Imported(graph, given.preparation, behind, layers.ties)
+        return Imported(graph, given.preparation, behind, layers.ties, layers.is_pruned)
 
 
 def _check_kinds(nodes: Sequence[Node]) -> None:
@@ -139,9 +143,16 @@ def _check_kinds(nodes: Sequence[Node]) -> None:
         if node.kind in (*LINEAR, *ELEMENTWISE):
             if node.kind in LINEAR and not node.takes_value_first:
                 raise UnsupportedModuleError(
-                    f"node {node.name} has an input of its own, {node.value}, where weights "
+                    f"node {node.name} has no constant, {node.values[-1]}, where weights "
                     "belong: only its first input may depend on the model's"
                 )
+        elif isinstance(node, Branches):
+            raise UnsupportedModuleError(
+                f"node {node.name} joins branches, {' and '.join(node.inner[-1].values)}; an "
+                "integer graph is a chain of layers, and what branches from one value can only "
+                "meet again if all of it is linear, or all of it elementwise: train the network "
+                "without skip connections and parallel layers, such as with wider layers instead"
+            )
         elif any(each.kind in (*LINEAR, *ELEMENTWISE) for each in nodes[i + 1 :]):
             instead = _INSTEAD.get(
                 node.kind, "it is neither linear nor elementwise, or not known to be so"
@@ -162,7 +173,7 @@ def _linear_run(nodes: list[Node]) -> tuple[list[Node], list[Node]]:
     while True:
         between, behind = taken(rest, (*AFFINE, *SHAPES))
         more, behind = taken(behind, LINEAR)
-        if not all(node.takes_value_first or node.kind in ("Add", "Mul") for node in between):
+        if not all(node.is_affine or node.kind in SHAPES for node in between):
             return run, rest
         if not between or not _holds_linear(more):
             return run, rest
@@ -209,17 +220,19 @@ def _sums(nodes: Sequence[Node], codes: Codes, n_accum_bits: int | None, layers:
     name = [node for node in nodes if node.kind not in SHAPES][-1].name
     matrix, bias, shape = _matrix(nodes, codes, name)
     try:
-        weights, unit = whole_multiples(matrix * codes.step)
+        # What has but one code is a constant, and its step none.
+        weights, unit = whole_multiples(matrix * codes.step * (codes.largest > 0))
     except NotWholeError as error:
         raise UnsupportedModuleError(
             f"weights of node {name}, neuron {error.row}, are no whole multiples of one "
             "scale, so no integers give its sums: quantize them by Quant, with one scale per neuron"
         ) from error
-    kept = weights != 0
+    kept = np.ones(weights.shape, dtype=bool)
     if n_accum_bits is not None:
         low = np.zeros_like(codes.largest)
-        kept &= accumulator_mask(weights, low, codes.largest, n_accum_bits)
-        layers.is_pruned |= bool((weights[~kept] != 0).any())
+        mask = accumulator_mask(weights, low, codes.largest, n_accum_bits)
+        kept = (weights == 0) | mask
+        layers.is_pruned |= not bool(kept.all())
     off = np.zeros(len(unit))
     if not layers.is_pruned:
         off = rounding_errors(nodes, codes, matrix, weights, unit, bias)
@@ -289,7 +302,7 @@ class _Layers:
             values[rows] = piece.reshape(len(index), -1)
         base = values.min(axis=0)
         try:
-            codes, step = whole_multiples((values - base).T, 2.0**-23 * np.abs(values).max(axis=0))
+            codes, step = whole_multiples((values - base).T, ROUNDINGS * np.abs(values).max(axis=0))
         except NotWholeError as error:
             raise UnsupportedModuleError(
                 f"values behind node {last}, neuron {error.row}, are no steps of one width, so "

@@ -1,4 +1,4 @@
-"""A QONNX model as a chain of nodes that run by themselves, on any number of rows.
+"""Nodes of a QONNX model that run by themselves, on any number of rows.
 
 Nodes run as in QONNX's own executor: custom ones by the package `qonnx`, standard ones by ONNX
 Runtime. So whatever they compute, such as rounding, is not written a second time.
@@ -6,7 +6,6 @@ Runtime. So whatever they compute, such as rounding, is not written a second tim
 
 from __future__ import annotations
 
-import os
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from math import prod
@@ -22,9 +21,11 @@ Array = NDArray[Any]
 #: What only gives rows another shape.
 SHAPES = ("Flatten", "Reshape", "Squeeze", "Unsqueeze")
 #: What is linear where its other inputs are constants.
+LINEAR_BRANCHES, ELEMENTWISE_BRANCHES = "linear branches", "elementwise branches"
 LINEAR = (
-    *SHAPES, "AveragePool", "Conv", "ConvTranspose", "DepthToSpace", "Gemm", "GlobalAveragePool",
-    "MatMul", "Pad", "ReduceMean", "ReduceSum", "Slice", "SpaceToDepth", "Transpose",
+    *SHAPES, LINEAR_BRANCHES, "AveragePool", "Conv", "ConvTranspose", "DepthToSpace", "Gemm",
+    "GlobalAveragePool", "MatMul", "Pad", "ReduceMean", "ReduceSum", "Slice", "SpaceToDepth",
+    "Transpose",
 )  # fmt: skip
 #: What scales and shifts, each value for itself.
 AFFINE = ("Add", "BatchNormalization", "Div", "Dropout", "Identity", "Mul", "Neg", "Sub")
@@ -32,10 +33,11 @@ AFFINE = ("Add", "BatchNormalization", "Div", "Dropout", "Identity", "Mul", "Neg
 QUANTIZERS = ("BipolarQuant", "IntQuant", "MultiThreshold", "Quant", "Trunc")
 #: What has each of its outputs of the input at the same place.
 ELEMENTWISE = (
-    *QUANTIZERS, "Abs", "Add", "BatchNormalization", "Cast", "Ceil", "Celu", "Clip", "Div",
-    "Dropout", "Elu", "Erf", "Exp", "Floor", "Gelu", "HardSigmoid", "HardSwish", "Identity",
-    "LeakyRelu", "Log", "Max", "Min", "Mish", "Mul", "Neg", "PRelu", "Pow", "Relu", "Round", "Selu",
-    "Sigmoid", "Sign", "Softplus", "Softsign", "Sqrt", "Sub", "Tanh", "ThresholdedRelu",
+    *QUANTIZERS, ELEMENTWISE_BRANCHES, "Abs", "Add", "BatchNormalization", "Cast", "Ceil", "Celu",
+    "Clip", "Div", "Dropout", "Elu", "Erf", "Exp", "Floor", "Gelu", "HardSigmoid", "HardSwish",
+    "Identity", "LeakyRelu", "Log", "Max", "Min", "Mish", "Mul", "Neg", "PRelu", "Pow", "Relu",
+    "Round", "Selu", "Sigmoid", "Sign", "Softplus", "Softsign", "Sqrt", "Sub", "Tanh",
+    "ThresholdedRelu",
 )  # fmt: skip
 #: What only rises with its input, or only falls, also as float32 rounds it.
 MONOTONE = (
@@ -45,14 +47,14 @@ MONOTONE = (
 
 @dataclass(frozen=True)
 class Node:
-    """A node whose inputs are constants, but for one.
+    """A node whose inputs are constants, but for one, or, where branches meet, for some.
 
     Parameters
     ----------
     proto : onnx.NodeProto
         The node.
-    value : str
-        Name of the input that is no constant.
+    values : tuple of str
+        Names of the inputs that are no constants.
     constants : dict
         The others, by name.
     opset : int
@@ -62,7 +64,7 @@ class Node:
     """
 
     proto: Any
-    value: str
+    values: tuple[str, ...]
     constants: dict[str, Array]
     opset: int
     batch: int
@@ -95,13 +97,23 @@ class Node:
     @property
     def takes_value_first(self) -> bool:
         """Whether the value is its first input, and no other."""
-        return [i for i, name in enumerate(self.proto.input) if name == self.value] == [0]
+        return [i for i, name in enumerate(self.proto.input) if name in self.values] == [0]
+
+    @property
+    def is_affine(self) -> bool:
+        """Whether it scales and shifts each value, by constants."""
+        once = sum(name in self.values for name in self.proto.input) == 1
+        return self.kind in AFFINE and (
+            self.takes_value_first or (once and self.kind in ("Add", "Mul", "Sub"))
+        )
 
     def without_bias(self) -> Node:
         """Return the node without what it adds, if it adds something."""
         if self.kind in ("Add", "Sub", "BatchNormalization"):
             added = self.proto.input[2:4] if self.kind == "BatchNormalization" else self.constants
-            return self.with_constants({name: 0 * self.constants[name] for name in added})
+            return self.with_constants(
+                {name: np.zeros_like(self.constants[name]) for name in added}
+            )
         if self.kind in ("Conv", "ConvTranspose", "Gemm") and len(self.proto.input) > 2:
             proto = type(self.proto)()
             proto.CopyFrom(self.proto)
@@ -124,28 +136,64 @@ class Node:
             return rows.reshape(len(rows), *(made[1:] if whole else (prod(shape),)))
         return self._executed(rows)
 
+    def join(self, given: dict[str, Array]) -> Array:
+        """Return what it makes of its inputs that are no constants, by name."""
+        if len(self.values) == 1:
+            rows = given[self.values[0]]
+            return self.run(rows, rows.shape[1:])
+        values = {name: given[name] for name in self.values}
+        return executed(self.proto, {**self.constants, **values}, self.opset)
+
     def _executed(self, rows: Array) -> Array:
-        return executed(self.proto, {**self.constants, self.value: rows}, self.opset)
+        return executed(self.proto, {**self.constants, self.values[0]: rows}, self.opset)
 
 
 @dataclass(frozen=True)
-class QonnxChain:
-    """A model's nodes from its input to its output.
+class Branches(Node):
+    """Nodes that branch from one value and meet in another, as one node.
 
     Parameters
     ----------
-    nodes : list of Node
-        Each takes what the one before it gives.
-    shape : tuple of int
-        Shape of a row of the input.
-    input_type : (float, float, float) or None
-        Least and largest value of the input and their step, where the model says that it is
-        integers, or of a fixed point.
+    proto, values, constants, opset, batch
+        The last node, where they meet, with the value that they branch from; no constants.
+    inner : tuple of Node
+        All of them, in the order in which they run.
     """
 
-    nodes: list[Node]
-    shape: tuple[int, ...]
-    input_type: tuple[float, float, float] | None
+    inner: tuple[Node, ...]
+
+    @property
+    def kind(self) -> str:
+        """What all of them are: linear, elementwise, or neither."""
+        kinds = {node.kind for node in self.inner}
+        if kinds <= {*LINEAR, "Add", "Concat", "Identity", "Neg", "Sub"}:
+            return LINEAR_BRANCHES
+        return ELEMENTWISE_BRANCHES if kinds <= {*ELEMENTWISE} else "branches"
+
+    @property
+    def name(self) -> str:
+        """What its last node is called."""
+        return f"{self.proto.name or self.proto.output[0]} ({self.proto.op_type})"
+
+    @property
+    def takes_value_first(self) -> bool:
+        """Whether the value takes the place of weights nowhere."""
+        return all(node.takes_value_first for node in self.inner if node.kind in LINEAR)
+
+    def without_bias(self) -> Node:
+        """Return them without what they add."""
+        return self.with_inner([node.without_bias() for node in self.inner])
+
+    def with_inner(self, nodes: Sequence[Node]) -> Branches:
+        """Return other nodes in the same order."""
+        return replace(self, inner=tuple(nodes))
+
+    def run(self, rows: Array, shape: Sequence[int]) -> Array:
+        """Return what they make of rows."""
+        known = {self.values[0]: rows}
+        for node in self.inner:
+            known[node.proto.output[0]] = node.join(known)
+        return known[self.proto.output[0]]
 
 
 def run_all(nodes: Sequence[Node], rows: Array, shape: Sequence[int]) -> Array:
@@ -162,105 +210,9 @@ def taken(nodes: Sequence[Node], kinds: Sequence[str]) -> tuple[list[Node], list
     return list(nodes[:n]), list(nodes[n:])
 
 
-def read(path_or_model: Any) -> QonnxChain:
-    """Return the chain of a model.
-
-    Parameters
-    ----------
-    path_or_model : str, path, onnx.ModelProto or qonnx's ModelWrapper
-        The model.
-
-    Raises
-    ------
-    MissingDependencyError
-        If the package qonnx is not installed.
-    UnsupportedModuleError
-        Naming the node that makes it no chain.
-    """
-    wrapper = qonnx_module("core.modelwrapper").ModelWrapper
-    model = path_or_model
-    if not isinstance(model, wrapper):
-        model = wrapper(os.fspath(model) if isinstance(model, (str, os.PathLike)) else model)
-    graph = model.graph
-    constants = {each.name: _array(each) for each in graph.initializer}
-    inputs = [each for each in graph.input if each.name not in constants]
-    if len(inputs) != 1 or len(graph.output) != 1:
-        raise UnsupportedModuleError(
-            f"the model has {len(inputs)} inputs and {len(graph.output)} outputs; it must have one "
-            "of each"
-        )
-    dims = [int(dim.dim_value) for dim in inputs[0].type.tensor_type.shape.dim]
-    shape, batch = tuple(dims[1:]), max(1, dims[0] if dims else 1)
-    if not shape or 0 in shape:
-        raise UnsupportedModuleError(
-            f"the input {inputs[0].name} has no fixed shape behind its rows; infer shapes first"
-        )
-    nodes = _chain(model, constants, inputs[0].name, shape, batch)
-    return QonnxChain(nodes, shape, _input_type(model.get_tensor_datatype(inputs[0].name)))
-
-
-def _chain(
-    model: Any, constants: dict[str, Array], value: str, shape: tuple[int, ...], batch: int
-) -> list[Node]:
-    """Return the nodes that make the output of the input, one after the other."""
-    opset = next((e.version for e in model.model.opset_import if e.domain in ("", "ai.onnx")), 11)
-    nodes: list[Node] = []
-    before = {value: 0}
-    for proto in model.graph.node:
-        custom = _is_custom(proto.domain, proto.op_type)
-        version = _opset_of(model, proto.domain) if custom else opset
-        given = [name for name in proto.input if name]
-        changing = sorted({name for name in given if name not in constants})
-        held = {name: constants[name] for name in given if name in constants}
-        if proto.op_type == "Shape" and len(changing) == 1 and changing[0] in before:
-            rows = np.zeros((1, *shape), dtype=np.float32)
-            made = run_all(nodes[: before[changing[0]]], rows, shape)
-            held = {changing[0]: np.zeros((batch, *made.shape[1:]), dtype=np.float32)}
-            changing = []
-        if not changing:
-            constants[proto.output[0]] = executed(proto, held, version)
-            continue
-        node = Node(proto, changing[0], held, version, batch)
-        if changing != [value]:
-            raise UnsupportedModuleError(_no_chain(node, changing, value))
-        nodes.append(node)
-        value = proto.output[0]
-        before[value] = len(nodes)
-    if value != model.graph.output[0].name:
-        raise UnsupportedModuleError(
-            f"the output {model.graph.output[0].name} is not what the last node gives, {value}: "
-            "only chains can be imported"
-        )
-    return nodes
-
-
-def _no_chain(node: Node, given: list[str], last: str) -> str:
-    """Say why a node can't be the next one of a chain."""
-    what = f"node {node.name} "
-    if len(given) > 1:
-        what += f"joins the branches {' and '.join(given)}"
-    else:
-        what += f"takes {given[0]}, and so does a node before it, whose branch ends in {last}"
-    return (
-        f"{what}; an integer graph is a chain of layers, so only chains can be imported: train "
-        "the network without skip connections and parallel branches, such as with wider layers "
-        "instead"
-    )
-
-
-def _input_type(kind: Any) -> tuple[float, float, float] | None:
-    """Return least and largest value and step of one of QONNX's types, if it has some."""
-    if kind is None or not (kind.is_integer() or kind.is_fixed_point()):
-        return None
-    step = 2.0 if kind.name == "BIPOLAR" else 1.0
-    if kind.is_fixed_point():
-        step = float(kind.scale_factor())
-    return float(kind.min()), float(kind.max()), step
-
-
 def executed(proto: Any, values: dict[str, Array], opset: int) -> Array:
     """Return a node's first output for all of its inputs."""
-    if _is_custom(proto.domain, proto.op_type):
+    if is_custom(proto.domain, proto.op_type):
         context = dict(values)
         try:
             qonnx_module("core.execute_custom_node").execute_custom_node(
@@ -303,18 +255,9 @@ def _by_onnx_runtime(proto: Any, values: dict[str, Array], opset: int) -> Array:
         ) from error
 
 
-def _array(tensor: Any) -> Array:
-    from onnx import numpy_helper
-
-    return np.asarray(numpy_helper.to_array(tensor))
-
-
-def _is_custom(domain: str, op_type: str) -> bool:
+def is_custom(domain: str, op_type: str) -> bool:
+    """Tell whether a type of operator is QONNX's own, or known to it."""
     return bool(qonnx_module("custom_op.registry").is_custom_op(domain, op_type))
-
-
-def _opset_of(model: Any, domain: str) -> int:
-    return int(next((e.version for e in model.model.opset_import if e.domain == domain), 1))
 
 
 def qonnx_module(name: str) -> Any:

@@ -16,7 +16,7 @@ from math import prod
 import numpy as np
 from numpy.typing import NDArray
 
-from cipherfit.interchange.qonnx_nodes import SHAPES, Array, Node, run_all
+from cipherfit.interchange.qonnx_nodes import SHAPES, Array, Branches, Node, run_all
 
 Float64 = NDArray[np.float64]
 Int64 = NDArray[np.int64]
@@ -109,6 +109,7 @@ def rounding_errors(
     ndarray of shape (n_out,), float64
         0 where each sum of integers has but one value in float32.
     """
+    has_branches = any(isinstance(node, Branches) for node in nodes)
     computing = [node for node in nodes if node.kind not in _MOVES]
     modelled = np.abs(matrix * codes.step - unit[:, None] * weights) @ codes.largest
     if not modelled.any() and not codes.error.any():
@@ -120,9 +121,10 @@ def rounding_errors(
     rows, roundings = codes.most[None].reshape(1, *codes.shape), 0
     for node in nodes:
         given, rows = rows, _run(_absolute(node), rows)
-        roundings += _roundings(node, given.size // rows.size)
+        n_of_one = given.size if isinstance(node, Branches) else given.size // rows.size
+        roundings += _roundings(node, n_of_one)
     largest = rows.ravel().astype(np.float64)
-    if len(computing) > 1:
+    if len(computing) > 1 or has_branches:
         roundings *= 2  # the matrix is the executor's, and has errors of its own
     else:
         largest = _largest_part(codes, matrix) + np.abs(bias)
@@ -138,19 +140,41 @@ def _largest_part(codes: Codes, matrix: Float64) -> Float64:
     return np.asarray(np.maximum(up, -down))
 
 
+@dataclass(frozen=True)
+class _Held:
+    """Values of some largest magnitudes (1, ...), all multiples of a power of two."""
+
+    grain: float
+    most: Array
+
+
 def _is_exact(nodes: Sequence[Node], codes: Codes, before_bias: Node | None) -> bool:
     """Tell whether nothing is rounded, up to the bias of one node that is the last to compute."""
-    size, rows = codes.grain, codes.most[None].reshape(1, *codes.shape)
+    held: _Held | None = _Held(codes.grain, codes.most.reshape(1, *codes.shape).astype(np.float32))
     for node in nodes:
-        if node is before_bias:
-            node = node.without_bias()
-        given, rows = rows, _run(_absolute(node), rows)
-        # A mean is of a sum, which is larger.
-        count = _count(node, given.size // rows.size) if node.kind in _MEANS else 1
-        size = _grain_after(node, size, count)
-        if size == 0 or rows.max(initial=0) > _MOST_STEPS * size:
-            return False
-    return True
+        if held is not None:
+            node = node.without_bias() if node is before_bias else node
+            held = _held_after(node, {node.values[0]: held})
+    return held is not None
+
+
+def _held_after(node: Node, given: dict[str, _Held]) -> _Held | None:
+    """Return what a node makes of its inputs that are no constants; None if that is rounded."""
+    if isinstance(node, Branches):
+        known = dict(given)
+        for each in node.inner:
+            after = _held_after(each, known)
+            if after is None:
+                return None
+            known[each.proto.output[0]] = after
+        return known[node.proto.output[0]]
+    most = _absolute(node).join({name: given[name].most for name in node.values})
+    # A mean is of a sum, which is larger.
+    count = _count(node, given[node.values[0]].most.size // most.size) if node.kind in _MEANS else 1
+    size = _grain_after(node, min(given[name].grain for name in node.values), count)
+    if size == 0 or most.max(initial=0) >= _MOST_STEPS * size:
+        return None
+    return _Held(size, most)
 
 
 def _run(node: Node, rows: Array) -> Array:
@@ -162,7 +186,7 @@ def _grain_after(node: Node, size: float, count: int) -> float:
     held = [grain(each) for each in _floats(node)]
     if node.kind in _MOVES:
         return size
-    if node.kind in ("Add", "Sub"):
+    if node.kind in ("Add", "Concat", "Sub"):
         return min([size, *held])
     if node.kind == "Mul" or (node.kind in _SUMS and len(held) == 1):
         return size * prod(held) if _is_plain(node) else 0.0
@@ -206,7 +230,11 @@ def _adds_bias_last(nodes: Sequence[Node], codes: Codes, matrix: Float64, bias: 
 
 def _absolute(node: Node) -> Node:
     """Return the node that gives the largest magnitude of the outputs for those of the inputs."""
-    magnitudes = {name: np.abs(each) for name, each in node.constants.items() if _is_real(each)}
+    if isinstance(node, Branches):
+        return node.with_inner([_absolute(each) for each in node.inner])
+    magnitudes = {
+        name: np.asarray(np.abs(each)) for name, each in node.constants.items() if _is_real(each)
+    }
     if node.kind == "Neg":
         return node.with_constants({}, "Identity")
     if node.kind == "Sub":
@@ -219,6 +247,8 @@ def _absolute(node: Node) -> Node:
 
 def _roundings(node: Node, n_of_one: int) -> int:
     """Return how often a value is rounded at most on its way through a node."""
+    if isinstance(node, Branches):
+        return sum(_roundings(each, n_of_one) for each in node.inner)
     if node.kind in _MOVES:
         return 0
     if node.kind in _MEANS:

@@ -12,6 +12,9 @@ Int64 = NDArray[np.int64]
 _MOST_UNITS = 1 << 16
 #: Part of a unit that numbers may be off by.
 _MOST_ERROR = 1 / 32
+#: Part of the largest of values that differences between two of them may be off by: roundings to
+#: float32 as they are shifted and scaled, and some to spare.
+ROUNDINGS = 2.0**-21
 #: Relative difference that products of float32 have from those of reals.
 _TOLERANCE = 5e-7
 
