@@ -17,6 +17,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from cipherfit.exceptions import InvalidInputError
+from cipherfit.predictor.ahead import read_ahead
 from cipherfit.predictor.arrow import arrow_rows, is_arrow
 
 Result = TypeVar("Result")
@@ -122,7 +123,7 @@ def _chunks(X: Any) -> Iterator[Any] | None:
     if is_arrow(X):
         return arrow_rows(X, rows_of_width)
     if _is_dask(X):
-        return chain.from_iterable(_chunks(block) or [block] for block in _blocks(X))
+        return chain.from_iterable(_chunks(block) or [block] for block in read_ahead(_blocks(X)))
     is_sparse = hasattr(X, "tocsr") and X.ndim == 2
     if not is_sparse and not (isinstance(X, np.ndarray) and X.dtype.kind in "biuf" and X.ndim > 1):
         return None
