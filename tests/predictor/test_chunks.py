@@ -29,6 +29,7 @@ from cipherfit.predictor.saving import save as cipherfit_save
 from cipherfit.predictor.targets import ClassTargets
 
 pa = pytest.importorskip("pyarrow")
+dask = pytest.importorskip("dask")
 da = pytest.importorskip("dask.array")
 datasets = pytest.importorskip("pyarrow.dataset")
 parquet = pytest.importorskip("pyarrow.parquet")
@@ -146,6 +147,21 @@ def test_a_block_of_dask_s_is_computed_while_the_one_before_is_answered_and_no_o
     rows = da.from_array(X, chunks=(250, -1)).map_blocks(computed, meta=X[:0])
     assert answers.predict(rows).tolist() == predictor().predict(X).tolist()
     assert len(blocks) == 6
+
+
+def test_small_blocks_of_dask_s_are_computed_together_up_to_a_chunk(monkeypatch):
+    sizes, compute = [], dask.compute
+    monkeypatch.setattr(dask, "compute", lambda *group: sizes.append(len(group)) or compute(*group))
+    expected = predictor().predict(X).tolist()
+    blocks = (100, 100, 56, 1, 255, 256, 300, 300, 132)
+    rows = da.from_array(X, chunks=(blocks, -1))
+    assert predictor().predict(rows).tolist() == expected
+    assert sizes == [3, 2, 1, 1, 1, 1]
+    sizes.clear()
+    rows = da.from_array(X, chunks=(500, -1))
+    unknown = rows[rows[:, 0] > -np.inf]
+    assert predictor().predict(unknown).tolist() == expected
+    assert sizes == [1, 1, 1]
 
 
 def test_what_reading_raises_is_raised_and_nothing_is_read_after_the_last_answer(tmp_path):
