@@ -3,8 +3,8 @@
 Run with `python benches/rows.py`. Contenders take turns on the same rows, with the same keys; an
 earlier version, of which `--before` names a checkout with its core built, has a process and keys of
 its own. Wall time says what the machine had to spare, CPU time what a row takes; that of other
-processes is counted, too. Workers are started before. `--no-lookups` takes a network without
-lookups, which earlier versions give to Concrete as well.
+processes is counted, too. Workers are started before. The network has lookups that round
+approximately, or exact ones of 6 bits (`--exact`), or none (`--no-lookups`).
 """
 
 from __future__ import annotations
@@ -52,12 +52,17 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--rows", type=int, default=32)
     parser.add_argument("--turns", type=int, default=3)
-    parser.add_argument("--no-lookups", action="store_true")
+    kind = parser.add_mutually_exclusive_group()
+    kind.add_argument("--no-lookups", action="store_true")
+    kind.add_argument("--exact", action="store_true", help="exact lookups of 6 bits")
     parser.add_argument("--before", type=Path, nargs="*", default=[], help="checkouts, core built")
     options = parser.parse_args()
     X, y = load_digits(return_X_y=True)
-    widths = {"n_w_bits": 3, "n_a_bits": 3, "n_accum_bits": 8}
-    sizes = {"n_layers": 1, **widths} if options.no_lookups else {"n_hidden_neurons": 16}
+    sizes = {"n_hidden_neurons": 16}
+    if options.no_lookups:
+        sizes = {"n_layers": 1, "n_w_bits": 3, "n_a_bits": 3, "n_accum_bits": 8}
+    elif options.exact:
+        sizes |= {"n_w_bits": 2, "n_a_bits": 2, "n_accum_bits": 6}
     network = {f"module__{name}": value for name, value in sizes.items()}
     model = NeuralNetClassifier(**network, random_state=0, max_epochs=20).fit(X, y)
     circuit = model.compile()
