@@ -47,10 +47,18 @@ class IntegerGraph:
     def split(self, n: int | None = None) -> tuple[IntegerGraph, IntegerGraph]:
         """Return the client's graph, up to the n-th lookup, and the server's, from there on."""
 
-    def quantize(self, X: npt.ArrayLike) -> npt.NDArray[np.uint16]:
+    def quantize(self, X: npt.ArrayLike, *, single: bool = False) -> npt.NDArray[np.uint16]:
         """Turn features (n_samples, n_features) into codes of the same shape.
 
-        Raises InvalidInputError on NaN, infinity or a wrong shape, InputTypeError on other types.
+        With ``single`` they are taken in single precision, as a predictor does; integers that it
+        can't hold are then refused, too. Raises InvalidInputError on NaN, infinity or a wrong
+        shape, InputTypeError on other types.
+        """
+
+    def quantize_columns(self, columns: Iterable[npt.ArrayLike]) -> npt.NDArray[np.uint16]:
+        """Turn features that are given column by column, each (n_samples,), into codes by rows.
+
+        They are taken in single precision, and may have any types. Raises as ``quantize`` does.
         """
 
     def simulate(
@@ -77,13 +85,35 @@ class IntegerGraph:
         """
 
     def run(
-        self, X: npt.ArrayLike, *, n_threads: int | None = None, path: str | None = None
+        self,
+        X: npt.ArrayLike,
+        *,
+        single: bool = False,
+        p_error: float = 0.0,
+        seed: int | None = None,
+        n_threads: int | None = None,
+        path: str | None = None,
     ) -> npt.NDArray[np.float64]:
-        """Quantize, simulate exactly and dequantize rows: (n_samples, n_outputs) real values.
+        """Quantize, simulate and dequantize rows: (n_samples, n_outputs) real values.
 
-        ``path`` is the way to compute, None for the fastest; all give the same.
+        With ``single`` they are taken in single precision: see ``quantize``. ``p_error``,
+        ``seed`` and ``path`` are as for ``simulate``.
 
         Raises InvalidInputError, InputTypeError or InvalidParameterError.
+        """
+
+    def run_columns(
+        self,
+        columns: Iterable[npt.ArrayLike],
+        *,
+        p_error: float = 0.0,
+        seed: int | None = None,
+        n_threads: int | None = None,
+        path: str | None = None,
+    ) -> npt.NDArray[np.float64]:
+        """Do what ``run`` does with rows that are given column by column, each (n_samples,).
+
+        They are taken in single precision, and may have any types. Raises as ``run`` does.
         """
 
     def prove(self, max_bits: int | None = None) -> Certificate:

@@ -10,6 +10,7 @@ from samples import fitted, load
 
 from cipherfit import Predictor
 from cipherfit.exceptions import InvalidParameterError
+from cipherfit.predictor import chunks
 from cipherfit.predictor.targets import ClassTargets, RealTargets
 
 X = np.random.default_rng(0).integers(0, 4, (8, 4)).astype(np.float32)
@@ -20,6 +21,7 @@ def test_encrypted_rows_are_run_by_workers_and_kept(tmp_path, monkeypatch):
     from cipherfit.fhe import jobs
     from cipherfit.fhe.part import run_task
 
+    monkeypatch.setattr(chunks, "_HELD_BYTES", 8)  # so codes are in a file
     made = Predictor(network(), RealTargets(2, flat=False))
     made.compile(p_error=1e-6)
     tasks = []

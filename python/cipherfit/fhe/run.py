@@ -4,8 +4,9 @@ from __future__ import annotations
 
 import hashlib
 import os
-from collections.abc import Generator
+from collections.abc import Generator, Iterable, Iterator
 from contextlib import ExitStack, closing
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -17,6 +18,11 @@ from cipherfit.fhe.runtime import fhe
 from cipherfit.fhe.storage import SumStore
 
 Int64 = NDArray[np.int64]
+#: Integers of any type.
+Codes = NDArray[Any]
+
+#: Rows whose bytes are put together.
+_ROWS_AT_ONCE = 4096
 
 
 def run_encrypted(
@@ -56,27 +62,28 @@ def run_encrypted(
     InvalidParameterError
         If the file is of another model, key or data.
     """
+    codes = np.asarray(codes)
+    if codes.dtype.kind not in "iu":
+        codes = codes.astype(np.int64)
     if len(codes) or storage is not None:
         circuit.keygen(force=False)
-    # Concrete takes signed or unsigned integers of 64 bits, and returns the same.
-    integers = np.asarray(codes).astype(np.int64)
-    sums = np.zeros((len(integers), circuit.graph.output_nodes[0].output.shape[0]), dtype=np.int64)
+    sums = np.zeros((len(codes), circuit.graph.output_nodes[0].output.shape[0]), dtype=np.int64)
     with ExitStack() as stack:
-        store, left = None, np.arange(len(integers))
+        store, left = None, np.arange(len(codes))
         if storage is not None:
-            store = stack.enter_context(closing(SumStore(storage, _run_of(circuit, integers))))
+            store = stack.enter_context(closing(SumStore(storage, _run_of(circuit, codes))))
             left = left[~store.load(sums)]
         bar = stack.enter_context(
             tqdm(
-                total=len(integers),
-                initial=len(integers) - len(left),
+                total=len(codes),
+                initial=len(codes) - len(left),
                 desc="encrypted rows",
                 unit="row",
                 disable=None if progress is None else not progress,
             )
         )
         try:
-            answered = stack.enter_context(closing(_run(circuit, integers, left, n_jobs)))
+            answered = stack.enter_context(closing(_run(circuit, codes, left, n_jobs)))
             for rows, answers in answered:
                 sums[rows] = answers
                 if store is not None:
@@ -88,7 +95,7 @@ def run_encrypted(
 
 
 def _run(
-    circuit: fhe.Circuit, codes: Int64, rows: Int64, n_jobs: int | None
+    circuit: fhe.Circuit, codes: Codes, rows: Int64, n_jobs: int | None
 ) -> Generator[tuple[Int64, Int64], None, None]:
     """Yield rows, some at a time, with their sums."""
     pieces = shared_out(circuit, rows, n_jobs)
@@ -102,7 +109,7 @@ def _run(
         start += size
 
 
-def _run_here(circuit: fhe.Circuit, codes: Int64) -> Int64:
+def _run_here(circuit: fhe.Circuit, codes: Codes) -> Int64:
     if len(codes) == 1:
         return np.asarray(circuit.encrypt_run_decrypt(codes[0]))[np.newaxis]
     rows = [bytes(circuit.encrypt(row).serialize()) for row in codes]
@@ -110,18 +117,27 @@ def _run_here(circuit: fhe.Circuit, codes: Int64) -> Int64:
     return np.array([circuit.decrypt(fhe.Value.deserialize(answer)) for answer in answers])
 
 
-def _run_of(circuit: fhe.Circuit, codes: Int64) -> dict[str, str]:
+def _run_of(circuit: fhe.Circuit, codes: Codes) -> dict[str, str]:
     """Return what tells a run from others: digests of its model, key and data."""
     specs = circuit.client.specs.serialize()
     return {
-        "model": _digest(circuit.integer_graph.to_bytes(), specs),
-        "key": _digest(circuit.keys.evaluation.serialize()),
-        "data": _digest(repr(codes.shape).encode(), np.ascontiguousarray(codes).tobytes()),
+        "model": _digest([circuit.integer_graph.to_bytes()], [specs]),
+        "key": _digest([circuit.keys.evaluation.serialize()]),
+        "data": _digest([repr(codes.shape).encode()], _bytes_of(codes)),
     }
 
 
-def _digest(*parts: bytes) -> str:
+def _bytes_of(codes: Codes) -> Iterator[bytes]:
+    """Yield the bytes of codes as integers of 64 bits, some rows after the other."""
+    for start in range(0, len(codes), _ROWS_AT_ONCE):
+        yield codes[start : start + _ROWS_AT_ONCE].astype(np.int64).tobytes()
+
+
+def _digest(*parts: Iterable[bytes]) -> str:
     digest = hashlib.sha256()
-    for part in parts:
-        digest.update(hashlib.sha256(part).digest())
+    for pieces in parts:
+        part = hashlib.sha256()
+        for piece in pieces:
+            part.update(piece)
+        digest.update(part.digest())
     return digest.hexdigest()

@@ -10,6 +10,7 @@ from __future__ import annotations
 import math
 import tempfile
 from collections.abc import Callable, Iterator
+from importlib import import_module
 from itertools import chain
 from typing import Any, TypeVar
 
@@ -17,6 +18,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from cipherfit.exceptions import InvalidInputError
+from cipherfit.predictor.ahead import read_ahead
 from cipherfit.predictor.arrow import arrow_rows, is_arrow
 
 Result = TypeVar("Result")
@@ -122,7 +124,7 @@ def _chunks(X: Any) -> Iterator[Any] | None:
     if is_arrow(X):
         return arrow_rows(X, rows_of_width)
     if _is_dask(X):
-        return chain.from_iterable(_chunks(block) or [block] for block in _blocks(X))
+        return chain.from_iterable(_chunks(block) or [block] for block in read_ahead(_blocks(X)))
     is_sparse = hasattr(X, "tocsr") and X.ndim == 2
     if not is_sparse and not (isinstance(X, np.ndarray) and X.dtype.kind in "biuf" and X.ndim > 1):
         return None
@@ -145,8 +147,21 @@ def _is_dask(X: Any) -> bool:
 
 
 def _blocks(X: Any) -> Iterator[Any]:
-    """Yield the rows of a Dask collection as they are chunked, each computed in its turn."""
+    """Yield the rows of a Dask collection as they are chunked.
+
+    Small blocks are computed together, no more rows than are a chunk, since each call of Dask's
+    takes its time.
+    """
+    compute = import_module("dask").compute
     if max(getattr(X, "numblocks", ())[1:], default=1) > 1:
         X = X.rechunk(dict.fromkeys(range(1, X.ndim), -1))
-    for block in np.ravel(X.to_delayed()):
-        yield block.compute()
+    blocks = np.ravel(X.to_delayed())
+    known = getattr(X, "chunks", ((math.nan,) * len(blocks),))[0]
+    first, rows, most = 0, 0.0, rows_of_width(math.prod(X.shape[1:]))
+    for index, n_rows in enumerate(known):
+        # Nothing is less than a number of rows that is not known.
+        if index > first and not rows + n_rows <= most:
+            yield from compute(*blocks[first:index])
+            first, rows = index, 0.0
+        rows += n_rows
+    yield from compute(*blocks[first:])

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+from collections.abc import Iterator
 from typing import Any
 
 import numpy as np
@@ -17,6 +18,7 @@ from cipherfit.predictor.backend import (
     imported,
     run_encrypted,
 )
+from cipherfit.predictor.chunks import stored
 from cipherfit.predictor.compilation import Compilation
 from cipherfit.stages import client_part
 
@@ -164,27 +166,30 @@ class Encrypted:
             key=lambda p_error: imported("concrete").modelled_seconds(self._graph, p_error),
         )
 
-    def simulate(self, codes: NDArray[np.uint16]) -> NDArray[np.int64]:
-        """Return sums (n_samples, n_outputs) with errors as rare as the circuit's."""
-        return self._graph.simulate(codes, p_error=float(self.circuit.p_error))
+    @property
+    def p_error(self) -> float:
+        """How often a lookup of the circuit errs."""
+        return float(self.circuit.p_error)
 
     def run(
         self,
-        codes: NDArray[np.uint16],
+        chunks: Iterator[NDArray[np.uint16]],
         *,
         n_jobs: int | None = None,
         storage: str | os.PathLike[str] | None = None,
     ) -> NDArray[np.int64]:
         """Compute client layers in clear, and encrypt, run and decrypt what follows them.
 
+        Codes are kept until their rows are run: many of them in a file.
+
         Parameters
         ----------
-        codes : ndarray of shape (n_samples, n_features)
-            Quantized inputs.
+        chunks : iterator of ndarray of shape (n, n_features)
+            Quantized inputs, some rows after the other.
         n_jobs, storage : optional
             As of `Predictor.predict`.
         """
         layers = client_part(self._graph)
         if layers is not None:
-            codes = layers.simulate(codes).astype(np.uint16)
-        return run_encrypted(self.circuit, codes, n_jobs=n_jobs, storage=storage)
+            chunks = (layers.simulate(codes).astype(np.uint16) for codes in chunks)
+        return run_encrypted(self.circuit, stored(chunks), n_jobs=n_jobs, storage=storage)

@@ -11,10 +11,15 @@ import numpy as np
 from numpy.typing import NDArray
 
 from cipherfit.exceptions import CipherfitError, InputTypeError, InvalidInputError
+from cipherfit.predictor.arrow import ArrowRows
 from cipherfit.validation import Float32, to_float32
 
 #: Names that an error lists.
 _MOST_LISTED = 5
+#: Bytes of the largest numbers that graphs know.
+_LARGE = 8
+#: Rows of a data frame from which on it is worth looking at each of its columns.
+_MANY_ROWS = 1024
 
 
 @dataclass(frozen=True)
@@ -76,17 +81,32 @@ class Features:
             )
         return to_float32(values)
 
-    def are_plain(self, X: Any) -> bool:
-        """Return whether `check` would give X itself, if its values are finite."""
-        return (
+    def rows(self, X: Any) -> NDArray[Any] | None:
+        """Return rows of which a graph takes the numbers as they are; None where `check` must look.
+
+        A graph refuses what `check` would refuse of them, in other words.
+        """
+        if (
             self.names is None
             and isinstance(X, np.ndarray)
-            and X.dtype == np.float32
-            and X.dtype.isnative
-            and X.shape[1:] == (self.n_features,)
+            and _are_numbers(X)
+            and X.ndim > 1
             and X.flags.c_contiguous
+            and math.prod(X.shape[1:]) == self.n_features
             and len(X) > 0
-        )
+        ):
+            return np.asarray(X).reshape(len(X), self.n_features)
+        return None
+
+    def columns(self, X: Any) -> list[NDArray[Any]] | None:
+        """Return what `rows` does, column by column, where that is how X holds them."""
+        columns = _columns_of(X)
+        if columns is None or len(columns) != self.n_features:
+            return None
+        if not all(column.ndim == 1 and _are_numbers(column) for column in columns):
+            return None
+        self._check_names(_names_of(X))
+        return columns
 
     def _check_names(self, given: tuple[str, ...] | None) -> None:
         if given == self.names:
@@ -119,6 +139,25 @@ def _difference(expected: tuple[str, ...], given: tuple[str, ...]) -> str:
 def _listed(names: list[str]) -> list[str]:
     more = ["- ..."] if len(names) > _MOST_LISTED else []
     return [*(f"- {name}" for name in names[:_MOST_LISTED]), *more]
+
+
+def _are_numbers(values: NDArray[Any]) -> bool:
+    """Return whether a graph knows the type of these."""
+    dtype = values.dtype
+    return dtype.kind in "biuf" and dtype.itemsize <= _LARGE and dtype.isnative
+
+
+def _columns_of(X: Any) -> list[NDArray[Any]] | None:
+    """Return the columns of X; None where it holds rows, or is so small that it doesn't matter."""
+    if isinstance(X, np.ndarray):
+        in_columns = X.ndim == 2 and X.strides[0] == X.itemsize and len(X) > 0
+        return list(X.T) if in_columns else None
+    if isinstance(X, ArrowRows):
+        return X.arrays()
+    names = getattr(X, "columns", None)
+    if names is None or callable(names) or not hasattr(X, "to_numpy") or len(X) < _MANY_ROWS:
+        return None
+    return [np.asarray(X[name].to_numpy()) for name in names]
 
 
 def _names_of(X: Any) -> tuple[str, ...] | None:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 from collections.abc import Callable, Iterator, Sequence
+from functools import partial
 from importlib import import_module
 from typing import Any, TypeVar
 
@@ -273,7 +274,7 @@ class Predictor:
         ------
         ndarray of shape (n, n_features), uint16
         """
-        return each_chunk(X, lambda rows: self._computed(self.graph.quantize, rows))
+        return each_chunk(X, self._codes)
 
     def dequantize_output(self, accumulators: Any) -> Float64:
         """Return the real-valued outputs of accumulators.
@@ -517,14 +518,32 @@ class Predictor:
         # Reports know predictors, and not the other way around.
         import_module("cipherfit.report.html").write_report(self, path, X, y, **options)
 
-    def _computed(self, compute: Callable[[Float32], Result], rows: Any) -> Result:
-        """Return what the graph computes of rows; those that it takes as they are, it gets so."""
-        if self.preparation is None and self.features.are_plain(rows):
+    def _run(self, rows: Any, p_error: float = 0.0) -> Float64:
+        """Return the real-valued outputs (n, n_outputs) of rows, with errors of lookups."""
+        of_rows = partial(self.graph.run, single=True, p_error=p_error)
+        return self._computed(rows, of_rows, partial(self.graph.run_columns, p_error=p_error))
+
+    def _codes(self, rows: Any) -> NDArray[np.uint16]:
+        """Return the codes (n, n_features) of rows."""
+        of_rows = partial(self.graph.quantize, single=True)
+        return self._computed(rows, of_rows, self.graph.quantize_columns)
+
+    def _computed(
+        self,
+        X: Any,
+        of_rows: Callable[[NDArray[Any]], Result],
+        of_columns: Callable[[list[NDArray[Any]]], Result],
+    ) -> Result:
+        """Return what a graph computes of rows, in the way in which they lie in memory."""
+        if self.preparation is None:
             try:
-                return compute(np.asarray(rows))
+                if (rows := self.features.rows(X)) is not None:
+                    return of_rows(rows)
+                if (columns := self.features.columns(X)) is not None:
+                    return of_columns(columns)
             except InvalidInputError:
                 pass  # the checks below say what is wrong
-        return compute(self._features(rows))
+        return of_rows(self._features(X))
 
     def _check(self, X: Any) -> None:
         for _ in each_chunk(X, self._features):
@@ -551,13 +570,12 @@ class Predictor:
                 "time worth storing"
             )
         if mode == "disable":
-            yield from each_chunk(X, lambda rows: self._computed(self.graph.run, rows))
+            yield from each_chunk(X, self._run)
             return
         self._encrypted.check(mode)
         X = as_rows(X)
         if mode == "simulate":
-            for codes in self.code_chunks(X):
-                yield self.graph.dequantize(self._encrypted.simulate(codes))
+            yield from each_chunk(X, partial(self._run, p_error=self._encrypted.p_error))
             return
-        sums = self._encrypted.run(self.quantize_input(X), n_jobs=n_jobs, storage=storage)
+        sums = self._encrypted.run(self.code_chunks(X), n_jobs=n_jobs, storage=storage)
         yield self.graph.dequantize(sums)

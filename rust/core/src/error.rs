@@ -72,6 +72,21 @@ pub enum InputError {
         /// The value.
         value: f64,
     },
+    /// A number that single precision can't hold.
+    #[error(
+        "{name} has the value {value} at row {row}, column {column}, which single precision can't \
+         hold without loss; rescale this feature first"
+    )]
+    NotSingle {
+        /// The argument.
+        name: &'static str,
+        /// Row of the value.
+        row: usize,
+        /// Column of the value.
+        column: usize,
+        /// The value.
+        value: String,
+    },
     /// A code that the quantizer can't emit.
     #[error("code {value} at row {row}, column {column} is outside [{low}, {high}]")]
     CodeOutOfRange {

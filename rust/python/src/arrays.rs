@@ -1,5 +1,6 @@
 //! NumPy arrays in and out: borrowed where type and layout are right, else converted with checks.
 
+use cipherfit_core::simulate::Numbers;
 use numpy::{
     Element, PyArray2, PyArrayDescrMethods, PyArrayDyn, PyArrayMethods, PyReadonlyArrayDyn,
     PyUntypedArray, PyUntypedArrayMethods, dtype,
@@ -32,6 +33,58 @@ pub enum Reals<'py> {
     Single(Borrowed<'py, f32>),
     /// 64-bit.
     Double(Borrowed<'py, f64>),
+}
+
+macro_rules! borrowed_numbers {
+    ($($kind:pat, $size:pat => $variant:ident($type:ty),)+) => {
+        /// Numbers of any type that features have.
+        pub enum BorrowedNumbers<'py> {
+            $(
+                #[doc = stringify!($type)]
+                $variant(Borrowed<'py, $type>),
+            )+
+        }
+
+        impl BorrowedNumbers<'_> {
+            /// The array's memory.
+            pub fn as_numbers(&self) -> PyResult<Numbers<'_>> {
+                match self {
+                    $(Self::$variant(array) => Ok(Numbers::$variant(array.as_slice()?)),)+
+                }
+            }
+
+            /// The array's shape.
+            pub fn shape(&self) -> &[usize] {
+                match self {
+                    $(Self::$variant(array) => array.shape(),)+
+                }
+            }
+        }
+
+        /// `value` as numbers of its type; half precision is widened, and booleans are 0 and 1.
+        pub fn as_numbers<'py>(
+            name: &str,
+            value: &Bound<'py, PyAny>,
+        ) -> PyResult<BorrowedNumbers<'py>> {
+            let array = as_array(name, value)?;
+            match (array.dtype().kind(), array.dtype().itemsize()) {
+                $(($kind, $size) => Ok(BorrowedNumbers::$variant(as_type(&array)?)),)+
+                _ => Err(wrong_type(name, "real numbers", &array)),
+            }
+        }
+    };
+}
+borrowed_numbers! {
+    b'f', 2 | 4 => F32(f32),
+    b'f', _ => F64(f64),
+    b'i', 1 => I8(i8),
+    b'i', 2 => I16(i16),
+    b'i', 4 => I32(i32),
+    b'i', _ => I64(i64),
+    b'u' | b'b', 1 => U8(u8),
+    b'u', 2 => U16(u16),
+    b'u', 4 => U32(u32),
+    b'u', _ => U64(u64),
 }
 
 /// `value` as an array of any type.

@@ -4,12 +4,14 @@ use std::hash::{Hash, Hasher};
 
 use cipherfit_core::IntegerGraph;
 use cipherfit_core::graph::input::Real;
-use cipherfit_core::simulate::{Noise, Options, Simulator};
+use cipherfit_core::simulate::{Numbers, Options, Simulator};
 use numpy::PyArray2;
 use pyo3::prelude::*;
 use pyo3::types::{PyBytes, PyDict};
 
-use crate::arrays::{self, Reals, as_integers, as_reals, fill, rows_of};
+use crate::arrays::{
+    self, BorrowedNumbers, Reals, as_integers, as_numbers, as_reals, fill, rows_of, wrong_shape,
+};
 use crate::certificate::PyCertificate;
 use crate::error::to_python;
 use crate::{layers, options};
@@ -181,6 +183,9 @@ impl PyIntegerGraph {
     /// ----------
     /// X : array-like of shape (n_samples, n_features)
     ///     Finite numbers. ``float32`` and ``float64`` in C order are read in place.
+    /// single : bool, default=False
+    ///     Whether to take them in single precision, as a predictor does: ``float64`` is rounded to it.
+    ///     Integers are read in place then, too.
     ///
     /// Returns
     /// -------
@@ -189,19 +194,64 @@ impl PyIntegerGraph {
     /// Raises
     /// ------
     /// InvalidInputError
-    ///     If the shape is wrong or a value is NaN or infinite.
+    ///     If the shape is wrong or a value is NaN or infinite; for `single`, also if it is beyond
+    ///     single precision, or an integer that would be rounded.
     /// InputTypeError
     ///     If the values are not real numbers.
-    #[pyo3(name = "quantize", text_signature = "($self, X)")]
+    #[pyo3(
+        signature = (x, *, single = false),
+        text_signature = "($self, X, *, single=False)"
+    )]
     fn quantize<'py>(
         &self,
         py: Python<'py>,
         x: &Bound<'py, PyAny>,
+        single: bool,
     ) -> PyResult<Bound<'py, PyArray2<u16>>> {
+        if single {
+            let x = as_numbers("X", x)?;
+            let rows = rows_of("X", x.shape(), self.graph().n_features())?;
+            let x = x.as_numbers()?;
+            return fill(py, rows, self.graph().n_features(), |out| {
+                self.0.quantize_singles_into(x, out, None)
+            });
+        }
         match as_reals("X", x)? {
             Reals::Single(x) => self.quantize_rows(py, &x),
             Reals::Double(x) => self.quantize_rows(py, &x),
         }
+    }
+
+    /// Turn real features that are given column by column into codes, row by row.
+    ///
+    /// Parameters
+    /// ----------
+    /// columns : sequence of array-like of shape (n_samples,), as many as features
+    ///     Finite numbers of any types, taken in single precision: ``float64`` is rounded to it.
+    ///     Arrays that are contiguous are read in place.
+    ///
+    /// Returns
+    /// -------
+    /// ndarray of shape (n_samples, n_features), dtype uint16
+    ///
+    /// Raises
+    /// ------
+    /// InvalidInputError
+    ///     If the shape is wrong, or a value is NaN, infinite, beyond single precision, or an integer
+    ///     that it would round.
+    /// InputTypeError
+    ///     If the values are not real numbers.
+    fn quantize_columns<'py>(
+        &self,
+        py: Python<'py>,
+        columns: &Bound<'py, PyAny>,
+    ) -> PyResult<Bound<'py, PyArray2<u16>>> {
+        let columns = as_columns(columns)?;
+        let columns = numbers_of(&columns)?;
+        let rows = columns.first().map_or(0, Numbers::len);
+        fill(py, rows, self.graph().n_features(), |out| {
+            self.0.quantize_columns_into(&columns, out, None)
+        })
     }
 
     /// Compute the output accumulators of rows of codes.
@@ -249,9 +299,9 @@ impl PyIntegerGraph {
         n_threads: Option<&Bound<'py, PyAny>>,
         path: Option<&str>,
     ) -> PyResult<Bound<'py, PyArray2<i64>>> {
-        let noise = Noise::new(p_error, options::seed(seed)?).map_err(to_python)?;
+        let noise = options::noise(p_error, seed)?;
         let (n_threads, path) = (options::threads(n_threads)?, options::path(path)?);
-        let options = Options { noise: Some(noise), n_threads, path };
+        let options = Options { noise, n_threads, path };
         let array = arrays::as_array("codes", codes)?;
         if arrays::is_type::<u16>(&array) {
             let codes = arrays::as_type::<u16>(&array)?;
@@ -291,12 +341,19 @@ impl PyIntegerGraph {
         fill(py, rows, self.graph().n_outputs(), |out| self.0.dequantize_into(accumulators, out))
     }
 
-    /// Quantize, simulate exactly and dequantize in one go, without storing codes.
+    /// Quantize, simulate and dequantize in one go, without storing codes.
     ///
     /// Parameters
     /// ----------
     /// X : array-like of shape (n_samples, n_features)
     ///     Finite numbers. ``float32`` and ``float64`` in C order are read in place.
+    /// single : bool, default=False
+    ///     Whether to take them in single precision, as a predictor does: ``float64`` is rounded to it.
+    ///     Integers are read in place then, too.
+    /// p_error : float in [0, 1], default=0.0
+    ///     Probability that a lookup errs: see :meth:`simulate`.
+    /// seed : int in [0, 2**64 - 1] or None, default=None
+    ///     Decides which lookups err: see :meth:`simulate`.
     /// n_threads : int or None, default=None
     ///     Threads to use, at least 1; None takes as many as there are cores and enough rows for.
     /// path : str or None, default=None
@@ -312,28 +369,93 @@ impl PyIntegerGraph {
     /// Raises
     /// ------
     /// InvalidInputError
-    ///     If the shape is wrong or a value is NaN or infinite.
+    ///     If the shape is wrong or a value is NaN or infinite; for `single`, also if it is beyond
+    ///     single precision, or an integer that would be rounded.
     /// InputTypeError
     ///     If the values are not real numbers.
     /// InvalidParameterError
     ///     If an option is out of range.
+    #[expect(clippy::too_many_arguments, reason = "by name alone")]
     #[pyo3(
-        signature = (x, *, n_threads = None, path = None),
-        text_signature = "($self, X, *, n_threads=None, path=None)"
+        signature = (x, *, single = false, p_error = 0.0, seed = None, n_threads = None, path = None),
+        text_signature = "($self, X, *, single=False, p_error=0.0, seed=None, n_threads=None, path=None)"
     )]
     fn run<'py>(
         &self,
         py: Python<'py>,
         x: &Bound<'py, PyAny>,
+        single: bool,
+        p_error: f64,
+        seed: Option<&Bound<'py, PyAny>>,
         n_threads: Option<&Bound<'py, PyAny>>,
         path: Option<&str>,
     ) -> PyResult<Bound<'py, PyArray2<f64>>> {
         let (n_threads, path) = (options::threads(n_threads)?, options::path(path)?);
-        let options = Options { noise: None, n_threads, path };
+        let noise = options::noise(p_error, seed)?;
+        let options = Options { noise, n_threads, path };
+        if single {
+            let x = as_numbers("X", x)?;
+            let rows = rows_of("X", x.shape(), self.graph().n_features())?;
+            let x = x.as_numbers()?;
+            return fill(py, rows, self.graph().n_outputs(), |out| {
+                self.0.run_singles_into(x, out, options)
+            });
+        }
         match as_reals("X", x)? {
             Reals::Single(x) => self.run_rows(py, &x, options),
             Reals::Double(x) => self.run_rows(py, &x, options),
         }
+    }
+
+    /// Quantize, simulate and dequantize real features that are given column by column.
+    ///
+    /// Parameters
+    /// ----------
+    /// columns : sequence of array-like of shape (n_samples,), as many as features
+    ///     Finite numbers of any types, taken in single precision: ``float64`` is rounded to it.
+    ///     Arrays that are contiguous are read in place.
+    /// p_error : float in [0, 1], default=0.0
+    ///     Probability that a lookup errs: see :meth:`simulate`.
+    /// seed : int in [0, 2**64 - 1] or None, default=None
+    ///     Decides which lookups err: see :meth:`simulate`.
+    /// n_threads : int or None, default=None
+    ///     Threads to use, at least 1; None takes as many as there are cores and enough rows for.
+    /// path : str or None, default=None
+    ///     How to compute; every way gives the same: see :meth:`run`.
+    ///
+    /// Returns
+    /// -------
+    /// ndarray of shape (n_samples, n_outputs), dtype float64
+    ///     What :meth:`run` gives of the same rows in ``float32``.
+    ///
+    /// Raises
+    /// ------
+    /// InvalidInputError
+    ///     If the shape is wrong, or a value is NaN, infinite, beyond single precision, or an integer
+    ///     that it would round.
+    /// InputTypeError
+    ///     If the values are not real numbers.
+    /// InvalidParameterError
+    ///     If an option is out of range.
+    #[pyo3(signature = (columns, *, p_error = 0.0, seed = None, n_threads = None, path = None))]
+    fn run_columns<'py>(
+        &self,
+        py: Python<'py>,
+        columns: &Bound<'py, PyAny>,
+        p_error: f64,
+        seed: Option<&Bound<'py, PyAny>>,
+        n_threads: Option<&Bound<'py, PyAny>>,
+        path: Option<&str>,
+    ) -> PyResult<Bound<'py, PyArray2<f64>>> {
+        let (n_threads, path) = (options::threads(n_threads)?, options::path(path)?);
+        let noise = options::noise(p_error, seed)?;
+        let options = Options { noise, n_threads, path };
+        let columns = as_columns(columns)?;
+        let columns = numbers_of(&columns)?;
+        let rows = columns.first().map_or(0, Numbers::len);
+        fill(py, rows, self.graph().n_outputs(), |out| {
+            self.0.run_columns_into(&columns, out, options)
+        })
     }
 
     /// Prove the width of every accumulator, for every input that the quantizer can emit.
@@ -483,4 +605,19 @@ impl PyIntegerGraph {
         let x = x.as_slice()?;
         fill(py, rows, self.graph().n_outputs(), |out| self.0.run_into(x, out, options))
     }
+}
+
+fn as_columns<'py>(columns: &Bound<'py, PyAny>) -> PyResult<Vec<BorrowedNumbers<'py>>> {
+    let column = |column: PyResult<_>| {
+        let column = as_numbers("a column", &column?)?;
+        match column.shape() {
+            [_] => Ok(column),
+            shape => Err(wrong_shape("a column", "(n,)", shape)),
+        }
+    };
+    columns.try_iter()?.map(column).collect()
+}
+
+fn numbers_of<'a>(columns: &'a [BorrowedNumbers<'_>]) -> PyResult<Vec<Numbers<'a>>> {
+    columns.iter().map(BorrowedNumbers::as_numbers).collect()
 }

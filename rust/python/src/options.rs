@@ -3,7 +3,7 @@
 use std::num::NonZeroUsize;
 
 use cipherfit_core::error::ParameterError;
-use cipherfit_core::simulate::Path;
+use cipherfit_core::simulate::{Noise, Path};
 use pyo3::exceptions::PyOverflowError;
 use pyo3::prelude::*;
 
@@ -56,8 +56,16 @@ fn path_name(path: Path) -> String {
     format!("{path:?}").to_lowercase()
 }
 
+/// Errors of lookups as rare as this; none with 0, which needs no seed.
+pub fn noise(p_error: f64, seed: Option<&Bound<'_, PyAny>>) -> PyResult<Option<Noise>> {
+    if p_error == 0.0 && seed.is_none() {
+        return Ok(None);
+    }
+    Noise::new(p_error, self::seed(seed)?).map(Some).map_err(to_python)
+}
+
 /// `value` as a seed; a fresh one from the system where there is none.
-pub fn seed(value: Option<&Bound<'_, PyAny>>) -> PyResult<u64> {
+fn seed(value: Option<&Bound<'_, PyAny>>) -> PyResult<u64> {
     let name = "seed";
     let Some(value) = value else {
         return getrandom::u64().map_err(|error| {

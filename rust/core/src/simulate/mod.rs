@@ -21,6 +21,7 @@ mod instructions;
 mod job;
 mod lanes;
 mod noise;
+mod numbers;
 mod outputs;
 mod packed;
 mod path;
@@ -31,13 +32,15 @@ mod source;
 use std::num::NonZeroUsize;
 use std::sync::{Arc, OnceLock};
 
+use block::BLOCK;
 use dispatch::CHUNK;
 use finish::{Accumulators, Values};
 use job::Job;
 pub use noise::Noise;
+pub use numbers::Numbers;
 use packed::Program;
 pub use path::Path;
-use source::{Codes, Reals};
+use source::{Codes, Columns, Reals, Singles, Source};
 
 use crate::error::InputError;
 use crate::graph::IntegerGraph;
@@ -155,12 +158,118 @@ impl Simulator {
         options: Options,
     ) -> Result<(), InputError> {
         let rows = rows_of("X", x.len(), self.graph.n_features())?;
-        check_out(out.len(), rows, self.graph.n_outputs())?;
+        self.values_of(Reals { graph: &self.graph, x }, rows, out, options)
+    }
+
+    /// Codes of rows of numbers, row by row, which are taken in single precision: see [`Numbers`].
+    ///
+    /// # Errors
+    /// If a length is not that of whole rows, or a number is not one of single precision.
+    pub fn quantize_singles_into(
+        &self,
+        numbers: Numbers<'_>,
+        codes: &mut [u16],
+        n_threads: Option<NonZeroUsize>,
+    ) -> Result<(), InputError> {
+        let width = self.graph.n_features();
+        let rows = rows_of("X", numbers.len(), width)?;
+        check_out(codes.len(), rows, width)?;
+        let source = Singles { graph: &self.graph, numbers };
+        let threads = threads_for(n_threads, codes.len());
+        for_each_chunk(
+            codes,
+            CHUNK * width,
+            threads,
+            || vec![0.0; width],
+            |chunk, codes, singles| {
+                (chunk * CHUNK..)
+                    .zip(codes.chunks_exact_mut(width))
+                    .try_for_each(|(row, codes)| source.quantize(row, singles, codes))
+            },
+        )
+    }
+
+    /// Quantizes, simulates and dequantizes rows of numbers, which are taken in single precision: see
+    /// [`Numbers`].
+    ///
+    /// # Errors
+    /// If a length is not that of whole rows, or a number is not one of single precision.
+    pub fn run_singles_into(
+        &self,
+        numbers: Numbers<'_>,
+        out: &mut [f64],
+        options: Options,
+    ) -> Result<(), InputError> {
+        let rows = rows_of("X", numbers.len(), self.graph.n_features())?;
+        self.values_of(Singles { graph: &self.graph, numbers }, rows, out, options)
+    }
+
+    /// Codes of rows that are given column by column, row by row: see [`Numbers`].
+    ///
+    /// # Errors
+    /// If columns are not those of as many features, or have not as many values each, or a value is not
+    /// one of single precision.
+    pub fn quantize_columns_into(
+        &self,
+        columns: &[Numbers<'_>],
+        codes: &mut [u16],
+        n_threads: Option<NonZeroUsize>,
+    ) -> Result<(), InputError> {
+        let (rows, width) = (self.rows_of_columns(columns)?, self.graph.n_features());
+        check_out(codes.len(), rows, width)?;
+        let source = Columns { graph: &self.graph, columns };
+        let threads = threads_for(n_threads, codes.len());
+        for_each_chunk(
+            codes,
+            BLOCK * width,
+            threads,
+            || (),
+            |block, codes, ()| source.quantize(block * BLOCK, codes),
+        )
+    }
+
+    /// Quantizes, simulates and dequantizes rows that are given column by column: see [`Numbers`].
+    ///
+    /// # Errors
+    /// If columns are not those of as many features, or have not as many values each, or a value is not
+    /// one of single precision.
+    pub fn run_columns_into(
+        &self,
+        columns: &[Numbers<'_>],
+        out: &mut [f64],
+        options: Options,
+    ) -> Result<(), InputError> {
+        let rows = self.rows_of_columns(columns)?;
+        self.values_of(Columns { graph: &self.graph, columns }, rows, out, options)
+    }
+
+    /// Real values of the outputs of rows.
+    fn values_of(
+        &self,
+        source: impl Source,
+        rows: usize,
+        out: &mut [f64],
+        options: Options,
+    ) -> Result<(), InputError> {
         let graph = &self.graph;
+        check_out(out.len(), rows, graph.n_outputs())?;
         let errors = options.noise.and_then(|noise| noise.errors(graph));
-        let (source, finish) = (Reals { graph, x }, Values(self.graph.output()));
-        let job = Job { graph, source, errors: errors.as_ref(), finish };
+        let job = Job { graph, source, errors: errors.as_ref(), finish: Values(graph.output()) };
         job.run(|| self.program(), rows, out, options.path, options.n_threads)
+    }
+
+    /// How many rows these columns are.
+    fn rows_of_columns(&self, columns: &[Numbers<'_>]) -> Result<usize, InputError> {
+        let (name, width) = ("columns", self.graph.n_features());
+        let rows = columns.first().map_or(0, Numbers::len);
+        let (expected, got) = if columns.len() != width {
+            (format!("({width}, n)"), format!("{} columns", columns.len()))
+        } else if let Some(other) = columns.iter().find(|column| column.len() != rows) {
+            (format!("({width}, {rows})"), format!("a column of {} values", other.len()))
+        } else {
+            return Ok(rows);
+        };
+        Err(InputError::Shape { name, expected, got })
     }
 
     fn program(&self) -> Option<&Program> {

@@ -37,6 +37,18 @@ impl Ahead {
         }
     }
 
+    /// What to fetch while a column's rows in `block` are loaded, of `width` columns: its next ones,
+    /// unless the second cache has no room for so many blocks. Then processors see for themselves what
+    /// is read in order.
+    pub(super) fn of_column<T>(column: &[T], block: &Range<usize>, width: usize) -> Self {
+        if block.len() * width * size_of::<T>() > Self::MAX_BLOCK {
+            return Self::NONE;
+        }
+        let next = block.end..(2 * block.end - block.start).min(column.len());
+        let next = &column[next];
+        Self { first: next.as_ptr().cast(), bytes: size_of_val(next) }
+    }
+
     fn halves<T>(values: &[T]) -> [Self; 2] {
         let (first, second) = values.split_at(values.len() / 2);
         [first, second].map(|half| Self { first: half.as_ptr().cast(), bytes: size_of_val(half) })

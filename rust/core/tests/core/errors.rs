@@ -4,7 +4,7 @@ use cipherfit_core::error::{
     Error, GraphDefect, InputError, Limit, ParameterError, SerializationError,
 };
 use cipherfit_core::graph::linear::MAX_WEIGHTS;
-use cipherfit_core::simulate::{Noise, Options, Simulator};
+use cipherfit_core::simulate::{Noise, Numbers, Options, Simulator};
 use cipherfit_core::training::mask::{MaskRequest, accumulator_mask};
 use cipherfit_core::{Input, IntegerGraph, LayerSpec, Linear, LookupSpec, Output};
 
@@ -16,6 +16,7 @@ fn variant(error: &Error) -> &'static str {
         Error::Parameter(ParameterError::Probability { .. }) => "Parameter::Probability",
         Error::Input(InputError::Shape { .. }) => "Input::Shape",
         Error::Input(InputError::NotFinite { .. }) => "Input::NotFinite",
+        Error::Input(InputError::NotSingle { .. }) => "Input::NotSingle",
         Error::Input(InputError::CodeOutOfRange { .. }) => "Input::CodeOutOfRange",
         Error::Input(InputError::EmptyInterval { .. }) => "Input::EmptyInterval",
         Error::Graph(error) => match error.defect {
@@ -48,11 +49,12 @@ fn variant(error: &Error) -> &'static str {
     }
 }
 
-const VARIANTS: [&str; 27] = [
+const VARIANTS: [&str; 28] = [
     "Parameter::OutOfRange",
     "Parameter::Probability",
     "Input::Shape",
     "Input::NotFinite",
+    "Input::NotSingle",
     "Input::CodeOutOfRange",
     "Input::EmptyInterval",
     "Graph::Order",
@@ -207,6 +209,11 @@ fn input_rows() -> Vec<Row> {
         &mut [0.0; 2],
         Options::default(),
     );
+    let not_single = Simulator::new(valid()).run_singles_into(
+        Numbers::I64(&[0, 0, (1 << 24) + 1, 0]),
+        &mut [0.0; 2],
+        Options::default(),
+    );
     let narrowed = input().codes_from(&[0, 1, -1]).unwrap_err().into();
     vec![
         ("Input::Shape", simulate(&[0; 3], &mut []), "codes must have shape (n, 2), got 3 values"),
@@ -215,6 +222,11 @@ fn input_rows() -> Vec<Row> {
             "Input::NotFinite",
             not_finite.unwrap_err().into(),
             "X has the value NaN at row 1, column 1",
+        ),
+        (
+            "Input::NotSingle",
+            not_single.unwrap_err().into(),
+            "X has the value 16777217 at row 1, column 0, which single precision can't hold",
         ),
         (
             "Input::CodeOutOfRange",

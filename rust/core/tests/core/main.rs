@@ -4,6 +4,7 @@ mod common;
 mod errors;
 mod mask;
 mod noise;
+mod numbers;
 mod proof;
 mod serialize;
 mod simulate;

@@ -26,6 +26,8 @@ pub(in crate::simulate) struct Scratch {
     shifts: Vec<Shift>,
     /// Codes row by row, where they can't be loaded directly.
     staged: Vec<u16>,
+    /// Numbers row by row, where they are of another type.
+    singles: Vec<f32>,
 }
 
 impl Scratch {
@@ -46,6 +48,7 @@ impl Scratch {
             high: vec![Tile::ZERO; tiles],
             shifts: Vec::new(),
             staged: Vec::new(),
+            singles: Vec::new(),
         }
     }
 }
@@ -107,11 +110,34 @@ fn load<K: Kernel, S: Source, F: Finish>(
     let (max, range) =
         (graph.input().max_code().to_le_bytes()[0], start * width..(start + rows) * width);
     let columns = &mut scratch.inputs[..];
-    if let Some(x) = job.source.singles()
+    if let Some(numbers) = job.source.columns()
+        && let Some(brackets) = program.brackets(graph.input(), K::ARITHMETIC)
+    {
+        let (mut all_finite, mut buffer) = (true, [0.0; BLOCK]);
+        for (feature, (numbers, column)) in numbers.iter().zip(&mut *columns).enumerate() {
+            let rows = start..start + rows;
+            let ahead = numbers.ahead(&rows, width);
+            let values = numbers.block(rows, &mut buffer);
+            all_finite &=
+                kernel.load_column(values, feature, graph.input(), brackets, ahead, column);
+        }
+        if all_finite {
+            return Ok(());
+        }
+    } else if let Some(x) = job.source.singles()
         && let Some(brackets) = program.brackets(graph.input(), K::ARITHMETIC)
     {
         let rows = Rows { values: &x[range], width };
         if kernel.load_reals(rows, graph.input(), brackets, ahead, columns) {
+            return Ok(());
+        }
+    } else if let Some(numbers) = job.source.numbers()
+        && let Some(brackets) = program.brackets(graph.input(), K::ARITHMETIC)
+    {
+        scratch.singles.resize(rows * width, 0.0);
+        numbers.copy_to(range, &mut scratch.singles);
+        let rows = Rows { values: &scratch.singles, width };
+        if kernel.load_reals(rows, graph.input(), brackets, Ahead::NONE, columns) {
             return Ok(());
         }
     } else if let Some(codes) = job.source.codes()

@@ -4,7 +4,7 @@ use super::program::Layer;
 use super::quantizer::{Arithmetic, Brackets};
 use crate::graph::input::Input;
 use crate::graph::lookup::Lookup;
-use crate::simulate::block::{Column, Planes, Rows, Shift, Sums, Tile};
+use crate::simulate::block::{BLOCK, Column, Planes, Rows, Shift, Sums, Tile};
 use crate::simulate::finish::Finish;
 use crate::simulate::outputs::Runs;
 use crate::simulate::prefetch::Ahead;
@@ -47,6 +47,18 @@ pub(super) trait Kernel: Copy {
     /// wrong but in range. What is `ahead` may be fetched meanwhile.
     fn load_codes(self, rows: Rows<'_, u16>, max: u8, ahead: Ahead, columns: &mut [Column])
     -> bool;
+
+    /// Quantizes the values of one feature; false if one is not finite, whose code is then wrong but in
+    /// range. What is `ahead` may be fetched meanwhile.
+    fn load_column(
+        self,
+        values: &[f32; BLOCK],
+        feature: usize,
+        input: &Input,
+        brackets: &Brackets,
+        ahead: Ahead,
+        column: &mut Column,
+    ) -> bool;
 
     /// Evaluates a Linear and its Lookup, from `codes` to `next`.
     fn hidden(

@@ -64,6 +64,27 @@ impl Kernel for Portable {
         excess == [0; TILE]
     }
 
+    fn load_column(
+        self,
+        values: &[f32; BLOCK],
+        feature: usize,
+        input: &Input,
+        brackets: &Brackets,
+        _ahead: Ahead,
+        column: &mut Column,
+    ) -> bool {
+        let constants = brackets.repeated(feature);
+        let constants = FeatureConstants::repeated(&constants);
+        let parts = values.as_chunks().0.iter();
+        let codes = column.0.as_chunks_mut().0.first_chunk_mut().expect("a block is as many parts");
+        let certain = if brackets.is_exact {
+            quantize::<true>(parts, &constants, codes)
+        } else {
+            quantize::<false>(parts, &constants, codes)
+        };
+        certain || divide_column(values, feature, input, brackets, column)
+    }
+
     fn hidden(
         self,
         HiddenLayer { layer, lookup, rows: _, keep_sums, shifts, ahead: _ }: HiddenLayer<'_>,
@@ -213,6 +234,26 @@ fn quantize<'a, const EXACT: bool>(
         }
     }
     doubt == [0; TILE / 4]
+}
+
+/// The codes of one feature by division, where they are in doubt; false if a value is not finite.
+#[cold]
+fn divide_column(
+    values: &[f32; BLOCK],
+    feature: usize,
+    input: &Input,
+    brackets: &Brackets,
+    column: &mut Column,
+) -> bool {
+    let mut all_finite = true;
+    for (&x, code) in values.iter().zip(&mut column.0) {
+        if !x.is_finite() {
+            all_finite = false;
+        } else if !brackets.is_certain(feature, x, Portable::ARITHMETIC) {
+            *code = input.code(feature, x.into()).to_le_bytes()[0];
+        }
+    }
+    all_finite
 }
 
 /// Codes by division of the features from `first` that are in doubt; false if a value is not finite.

@@ -48,6 +48,14 @@ pub(super) struct FeatureConstants<'a> {
     pub(super) ceiling: &'a [f32; TILE],
 }
 
+impl<'a> FeatureConstants<'a> {
+    /// Those of [`Brackets::repeated`].
+    #[inline(always)]
+    pub(super) fn repeated([below, above, floor, ceiling]: &'a [[f32; TILE]; 4]) -> Self {
+        Self { below, above, floor, ceiling }
+    }
+}
+
 /// How a processor adds to a product.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) enum Arithmetic {
@@ -118,6 +126,13 @@ impl Brackets {
     pub(super) fn is_certain(&self, feature: usize, x: f32, arithmetic: Arithmetic) -> bool {
         let (below, above) = (self.below[feature], self.above[feature]);
         arithmetic.round(x, below).to_bits() == arithmetic.round(x, above).to_bits()
+    }
+
+    /// The constants of one feature, sixteen times each: below, above, floor and ceiling.
+    #[inline(always)]
+    pub(super) fn repeated(&self, feature: usize) -> [[f32; TILE]; 4] {
+        [&self.below, &self.above, &self.floor, &self.ceiling]
+            .map(|constants| [constants[feature]; TILE])
     }
 
     /// The constants of the features from `first`, which must be padded to as many.

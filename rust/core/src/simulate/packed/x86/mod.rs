@@ -6,6 +6,7 @@ mod avx2;
 mod avx512;
 mod emission;
 mod load;
+mod load_column;
 mod memory;
 mod read;
 mod simd;

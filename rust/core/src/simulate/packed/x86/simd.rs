@@ -1,8 +1,8 @@
 //! The kernel over any register.
 
-use super::load;
 use super::read::{read_bytes, read_steps, read_wide_bytes, read_wide_steps};
 use super::vector::{Vector, Wide, low_bytes, transpose};
+use super::{load, load_column};
 use crate::graph::input::Input;
 use crate::simulate::block::{BLOCK, Column, Planes, Rows, Shift, Sums, Tile};
 use crate::simulate::finish::Finish;
@@ -54,6 +54,19 @@ impl<V: Vector> Kernel for Simd<V> {
         columns: &mut [Column],
     ) -> bool {
         load::load_codes::<V>(self.proof, rows, max, ahead, columns)
+    }
+
+    #[inline(always)]
+    fn load_column(
+        self,
+        values: &[f32; BLOCK],
+        feature: usize,
+        input: &Input,
+        brackets: &Brackets,
+        ahead: Ahead,
+        column: &mut Column,
+    ) -> bool {
+        load_column::load_column::<V>(self.proof, values, feature, input, brackets, ahead, column)
     }
 
     #[inline(always)]

@@ -1,0 +1,71 @@
+//! From the values of one feature to a column of codes: nothing is to be transposed.
+
+use super::vector::{MAX_ROWS, Vector};
+use crate::graph::input::Input;
+use crate::simulate::block::{BLOCK, Column, TILE};
+use crate::simulate::packed::quantizer::{Brackets, FeatureConstants};
+use crate::simulate::prefetch::{Ahead, fetch};
+
+/// [`super::super::kernel::Kernel::load_column`].
+#[inline(always)]
+pub(super) fn load_column<V: Vector>(
+    proof: V::Proof,
+    values: &[f32; BLOCK],
+    feature: usize,
+    input: &Input,
+    brackets: &Brackets,
+    ahead: Ahead,
+    column: &mut Column,
+) -> bool {
+    if brackets.is_exact {
+        load_column_as::<V, true>(proof, values, feature, input, brackets, ahead, column)
+    } else {
+        load_column_as::<V, false>(proof, values, feature, input, brackets, ahead, column)
+    }
+}
+
+/// The same with one factor if `EXACT`, else with two.
+#[inline(always)]
+fn load_column_as<V: Vector, const EXACT: bool>(
+    proof: V::Proof,
+    values: &[f32; BLOCK],
+    feature: usize,
+    input: &Input,
+    brackets: &Brackets,
+    ahead: Ahead,
+    column: &mut Column,
+) -> bool {
+    let constants = brackets.repeated(feature);
+    let constants = V::constants(proof, FeatureConstants::repeated(&constants));
+    let max = V::bytes(proof, brackets.max_code);
+    let mut all_finite = true;
+    let parts = values.as_chunks::<TILE>().0.chunks_exact(V::ROWS);
+    for (part, (values, codes)) in parts.zip(column.0.chunks_exact_mut(V::BYTES)).enumerate() {
+        for line in ahead.lines(part, BLOCK / V::BYTES) {
+            fetch(line);
+        }
+        let mut rows = [&values[0]; MAX_ROWS];
+        for (row, values) in rows.iter_mut().zip(values) {
+            *row = values;
+        }
+        let (loaded, doubt) = V::quantize::<EXACT>(proof, rows, constants);
+        loaded.min_bytes(max).store(codes);
+        if !doubt.is_zero() {
+            all_finite &= divide(values.as_flattened(), feature, input, codes);
+        }
+    }
+    all_finite
+}
+
+/// Replaces codes by those that division gives; false if a value is not finite.
+fn divide(values: &[f32], feature: usize, input: &Input, codes: &mut [u8]) -> bool {
+    let mut all_finite = true;
+    for (&value, code) in values.iter().zip(codes) {
+        if value.is_finite() {
+            *code = input.code(feature, value.into()).to_le_bytes()[0];
+        } else {
+            all_finite = false;
+        }
+    }
+    all_finite
+}
