@@ -30,7 +30,6 @@ from cipherfit.fhe.workers import (
     in_processes,
     in_ray,
     in_threads,
-    is_local,
     n_workers,
     returned_workers,
     streams,
@@ -190,7 +189,7 @@ class Errand:
             outcomes = self._sent(workers, self.tasks(codes, wave))
             with closing(outcomes) if streams() else nullcontext():
                 for number, outcome in outcomes:
-                    if is_local():
+                    if in_threads() or in_processes():
                         workers.timeout = QUIET_SECONDS + slow
                     yield number, outcome
 

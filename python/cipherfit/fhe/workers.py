@@ -23,14 +23,6 @@ REACH_SECONDS = 30.0
 #: Seconds until workers must be there again, after all of them, or their scheduler, have gone.
 RETURN_SECONDS = 60.0
 
-#: Back ends of which a single worker is this process, or gains nothing over it: Ray's is one, too.
-_LOCAL = (
-    parallel.LokyBackend,
-    parallel.ThreadingBackend,
-    parallel.MultiprocessingBackend,
-    parallel.SequentialBackend,
-)
-
 
 def n_workers(n_jobs: int | None) -> int:
     """Return how many workers are asked for; 0 where this process runs the rows by itself.
@@ -56,7 +48,7 @@ def n_workers(n_jobs: int | None) -> int:
     if missed is not None:
         raise missed
     jobs = int(joblib.effective_n_jobs(n_jobs))
-    return 0 if jobs == 1 and is_local() else jobs
+    return 0 if jobs == 1 else jobs  # joblib itself runs a single worker's tasks in this process
 
 
 def returned_workers(n_jobs: int | None) -> Exception | None:
@@ -83,11 +75,6 @@ def _why_none(n_jobs: int | None) -> Exception | None:
 def backend() -> Any:
     """Return joblib's active back end."""
     return parallel.get_active_backend()[0]
-
-
-def is_local() -> bool:
-    """Tell whether a single worker would be this process."""
-    return isinstance(backend(), _LOCAL)
 
 
 def in_threads() -> bool:
