@@ -14,7 +14,7 @@ import argparse
 import pickle
 import time
 from collections.abc import Callable, Iterator
-from contextlib import ExitStack, closing, contextmanager
+from contextlib import ExitStack, closing, contextmanager, suppress
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
@@ -94,7 +94,7 @@ def main() -> None:
             for contender in contenders.values():
                 before = cpu_seconds()
                 contender.seconds.append(timed(contender, circuit, codes)[0])
-                contender.cpu.append(cpu_seconds() - before)
+                contender.cpu.append(cpu_seconds_since(before))
                 if contender.is_planned:
                     own, own_cpu = back_end_alone(contender, circuit, codes, costs)
                     contender.own.append(own)
@@ -191,7 +191,7 @@ def back_end_alone(
                 answers.taken()
         seconds = time.perf_counter() - start
     slept = PAUSE * -(-len(tasks) // contender.workers)
-    return max(0.0, seconds - slept), cpu_seconds() - before
+    return max(0.0, seconds - slept), cpu_seconds_since(before)
 
 
 def warm(contender: Contender, costs: TaskCosts) -> TaskCosts:
@@ -214,11 +214,18 @@ def planned_cpu(contender: Contender, n_rows: int, costs: TaskCosts) -> float:
     return costs.seconds_per_row(contender.workers) + caller + once / n_rows
 
 
-def cpu_seconds() -> float:
-    """Return CPU seconds of this process and of all that it started and that still run."""
-    this = psutil.Process()
-    times = [process.cpu_times() for process in (this, *this.children(recursive=True))]
-    return sum(spent.user + spent.system for spent in times)
+def cpu_seconds() -> dict[int, float]:
+    """Return CPU seconds of this process and of all that it started and that still run, by id."""
+    this, seconds = psutil.Process(), {}
+    for process in (this, *this.children(recursive=True)):
+        with suppress(psutil.NoSuchProcess):
+            spent = process.cpu_times()
+            seconds[process.pid] = spent.user + spent.system
+    return seconds
+
+
+def cpu_seconds_since(before: dict[int, float]) -> float:
+    return sum(spent - before.get(pid, 0.0) for pid, spent in cpu_seconds().items())
 
 
 def print_plans() -> None:

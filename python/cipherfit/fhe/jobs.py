@@ -33,6 +33,7 @@ from cipherfit.fhe.workers import (
     n_workers,
     returned_workers,
     streams,
+    watched,
 )
 
 Int64 = NDArray[np.int64]
@@ -187,7 +188,7 @@ class Errand:
                 timeout=START_SECONDS + slow,
             )
             outcomes = self._sent(workers, self.tasks(codes, wave))
-            with closing(outcomes) if streams() else nullcontext():
+            with closing(outcomes) if streams() else nullcontext(), watched(workers):
                 for number, outcome in outcomes:
                     if in_threads() or in_processes():
                         workers.timeout = QUIET_SECONDS + slow

@@ -26,8 +26,8 @@ from cipherfit.fhe.runtime import fhe
 
 Result = TypeVar("Result")
 
-#: Full tasks that are timed; the fastest counts.
-_TASKS = 2
+#: Full tasks that are timed; the median counts.
+_TASKS = 3
 #: Costs by circuit: measuring takes seconds, and asking again none.
 _measured: dict[str, TaskCosts] = {}
 
@@ -112,7 +112,7 @@ def _task_seconds(
             rounds = [list(pool.map(task, range(cores))) for _ in range(_TASKS)]
     finally:
         kept.drop(part, name)
-    seconds = min(float(np.mean([seconds for seconds, _ in each])) for each in rounds)
+    seconds = float(np.median([seconds for each in rounds for seconds, _ in each]))
     answers = rounds[0][0][1]
     if isinstance(answers, Exception):
         raise answers

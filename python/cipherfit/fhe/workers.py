@@ -7,6 +7,9 @@ asked with a limit.
 from __future__ import annotations
 
 import time
+from collections.abc import Iterator
+from contextlib import contextmanager
+from threading import Event, Thread
 from typing import Any
 
 import joblib
@@ -20,6 +23,8 @@ from cipherfit.parameters import integer
 MOST_JOBS = 1_000_000
 #: Seconds that a scheduler may take to say who its workers are.
 REACH_SECONDS = 30.0
+#: Seconds between two looks at the connection to a scheduler.
+LOOK_SECONDS = 1.0
 #: Seconds until workers must be there again, after all of them, or their scheduler, have gone.
 RETURN_SECONDS = 60.0
 
@@ -70,6 +75,34 @@ def _why_none(n_jobs: int | None) -> Exception | None:
     except Exception as error:
         return error
     return None
+
+
+@contextmanager
+def watched(call: joblib.Parallel) -> Iterator[None]:
+    """End a call once Dask's scheduler has been lost: what was on its way is, and nobody says so.
+
+    Parameters
+    ----------
+    call : joblib.Parallel
+        Which has streamed or will stream answers; joblib looks at its time limit all the time.
+    """
+    client = getattr(backend(), "client", None)  # of Dask's
+    if client is None:
+        yield
+        return
+    over, connection = Event(), client.scheduler_comm
+
+    def watch() -> None:
+        while not over.wait(LOOK_SECONDS):
+            if client.scheduler_comm is None or client.scheduler_comm is not connection:
+                call.timeout = 0.0
+                return
+
+    Thread(target=watch, daemon=True).start()
+    try:
+        yield
+    finally:
+        over.set()
 
 
 def backend() -> Any:
