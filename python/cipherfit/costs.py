@@ -133,11 +133,17 @@ class TaskCosts:
     most_rows : int
         Rows of a worker's call, at most.
     row_seconds : float
-        Of a worker's core, per row, in calls of that many.
+        Of a worker's core, per row, in calls of that many, where no other core is at work.
+    busy_row_seconds : float
+        The same where all cores of the machine are at work, which share its memory and caches.
+    cores : int
+        How many there are.
     encryption_seconds, decryption_seconds : float
         Of the caller, per row.
     prepare_seconds : float
         Of the caller, once: what it does to keys before it sends them.
+    share_seconds : float
+        Of the caller, once: it writes keys where workers of its own machine find them.
     ready_seconds : float
         Of a worker, once: it compiles the circuit and reads keys.
     key_bytes : int
@@ -148,13 +154,23 @@ class TaskCosts:
 
     most_rows: int
     row_seconds: float
+    busy_row_seconds: float
+    cores: int
     encryption_seconds: float
     decryption_seconds: float
     prepare_seconds: float
+    share_seconds: float
     ready_seconds: float
     key_bytes: int
     input_bytes: int
     output_bytes: int
+
+    def seconds_per_row(self, workers: int) -> float:
+        """Return what a row takes a worker on a machine of which so many cores are at work."""
+        if self.cores == 1:
+            return self.busy_row_seconds
+        others = (min(workers, self.cores) - 1) / (self.cores - 1)
+        return self.row_seconds + others * (self.busy_row_seconds - self.row_seconds)
 
 
 def rows_per_task(most_rows: int, n_rows: int, workers: int) -> int:

@@ -10,6 +10,7 @@ from __future__ import annotations
 from bisect import bisect_left
 from dataclasses import dataclass, replace
 from importlib import import_module
+from math import isinf
 from typing import Any, cast
 
 from cipherfit.costs import FheEstimate, TaskCosts, readable_bytes, rows_per_task
@@ -26,6 +27,7 @@ _WORKER_BYTES, _KEY_COPIES = 1_000_000_000, 4
 
 BOOTSTRAPPING, CALLER = "bootstrapping", "encryption at the caller"
 NETWORK, START = "network", "start of the workers"
+SHARED = "cores that workers share with the caller"
 
 
 @dataclass(frozen=True)
@@ -37,15 +39,16 @@ class ClusterPlan:
     rows : int
         How many there are.
     workers : int
-        Each on one core; 0 where the caller alone does as well, as without lookups.
+        Each on one core; 1 is the caller, which then has none beside it, and sends nothing; 0 where
+        no core is needed for workers, as without lookups.
     seconds : float
         In all, from the call to the last answer, on workers whose processes run, but have not
         imported Concrete yet.
     first_row_seconds : float
         Until the first answers.
     bound_by : str
-        What takes longest: "bootstrapping", "encryption at the caller", "network" or "start of the
-        workers".
+        What takes longest: "bootstrapping", "encryption at the caller", "network", "start of the
+        workers" or "cores that workers share with the caller".
     rows_per_second : float
         Once all workers are at work.
     rows_per_second_per_core : float
@@ -111,11 +114,22 @@ class ClusterPlan:
                 ("in all", f"at most {readable_seconds(self.seconds)}, in this process"),
                 ("rows per second", f"at least {self.rows_per_second:,.3g}"),
             ]
+        if self.workers == 1:
+            return [
+                ("rows", f"{self.rows:,}"),
+                ("workers", "none beside this process, on one core"),
+                ("in all", f"{readable_seconds(self.seconds)}, bound by {self.bound_by}"),
+                ("rows per second", f"{self.rows_per_second:,.3g}"),
+                ("memory", f"{readable_bytes(self.worker_memory_bytes)} at most"),
+            ]
         each = f"{readable_bytes(self.input_bytes)} up and {readable_bytes(self.output_bytes)} down"
         sent = (
             f"{readable_bytes(self.total_input_bytes)} up and "
             f"{readable_bytes(self.total_output_bytes)} down"
         )
+        network = f", its network {self.network_rows_per_second:,.3g}"
+        if isinf(self.network_rows_per_second):
+            network = ""
         price = [] if self.price is None else [("price", f"{self.price:,.3g}")]
         return [
             ("rows", f"{self.rows:,}"),
@@ -123,8 +137,7 @@ class ClusterPlan:
             ("in all", f"{readable_seconds(self.seconds)}, bound by {self.bound_by}"),
             ("first answers", f"after {readable_seconds(self.first_row_seconds)}"),
             ("rows per second", f"{self.rows_per_second:,.3g}; {self.rows_per_second_per_core:.3g} "
-             f"a core; the caller feeds {self.caller_rows_per_second:,.3g}, its network "
-             f"{self.network_rows_per_second:,.3g}"),
+             f"a core; the caller feeds {self.caller_rows_per_second:,.3g}{network}"),
             ("evaluation keys", f"{readable_bytes(self.key_bytes)} to each worker, "
              f"{readable_bytes(self.total_key_bytes)} in all"),
             ("rows and answers", f"{each} for each row, {sent} in all"),
@@ -142,11 +155,12 @@ def plan_cluster(
     price_per_core_hour: float | None = None,
     bytes_per_second: float = 125e6,
     start_seconds: float = 10.0,
+    local: bool = False,
 ) -> ClusterPlan:
     """Plan ``predict(X, fhe="execute", n_jobs=...)`` on workers: how many, or how long.
 
-    What rows take is measured on one core of this machine, once per model and process: keys are
-    made and thrown away, and two tasks of a worker's are run, which takes some seconds.
+    What rows take is measured on this machine, once per model and process: keys are made and thrown
+    away, and a worker's tasks are run on one core and on all of them, which takes some seconds.
 
     Parameters
     ----------
@@ -157,14 +171,18 @@ def plan_cluster(
     seconds : float, optional
         When all must be answered: the fewest workers that do are planned.
     cores : int in [1, 1,000,000], optional
-        Or how many workers there are, each on one core like this machine's. More than there are
-        tasks for are not used.
+        Or how many workers there are, each on a core of machines like this one, all of whose cores
+        are at work. More than there are tasks for are not used. A single one is this process's, in
+        which joblib runs what a single worker would.
     price_per_core_hour : float, optional
         What a core costs an hour, for the price.
     bytes_per_second : float, default=125e6
         What the caller's network carries in either direction: 1 Gbit/s.
     start_seconds : float, default=10
-        What a worker takes until it has imported Concrete.
+        What a worker takes until it has imported Concrete: 2 to 3 s on an idle machine's disk.
+    local : bool, default=False
+        Whether workers run on this machine, with this process: they share its cores, and no network
+        is between them.
 
     Returns
     -------
@@ -187,6 +205,10 @@ def plan_cluster(
     ``max(n * s, rows * (e + d), rows * b / bytes_per_second)``. Before it are the start of the
     workers, keys, which those that have them pass on (so the number of copies doubles in each
     round), and the encryption of the first task; after it is the decryption of the last.
+
+    On this machine with c cores it takes ``max(n * s, rows * (e + d), rows * (s + e + d) / c)``,
+    and s is what a row takes where as many cores are at work as there are workers: between what was
+    measured on one and on all of them.
     """
     rows = integer("rows", rows, 1, MOST_ROWS)
     if (seconds is None) == (cores is None):
@@ -198,6 +220,8 @@ def plan_cluster(
         seconds = real("seconds", seconds, above_low=True)
     if cores is not None:
         cores = integer("cores", cores, 1, MOST_CORES)
+    if not isinstance(local, bool):
+        raise InvalidParameterError(f"local={local!r} must be True or False")
     if price_per_core_hour is not None:
         price_per_core_hour = real("price_per_core_hour", price_per_core_hour)
     bytes_per_second = real("bytes_per_second", bytes_per_second, above_low=True)
@@ -208,7 +232,7 @@ def plan_cluster(
         if price_per_core_hour is not None:
             plan = replace(plan, price=0.0)
         return _within(plan, seconds)
-    cluster = Cluster(_measured(predictor), bytes_per_second, start_seconds)
+    cluster = Cluster(_measured(predictor), bytes_per_second, start_seconds, local)
     if cores is None:
         assert seconds is not None
         plan = cluster.plan_within(rows, seconds)
@@ -229,24 +253,36 @@ class Cluster:
         What rows take.
     bytes_per_second, start_seconds : float
         As of `plan_cluster`.
+    local : bool, default=False
+        As of `plan_cluster`.
     """
 
     costs: TaskCosts
     bytes_per_second: float
     start_seconds: float
+    local: bool = False
 
     def plan(self, rows: int, cores: int) -> ClusterPlan:
         """Return what rows take on so many workers, or on as many as there are tasks."""
+        if cores == 1:
+            return self._alone(rows)
         costs = self.costs
         size = rows_per_task(costs.most_rows, rows, cores)
         workers = min(cores, -(-rows // size))
         caller = costs.encryption_seconds + costs.decryption_seconds
-        sent = max(costs.input_bytes, costs.output_bytes) / self.bytes_per_second
+        row_seconds = self.row_seconds(workers)
         work = {
-            BOOTSTRAPPING: _rows_of_busiest(rows, size, workers) * costs.row_seconds,
+            BOOTSTRAPPING: _rows_of_busiest(rows, size, workers) * row_seconds,
             CALLER: rows * caller,
-            NETWORK: rows * sent,
         }
+        sent, rate = 0.0, min(workers / row_seconds, 1 / caller)
+        if self.local:
+            work[SHARED] = rows * (row_seconds + caller) / costs.cores
+            rate = min(rate, costs.cores / (row_seconds + caller))
+        else:
+            sent = max(costs.input_bytes, costs.output_bytes) / self.bytes_per_second
+            work[NETWORK] = rows * sent
+            rate = min(rate, 1 / sent)
         ready = self._ready_seconds(workers)
         seconds = ready + size * caller + max(work.values())
         bound = max(work, key=lambda name: work[name])
@@ -254,15 +290,37 @@ class Cluster:
             rows=rows,
             workers=workers,
             seconds=seconds,
-            first_row_seconds=self._ready_seconds(1) + size * (caller + sent + costs.row_seconds),
+            first_row_seconds=self._ready_seconds(1) + size * (caller + sent + row_seconds),
             bound_by=START if ready > work[bound] else bound,
-            rows_per_second=min(workers / costs.row_seconds, 1 / caller, 1 / sent),
-            rows_per_second_per_core=1 / costs.row_seconds,
+            rows_per_second=rate,
+            rows_per_second_per_core=1 / row_seconds,
             caller_rows_per_second=1 / caller,
-            network_rows_per_second=1 / sent,
+            network_rows_per_second=float("inf") if self.local else 1 / sent,
             key_bytes=costs.key_bytes,
             input_bytes=costs.input_bytes,
             output_bytes=costs.output_bytes,
+            worker_memory_bytes=_WORKER_BYTES + _KEY_COPIES * costs.key_bytes,
+        )
+
+    def _alone(self, rows: int) -> ClusterPlan:
+        """Return what rows take where one core does all of it, as with a single worker."""
+        costs = self.costs
+        row_seconds = costs.row_seconds
+        caller = costs.encryption_seconds + costs.decryption_seconds
+        rate = 1 / (row_seconds + caller)
+        return ClusterPlan(
+            rows=rows,
+            workers=1,
+            seconds=rows / rate,
+            first_row_seconds=min(rows, costs.most_rows) / rate,
+            bound_by=BOOTSTRAPPING if row_seconds > caller else CALLER,
+            rows_per_second=rate,
+            rows_per_second_per_core=rate,
+            caller_rows_per_second=1 / caller,
+            network_rows_per_second=float("inf"),
+            key_bytes=0,
+            input_bytes=0,
+            output_bytes=0,
             worker_memory_bytes=_WORKER_BYTES + _KEY_COPIES * costs.key_bytes,
         )
 
@@ -274,6 +332,10 @@ class Cluster:
         InvalidParameterError
             If none do; it names the fastest plan.
         """
+        if self.local:
+            plans = [self.plan(rows, cores) for cores in range(1, self.costs.cores + 1)]
+            enough = [plan for plan in plans if plan.seconds <= seconds]
+            return enough[0] if enough else _within(min(plans, key=_seconds), seconds)
         most = min(rows, MOST_CORES)
         fastest = self.plan(rows, most)
         low = 1
@@ -286,15 +348,26 @@ class Cluster:
                     range(low, high), True, key=lambda n: self.plan(rows, n).seconds <= seconds
                 )
                 return self.plan(rows, low + found)
-            fastest = min(fastest, plan, key=lambda plan: plan.seconds)
+            fastest = min(fastest, plan, key=_seconds)
             low = high + 1
         return _within(fastest, seconds)
 
+    def row_seconds(self, workers: int) -> float:
+        """Return what a row takes each of so many workers."""
+        costs = self.costs
+        return costs.seconds_per_row(workers if self.local else costs.cores)
+
     def _ready_seconds(self, workers: int) -> float:
         """Return seconds until so many workers have keys."""
-        rounds = workers.bit_length()  # copies double: 1, 3, 7, ... workers
-        keys = rounds * self.costs.key_bytes / self.bytes_per_second
+        keys = self.costs.share_seconds
+        if not self.local:
+            rounds = workers.bit_length()  # copies double: 1, 3, 7, ... workers
+            keys = rounds * self.costs.key_bytes / self.bytes_per_second
         return self.start_seconds + self.costs.prepare_seconds + keys + self.costs.ready_seconds
+
+
+def _seconds(plan: ClusterPlan) -> float:
+    return plan.seconds
 
 
 def readable_seconds(seconds: float) -> str:

@@ -30,10 +30,10 @@ from cipherfit.fhe.workers import (
     in_processes,
     in_ray,
     in_threads,
-    is_local,
     n_workers,
     returned_workers,
     streams,
+    watched,
 )
 
 Int64 = NDArray[np.int64]
@@ -188,9 +188,9 @@ class Errand:
                 timeout=START_SECONDS + slow,
             )
             outcomes = self._sent(workers, self.tasks(codes, wave))
-            with closing(outcomes) if streams() else nullcontext():
+            with closing(outcomes) if streams() else nullcontext(), watched(workers):
                 for number, outcome in outcomes:
-                    if is_local():
+                    if in_threads() or in_processes():
                         workers.timeout = QUIET_SECONDS + slow
                     yield number, outcome
 

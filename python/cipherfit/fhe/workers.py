@@ -7,6 +7,9 @@ asked with a limit.
 from __future__ import annotations
 
 import time
+from collections.abc import Iterator
+from contextlib import contextmanager
+from threading import Event, Thread
 from typing import Any
 
 import joblib
@@ -20,16 +23,10 @@ from cipherfit.parameters import integer
 MOST_JOBS = 1_000_000
 #: Seconds that a scheduler may take to say who its workers are.
 REACH_SECONDS = 30.0
+#: Seconds between two looks at the connection to a scheduler.
+LOOK_SECONDS = 1.0
 #: Seconds until workers must be there again, after all of them, or their scheduler, have gone.
 RETURN_SECONDS = 60.0
-
-#: Back ends of which a single worker is this process, or gains nothing over it: Ray's is one, too.
-_LOCAL = (
-    parallel.LokyBackend,
-    parallel.ThreadingBackend,
-    parallel.MultiprocessingBackend,
-    parallel.SequentialBackend,
-)
 
 
 def n_workers(n_jobs: int | None) -> int:
@@ -56,7 +53,7 @@ def n_workers(n_jobs: int | None) -> int:
     if missed is not None:
         raise missed
     jobs = int(joblib.effective_n_jobs(n_jobs))
-    return 0 if jobs == 1 and is_local() else jobs
+    return 0 if jobs == 1 else jobs  # joblib itself runs a single worker's tasks in this process
 
 
 def returned_workers(n_jobs: int | None) -> Exception | None:
@@ -80,14 +77,37 @@ def _why_none(n_jobs: int | None) -> Exception | None:
     return None
 
 
+@contextmanager
+def watched(call: joblib.Parallel) -> Iterator[None]:
+    """End a call once Dask's scheduler has been lost: what was on its way is, and nobody says so.
+
+    Parameters
+    ----------
+    call : joblib.Parallel
+        Which has streamed or will stream answers; joblib looks at its time limit all the time.
+    """
+    client = getattr(backend(), "client", None)  # of Dask's
+    if client is None:
+        yield
+        return
+    over, connection = Event(), client.scheduler_comm
+
+    def watch() -> None:
+        while not over.wait(LOOK_SECONDS):
+            if client.scheduler_comm is None or client.scheduler_comm is not connection:
+                call.timeout = 0.0
+                return
+
+    Thread(target=watch, daemon=True).start()
+    try:
+        yield
+    finally:
+        over.set()
+
+
 def backend() -> Any:
     """Return joblib's active back end."""
     return parallel.get_active_backend()[0]
-
-
-def is_local() -> bool:
-    """Tell whether a single worker would be this process."""
-    return isinstance(backend(), _LOCAL)
 
 
 def in_threads() -> bool:
