@@ -14,8 +14,8 @@ from cipherfit.training.linear import QuantLinear
 def digest_of(network: nn.Module) -> Tensor:
     """Return a digest of what parameters and buffers of a network don't tell.
 
-    That are its layers' widths, how they round, and the functions between them with their constants, such as those
-    of a batch normalization that a float module was trained with.
+    That are its layers' widths, how they round, and the functions between them with their
+    constants, such as those of a batch normalization that a float module was trained with.
 
     Parameters
     ----------
