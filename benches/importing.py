@@ -1,16 +1,24 @@
 """Networks from elsewhere against what they were: scikit-learn's models, and a torch CNN.
 
 ``importing.py --sklearn`` imports linear models of scikit-learn's on all tables, ``--cnn`` a digits
-network of two convolutions, quantized after training and trained quantization-aware; ``--fashion``
-does so with a convolution and two linear layers for Fashion-MNIST, of 600 lookups, and runs rows of
-it encrypted with ``--encrypt``.
+network of two convolutions, quantized after training and trained quantization-aware. With
+``--concrete-ml PYTHON`` that network runs encrypted, here and with Concrete ML in an environment of
+its own. ``--fashion`` does so with a
+convolution and two linear layers for Fashion-MNIST, of 600 lookups, and runs rows of it encrypted
+with ``--encrypt``.
 """
 
 from __future__ import annotations
 
 import argparse
+import json
+import subprocess
+import tempfile
 import time
 import warnings
+from collections.abc import Iterator
+from itertools import chain
+from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -52,6 +60,25 @@ FASHION_OPTIONS: dict[str, Any] = {
 }
 #: Bits of weights, activations and accumulators, chosen by rows of training that were held out.
 FASHION_WIDTHS = [(4, 5, 12), (4, 4, 12), (3, 3, 11)]
+
+
+COMMON: dict[str, Any] = {
+    "criterion": nn.CrossEntropyLoss,
+    "criterion__label_smoothing": 0.1,
+    "train_split": None,
+    "verbose": 0,
+}
+#: What runs encrypted: few bits where they count, and fewer and fewer lookups.
+FEW_BITS: dict[str, Any] = {
+    "n_w_bits": [4, 4, 2],
+    "n_a_bits": [4, 2],
+    "n_in_bits": 4,
+    "n_accum_bits": [9, 10, 8],
+    "n_lookup_bits": 5,
+    "p_error": 0.05,
+}
+ENCRYPTED = (FEW_BITS, {**FEW_BITS, "n_lookups": 250}, {**FEW_BITS, "n_lookups": 200})
+QAT_LR = 0.005
 
 
 class Own(QuantizedSkorchEstimatorMixin, skorch.NeuralNetClassifier):
@@ -107,22 +134,93 @@ def compare_cnn(n_seeds: int) -> None:
 
 def _one_cnn(X: Any, y: Any, n_bits: int, seed: int) -> tuple[float, ...]:
     X, X_test, y, y_test = train_test_split(X, y, stratify=y, random_state=seed)
+    after, net = _trained_in_float(X, y, n_bits, seed)
+    real = (net.predict(X_test) == y_test).mean()
+    aware = Own(after.module_, max_epochs=0, qat=True, n_a_bits=n_bits, **COMMON).fit(X, y)
+    return real, after.score(X_test, y_test), aware.score(X_test, y_test), aware.graph_.n_lookups
+
+
+def _trained_in_float(X: Any, y: Any, n_bits: int, seed: int) -> Any:
     torch.manual_seed(seed)
-    common = {
-        "criterion": nn.CrossEntropyLoss,
-        "criterion__label_smoothing": 0.1,
-        "train_split": None,
-        "verbose": 0,
-        "n_a_bits": n_bits,
-    }
     float_model = Own(
         cnn(), optimizer=torch.optim.Adam, lr=0.01, max_epochs=30, batch_size=32,
-        iterator_train__shuffle=True, callbacks=[("cycle", OneCycle())], **common,
+        iterator_train__shuffle=True, callbacks=[("cycle", OneCycle())], n_a_bits=n_bits, **COMMON,
     )  # fmt: skip
-    after, net = float_model.fit_benchmark(X, y)
-    real = (net.predict(X_test) == y_test).mean()
-    aware = Own(after.module_, max_epochs=0, qat=True, **common).fit(X, y)
-    return real, after.score(X_test, y_test), aware.score(X_test, y_test), aware.graph_.n_lookups
+    return float_model.fit_benchmark(X, y)
+
+
+def compare_encrypted(python: Path, n_seeds: int, n_rows: int, epochs: int) -> None:
+    """Print what encrypted rows of the CNN take, ours and Concrete ML's, at which accuracy."""
+    X, y = load_digits(return_X_y=True)
+    X = X.astype(np.float32).reshape(-1, 1, 8, 8)
+    runs: dict[str, list[dict[str, Any]]] = {}
+    for seed in range(n_seeds):
+        parts = train_test_split(X, y, stratify=y, random_state=seed)
+        module = _trained_in_float(parts[0], parts[2], 4, seed)[0].module_.eval()
+        rows = 0 if seed else n_rows
+        own = (_own_encrypted(each, module, parts, seed, rows, epochs) for each in ENCRYPTED)
+        for result in chain(own, _concrete_ml(python, module, parts, seed, rows, epochs)):
+            print(json.dumps({"seed": seed, **result}), flush=True)
+            runs.setdefault(result["setting"], []).append(result)
+    print("| setting | lookups | accuracy, clear | with simulated errors | s a row | CPU s a row |")
+    print("|---|---|---|---|---|---|")
+    for setting, each in runs.items():
+        means = [np.mean([run[name] for run in each]) for name in ("clear", "simulated")]
+        times = " | ".join(f"{each[0].get(name, float('nan')):.3g}" for name in ("seconds", "cpu"))
+        print(f"| {setting} | {each[0]['lookups']} | {means[0]:.4f} | {means[1]:.4f} | {times} |")
+
+
+def _own_encrypted(
+    options: dict[str, Any], module: nn.Module, parts: Any, seed: int, n_rows: int, epochs: int
+) -> dict[str, Any]:
+    X, X_test, y, y_test = parts
+    options = dict(options)
+    p_error = options.pop("p_error")
+    torch.manual_seed(seed)
+    training = {"max_epochs": 0, "qat": True, "qat_epochs": epochs, "qat_lr": QAT_LR}
+    model = Own(module, **training, **options, **COMMON).fit(X, y)
+    graph = model.graph_
+    codes = graph.quantize(X_test.reshape(len(X_test), -1))
+    noisy = [
+        graph.dequantize(graph.simulate(codes, p_error=p_error, seed=run)).argmax(axis=1) == y_test
+        for run in range(10)
+    ]
+    kept = options.get("n_lookups", "all")
+    result = {
+        "setting": f"cipherfit, n_lookups {kept}, p_error {p_error:g}",
+        "clear": float(model.score(X_test, y_test)),
+        "simulated": float(np.mean(noisy)),
+        "lookups": graph.n_lookups,
+    }
+    if n_rows:
+        circuit = model.compile(X, p_error=p_error)
+        circuit.keygen()
+        times, right = [], []
+        for row, label in zip(X_test[:n_rows], y_test, strict=False):
+            began, busy = time.perf_counter(), time.process_time()
+            right.append(bool(model.predict(row[None], fhe="execute")[0] == label))
+            times.append((time.perf_counter() - began, time.process_time() - busy))
+        seconds, cpu = np.median(times, axis=0)
+        result |= {"seconds": seconds, "cpu": cpu, "right": sum(right), "rows": n_rows}
+    return result
+
+
+def _concrete_ml(
+    python: Path, module: nn.Module, parts: Any, seed: int, n_rows: int, epochs: int
+) -> Iterator[dict[str, Any]]:
+    script = Path(__file__).parent / "concrete_ml_cnn_peer.py"
+    names = ("X_train", "X_test", "y_train", "y_test")
+    weights = {f"float.{name}": each.numpy() for name, each in module.state_dict().items()}
+    given = {"rows": n_rows, "epochs": epochs, "lr": QAT_LR, "seed": seed}
+    with tempfile.TemporaryDirectory() as folder:
+        data = Path(folder) / "cnn.npz"
+        np.savez(data, **dict(zip(names, parts, strict=True)), **weights)
+        arguments = [f"--{name}={value}" for name, value in given.items()]
+        done = subprocess.run(
+            [str(python), str(script), str(data), *arguments],
+            check=True, stdout=subprocess.PIPE, text=True,
+        )  # fmt: skip
+    yield from (json.loads(line) for line in done.stdout.splitlines() if line.startswith("{"))
 
 
 class Mirrored(Own):
@@ -217,10 +315,15 @@ if __name__ == "__main__":
     parser.add_argument("--fashion", action="store_true")
     parser.add_argument("--encrypt", type=int, default=0, metavar="ROWS")
     parser.add_argument("--seeds", type=int, default=3)
+    parser.add_argument("--concrete-ml", type=Path, metavar="PYTHON", help="its interpreter")
+    parser.add_argument("--rows", type=int, default=5, help="encrypted rows of each network")
+    parser.add_argument("--epochs", type=int, default=100, help="of quantization-aware training")
     options = parser.parse_args()
     if options.sklearn:
         compare_sklearn(options.seeds)
-    if options.cnn:
+    if options.cnn and options.concrete_ml is None:
         compare_cnn(options.seeds)
+    elif options.cnn:
+        compare_encrypted(options.concrete_ml, options.seeds, options.rows, options.epochs)
     if options.fashion:
         compare_fashion(options.seeds, options.encrypt)
