@@ -38,8 +38,8 @@ class Setting:
         )
 
 
-#: Its fastest that are about as accurate as ours, of 2 to 4 bits of weights and activations, and
-#: lookups of 3 to 6 bits.
+#: Its fastest that are about as accurate as ours, of w2 a2, w3 a2, w3 a3 and w4 a4 (bits of weights
+#: and activations) with accumulators rounded to 3 to 5 bits (w4 a4: 4 and 5).
 SETTINGS = (Setting(4, 4, 5, 0.05), Setting(3, 3, 5, 0.05))
 IN_BITS = 4
 BATCH_ROWS = 32

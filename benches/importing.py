@@ -3,9 +3,8 @@
 ``importing.py --sklearn`` imports linear models of scikit-learn's on all tables, ``--cnn`` a digits
 network of two convolutions, quantized after training and trained quantization-aware. With
 ``--concrete-ml PYTHON`` that network runs encrypted, here and with Concrete ML in an environment of
-its own. ``--fashion`` does so with a
-convolution and two linear layers for Fashion-MNIST, of 600 lookups, and runs rows of it encrypted
-with ``--encrypt``.
+its own. ``--fashion`` trains a convolution and two linear layers for Fashion-MNIST, of 600 lookups,
+and runs rows of it encrypted with ``--encrypt``.
 """
 
 from __future__ import annotations
