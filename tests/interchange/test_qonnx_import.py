@@ -282,8 +282,11 @@ def test_accumulators_are_pruned_on_request_and_what_that_loses_is_told():
     model, X = made(nodes, CONSTANTS), rows(BATCH)
     whole = from_qonnx(model)
     assert whole.graph.prove().max_accumulator_bits > 6
-    with pytest.warns(CipherfitWarning, match=r"n_accum_bits=6, \d.* of the outputs' variance"):
+    with pytest.warns(
+        CipherfitWarning, match=r"=6, \d+ of \d+ weights .* outputs' variance"
+    ) as told:
         pruned = from_qonnx(model, X, n_accum_bits=6)
+    assert told[0].filename == __file__
     assert pruned.graph.prove().max_accumulator_bits <= 6
     with pytest.warns(CipherfitWarning, match="of the rows of X get another label"):
         from_qonnx(model, X, n_accum_bits=6, classes=["a", "b", "c"])

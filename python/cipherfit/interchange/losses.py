@@ -11,9 +11,6 @@ from cipherfit.exceptions import CipherfitWarning
 
 Float64 = NDArray[np.float64]
 
-#: Frames from the warning to who called the importing function, which `own_settings` may wrap.
-_TO_THE_CALLER = 5
-
 
 def lost_variance(outputs: Float64, real: Float64) -> float:
     """Return the mean squared difference, in units of each real output's variance, of the worst."""
@@ -29,6 +26,8 @@ def tell_what_is_lost(
     lost: float,
     is_classifier: bool,
     source: str,
+    *,
+    frames: int = 3,
 ) -> None:
     """Warn of what accumulators of so many bits change on given rows.
 
@@ -44,6 +43,8 @@ def tell_what_is_lost(
         Which of the two.
     source : str
         What it is compared with.
+    frames : int, default=3
+        How many there are up to who called the importing function, this one included.
     """
     what = "rows of X get another label" if is_classifier else "outputs' variance on X is lost"
     told = f"{lost:.2%} of the {what}, compared with {source}"
@@ -52,4 +53,4 @@ def tell_what_is_lost(
     else:
         pruned = f"{n_pruned} of {n_weights} weights are pruned"
         told = f"with n_accum_bits={n_accum_bits}, {pruned}, and {told}"
-    warnings.warn(told, CipherfitWarning, stacklevel=_TO_THE_CALLER)
+    warnings.warn(told, CipherfitWarning, stacklevel=frames)

@@ -7,14 +7,14 @@ every value that an accumulator can take. Nothing is rounded anew.
 
 from __future__ import annotations
 
-import warnings
 from collections.abc import Sequence
 from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
-from cipherfit.exceptions import CipherfitWarning, InvalidParameterError, UnsupportedModuleError
+from cipherfit.exceptions import InvalidParameterError, UnsupportedModuleError
+from cipherfit.interchange.losses import lost_variance, tell_what_is_lost
 from cipherfit.interchange.qonnx_chain import QonnxChain, read
 from cipherfit.interchange.qonnx_layers import Tie, imported
 from cipherfit.interchange.qonnx_nodes import SHAPES, Node, run_all
@@ -113,8 +113,11 @@ def from_qonnx(
         elif not steps or steps[-1].name not in ("softmax", "log_softmax"):
             steps.append(Step("scores"))
     predictor = Predictor(made.graph, targets, post_processing=steps, preparation=made.preparation)
-    if n_accum_bits is not None and made.is_pruned:
-        _tell_what_is_lost(predictor, chain, X, n_accum_bits)
+    if n_accum_bits is not None and made.n_pruned:
+        lost = _lost(predictor, chain, X)
+        tell_what_is_lost(
+            n_accum_bits, made.n_pruned, made.n_weights, lost, predictor.is_classifier, "the model"
+        )
     return predictor
 
 
@@ -136,27 +139,16 @@ def _what_ties(ties: Sequence[Tie]) -> str:
     )
 
 
-def _tell_what_is_lost(predictor: Predictor, chain: QonnxChain, X: Any, n_accum_bits: int) -> None:
-    """Warn of what pruning changes on given rows, compared with the model as it was."""
+def _lost(predictor: Predictor, chain: QonnxChain, X: Any) -> float:
+    """Return what pruning changes on given rows, compared with the model as it was."""
     rows = Features(predictor.graph.n_features).check(X)
     shaped = rows.reshape(len(rows), *chain.shape)
     real = run_all(chain.nodes, shaped, chain.shape).reshape(len(rows), -1).astype(np.float64)
     features = rows if predictor.preparation is None else predictor.preparation(rows)
     values = post_process(predictor.graph.run(features), predictor.post_processing)
     if predictor.is_classifier:
-        lost = float((values.argmax(axis=1) != _scored(real).argmax(axis=1)).mean())
-        what = "of the rows of X get another label"
-    else:
-        spread = real.var(axis=0)
-        error = ((values - real) ** 2).mean(axis=0)
-        lost = float((error / np.where(spread > 0, spread, 1)).max())
-        what = "of the outputs' variance on X is lost"
-    if lost:
-        warnings.warn(
-            f"with n_accum_bits={n_accum_bits}, {lost:.2%} {what}, compared with the model",
-            CipherfitWarning,
-            stacklevel=3,
-        )
+        return float((values.argmax(axis=1) != _scored(real).argmax(axis=1)).mean())
+    return lost_variance(values, real)
 
 
 def _scored(real: Float64) -> Float64:

@@ -89,15 +89,16 @@ class Imported:
         What the client computes of outputs.
     ties : list of Tie
         Where the executor's float32 decides.
-    is_pruned : bool
-        Whether weights were left out.
+    n_pruned, n_weights : int
+        How many weights were left out, of how many.
     """
 
     graph: IntegerGraph
     preparation: Preparation | None
     behind: list[Node]
     ties: list[Tie]
-    is_pruned: bool
+    n_pruned: int
+    n_weights: int
 
 
 def imported(chain: QonnxChain, n_accum_bits: int | None) -> Imported:
@@ -134,7 +135,9 @@ def imported(chain: QonnxChain, n_accum_bits: int | None) -> Imported:
         scale, offset, behind = _outputs(sums, tail[n_coded:], rest)
         output = {"scale": scale, "offset": offset}
         graph = IntegerGraph.from_layers(given.quantizer, layers.parts, output)
-        return Imported(graph, given.preparation, behind, layers.ties, layers.is_pruned)
+        return Imported(
+            graph, given.preparation, behind, layers.ties, layers.n_pruned, layers.n_weights
+        )
 
 
 def _check_kinds(nodes: Sequence[Node]) -> None:
@@ -232,9 +235,10 @@ def _sums(nodes: Sequence[Node], codes: Codes, n_accum_bits: int | None, layers:
         low = np.zeros_like(codes.largest)
         mask = accumulator_mask(weights, low, codes.largest, n_accum_bits)
         kept = (weights == 0) | mask
-        layers.is_pruned |= not bool(kept.all())
+        layers.n_pruned += int(np.count_nonzero(~kept))
+    layers.n_weights += int(np.count_nonzero(weights))
     off = np.zeros(len(unit))
-    if not layers.is_pruned:
+    if not layers.n_pruned:
         off = rounding_errors(nodes, codes, matrix, weights, unit, bias)
     weights = weights * kept
     lowest = np.minimum(weights, 0) @ codes.largest
@@ -273,7 +277,8 @@ class _Layers:
 
     parts: list[dict[str, Any]] = field(default_factory=list)
     ties: list[Tie] = field(default_factory=list)
-    is_pruned: bool = False
+    n_pruned: int = 0
+    n_weights: int = 0
 
     def look_up(self, sums: _Sums, tail: Sequence[Node]) -> Codes:
         """Add tables of what lies between two linear layers, and return the codes they hold."""

@@ -345,8 +345,9 @@ def _tell(
     if n_pruned or lost > (_MUCH if n_accum_bits is None else _MOST_MOVED):
         n_weights = sum(int(np.count_nonzero(weights)) for weights, _ in network.layers)
         tell_what_is_lost(
-            n_accum_bits, n_pruned, n_weights, lost, is_classifier, "the fitted model"
-        )
+            n_accum_bits, n_pruned, n_weights, lost, is_classifier, "the fitted model",
+            frames=5,  # `own_settings` wraps `from_sklearn`
+        )  # fmt: skip
 
 
 def _module(network: FloatModel) -> nn.Sequential:
