@@ -22,11 +22,14 @@ CASES = {
     "circular": (nn.Conv1d(1, 2, 3, padding=1, padding_mode="circular"), (1, 60), 1),
     "pooled": (nn.Sequential(nn.Conv2d(1, 3, 3), nn.AvgPool2d(2)), (1, 22, 22), 1),
     "pooled before": (nn.Sequential(nn.AvgPool2d(2), nn.Conv2d(1, 3, 3)), (1, 24, 24), 1),
+    "pooled whole": (
+        nn.Sequential(nn.AdaptiveAvgPool2d(1), nn.Flatten(), nn.Linear(3, 5)), (3, 4, 4), 1,
+    ),
     "transposed": (nn.ConvTranspose1d(1, 2, 3, stride=2), (1, 40), None),
     "by position": (nn.Linear(3, 2), (40, 3), 1),
     "dense": (nn.Sequential(nn.Flatten(), nn.Linear(12, 5)), (3, 4), 1),
     "tiny": (nn.Conv2d(1, 2, 3), (1, 5, 5), None),
-}
+}  # fmt: skip
 
 
 def sharing_of(module, shape):
@@ -43,6 +46,8 @@ def layer_of(sharing, n_lookup_bits=6):
     widths = {"n_w_bits": 4, "n_in_bits": 4, "n_accum_bits": 11, "n_lookup_bits": n_lookup_bits}
     layer = SharedQuantLinear(sharing, origin, base, 2.0, **widths)
     nn.init.normal_(layer.bias)
+    layer.in_low = torch.randint(0, 4, (n_inputs,)).float()
+    layer.in_high = torch.randint(10, 16, (n_inputs,)).float()
     return layer.train()
 
 

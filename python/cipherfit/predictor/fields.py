@@ -134,6 +134,9 @@ class Row:
     values: list[Any]
     columns: tuple[str, ...] | None = None
 
+    def __len__(self) -> int:
+        return 1
+
     def to_numpy(self) -> NDArray[Any]:
         """Return it as an array (1, n_features)."""
         return np.array([self.values])

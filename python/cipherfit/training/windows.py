@@ -47,7 +47,8 @@ class Windows(nn.Module):
         super().__init__()
         self.n_inputs = n_inputs
         self.in_order = bool((np.diff(neurons.ravel()) > 0).all())
-        self.reads_all_once = np.array_equal(reads.ravel(), np.arange(n_inputs))
+        is_one_use = reads.shape[2] == 1
+        self.reads_all_once = is_one_use and np.array_equal(reads.ravel(), np.arange(n_inputs))
         for name, array in {
             "reads": reads,
             "channels": channels,
