@@ -268,15 +268,11 @@ def test_columns_of_no_numbers_are_named():
     "dtype", ["bool", "int8", "int16", "int32", "int64", "uint8", "uint64", "halffloat", "double"]
 )
 def test_columns_of_arrow_s_may_have_any_type_of_numbers(dtype):
-    kind = getattr(
-        pa, {"halffloat": "float16", "double": "float64", "bool": "bool_"}.get(dtype, dtype)
-    )()
     values = np.abs(np.rint(X)).astype(np.int8)
-    columns = [
-        pa.array(column).cast(pa.int64() if dtype == "bool" else kind) for column in values.T
-    ]
     if dtype == "bool":
-        columns, values = [pa.array(column > 0) for column in values.T], values > 0
+        values = values > 0
+    kind = {"halffloat": "float16", "double": "float64"}.get(dtype, dtype)
+    columns = [pa.array(column.astype(kind)) for column in values.T]
     columns[1] = columns[1].dictionary_encode() if dtype != "halffloat" else columns[1]
     rows = pa.table(dict(zip(NAMES, columns, strict=True)))
     given = values.astype(np.float32).tolist()
@@ -356,9 +352,13 @@ def test_memory_does_not_grow_with_the_rows_of_a_map(dtype, tmp_path, monkeypatc
     assert peaks[1] < 1.1 * peaks[0]
 
 
+GROUP_ROWS = 20_000
+GROUP_BYTES = GROUP_ROWS * len(NAMES) * 4
+
+
 def in_groups(folder, n_groups):
-    """Write a file of row groups of 20,000 rows; 120 are 58 MB."""
-    shape = 20_000, len(NAMES)
+    """Write a file of row groups; 120 are 58 MB."""
+    shape = GROUP_ROWS, len(NAMES)
     part = table(np.random.default_rng(0).normal(size=shape).astype(np.float32))
     with parquet.ParquetWriter(folder / "X.parquet", part.schema) as file:
         for _ in range(n_groups):
@@ -388,7 +388,8 @@ def test_memory_does_not_grow_with_the_rows_of_files(kind, tmp_path, monkeypatch
         )
         answers.predict(PARTLY[kind](path))
         peaks.append(max(held) - before)
-    assert peaks[1] < 1.5 * peaks[0]
+    # How far the thread that reads ahead has come, whenever it is looked, is chance.
+    assert peaks[1] < peaks[0] + 4 * GROUP_BYTES
     assert peaks[1] < 12e6
 
 
