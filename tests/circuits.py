@@ -27,6 +27,15 @@ def network(n_features: int = 4, n_hidden: int = 3, n_outputs: int = 2, seed: in
     )
 
 
+def with_keys(graph):
+    """Return a circuit of a graph, whose lookups hardly ever err, with its keys."""
+    from cipherfit.fhe import compile_graph
+
+    circuit = compile_graph(graph, p_error=1e-6)
+    circuit.keygen()
+    return circuit
+
+
 def mirrored(graph):
     """Return a graph with its outputs in the opposite order, which encryption can't tell apart."""
     parts = graph.to_dict()

@@ -9,11 +9,11 @@ import joblib
 import numpy as np
 import pytest
 import ray
-from circuits import network
+from circuits import network, with_keys
 from faulty_processes import started
 from ray.util.joblib import register_ray
 
-from cipherfit.fhe import compile_graph, jobs, run_encrypted
+from cipherfit.fhe import jobs, run_encrypted
 from cipherfit.fhe.part import SharedKeys, run_task
 
 pytestmark = pytest.mark.fhe
@@ -24,9 +24,7 @@ CODES = np.random.default_rng(0).integers(0, 4, (24, 4)).astype(np.uint16)
 
 @pytest.fixture(scope="module")
 def circuit():
-    circuit = compile_graph(GRAPH, p_error=1e-6)
-    circuit.keygen()
-    return circuit
+    return with_keys(GRAPH)
 
 
 @pytest.fixture(scope="module")

@@ -12,10 +12,10 @@ from types import SimpleNamespace
 import joblib
 import numpy as np
 import pytest
-from circuits import network
+from circuits import network, with_keys
 
 from cipherfit import Predictor
-from cipherfit.fhe import compile_graph, jobs, run_encrypted
+from cipherfit.fhe import jobs, run_encrypted
 from cipherfit.predictor.targets import RealTargets
 
 pytestmark = pytest.mark.fhe
@@ -28,9 +28,7 @@ CODES = np.random.default_rng(0).integers(0, 4, (24, 4)).astype(np.uint16)
 
 @pytest.fixture(scope="module")
 def circuit():
-    circuit = compile_graph(GRAPH, p_error=1e-6)
-    circuit.keygen()
-    return circuit
+    return with_keys(GRAPH)
 
 
 @pytest.fixture(scope="module")

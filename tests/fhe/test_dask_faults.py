@@ -11,11 +11,11 @@ from contextlib import contextmanager
 import joblib
 import numpy as np
 import pytest
-from circuits import network
+from circuits import network, with_keys
 from dask_processes import DaskProcesses
 
 from cipherfit.exceptions import UnansweredRowsError
-from cipherfit.fhe import compile_graph, jobs, run_encrypted, workers
+from cipherfit.fhe import jobs, run_encrypted, workers
 from cipherfit.fhe.part import run_task
 
 pytestmark = pytest.mark.fhe
@@ -29,9 +29,7 @@ EXPECTED = GRAPH.simulate(CODES)
 
 @pytest.fixture(scope="module")
 def circuit():
-    circuit = compile_graph(GRAPH, p_error=1e-6)
-    circuit.keygen()
-    return circuit
+    return with_keys(GRAPH)
 
 
 @pytest.fixture(scope="module")

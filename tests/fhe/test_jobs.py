@@ -10,7 +10,7 @@ import threading
 import joblib
 import numpy as np
 import pytest
-from circuits import mirrored, network
+from circuits import mirrored, network, with_keys
 
 from cipherfit.exceptions import CompilationError, InvalidParameterError, UnansweredRowsError
 from cipherfit.fhe import compile_graph, jobs, run_encrypted
@@ -26,9 +26,7 @@ EXPECTED = GRAPH.simulate(CODES)
 
 @pytest.fixture(scope="module")
 def circuit():
-    circuit = compile_graph(GRAPH, p_error=1e-6)
-    circuit.keygen()
-    return circuit
+    return with_keys(GRAPH)
 
 
 @pytest.fixture

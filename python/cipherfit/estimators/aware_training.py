@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator
 from contextlib import AbstractContextManager, contextmanager, suppress
 from typing import Any
 
@@ -26,7 +26,7 @@ from cipherfit.parameters import integer, real
 from cipherfit.training.aware import AwareNetwork, aware_network
 from cipherfit.training.network import QuantNetwork
 from cipherfit.training.ranges import Relevance
-from cipherfit.training.widths import NamedWidths
+from cipherfit.training.widths import NamedWidths, each_of, plain
 
 #: Options of own modules: what each must be, at most.
 _WIDTHS = {
@@ -53,35 +53,7 @@ class AwareTrainingMixin:
     `on_train_end`, with one history. The second has a learning rate of its own, so schedulers of
     the rate don't hear of it; scores are the best anew.
 
-    Parameters
-    ----------
-    qat : bool, default=False
-        Whether to train on, quantization-aware, once the module is trained in float.
-    qat_epochs : int, optional
-        For how many epochs. Default: `max_epochs`, or 20 where that is 0.
-    qat_lr : float, default=0.002
-        Adam's learning rate at the peak of one cycle.
-    n_w_bits, n_a_bits : int in [1, 16], or sequence of them, optional
-        Bits of a weight and of an activation, in every layer or in each: linear layers have
-        weights, and all but the last of them activations. Default: `n_a_bits` for all, which is 4.
-    n_in_bits : int in [1, 16], optional
-        Bits of an input. Default: as the widest activations.
-    n_accum_bits : int in [1, 48], or sequence of them, optional
-        Bits that accumulators fit, in every linear layer or in each. Default: what gives weights
-        room, and in front of lookups at most 16.
-    n_lookup_bits : int in [1, 16], or sequence of them, optional
-        Top bits of an accumulator that its lookup reads, in every hidden layer or in each. Default:
-        all of them up to 6, else 5 (6 after training) or one more than the activations have.
-    rounding : {"approximate", "exact"} or sequence of them, default="approximate"
-        How the circuit rounds away the bits that a lookup does not read, in every hidden layer or
-        in each.
-    n_lookups : int, optional
-        How many lookups are left at most: the least important go while it trains with `qat`.
-        Default: all.
-    random_state : int, RandomState or None, default=None
-        Seed of all that a training draws. None: as `torch.manual_seed` left it.
-    class_weight : "balanced", dict or None, default=None
-        Of a classifier: what errors on the rows of a class count, by label.
+    `QuantizedSkorchEstimatorMixin` describes them.
     """
 
     qat: Any = False
@@ -120,10 +92,10 @@ class AwareTrainingMixin:
         if not isinstance(self.qat, bool):
             raise InvalidParameterError(f"qat={self.qat!r} must be True or False")
         for name, most in _WIDTHS.items():
-            for bits in _each(getattr(self, name)) if name != "n_in_bits" else [self.n_in_bits]:
+            for bits in each_of(getattr(self, name)) if name != "n_in_bits" else [self.n_in_bits]:
                 if bits is not None:
                     integer(name, bits, 1, most)
-        for each in _each(self.rounding):
+        for each in each_of(self.rounding):
             if each not in ("approximate", "exact"):
                 raise InvalidParameterError(
                     f"rounding={each!r} must be 'approximate' or 'exact', or one of them per "
@@ -154,7 +126,7 @@ class AwareTrainingMixin:
     def _named_widths(self) -> NamedWidths:
         """Return what is named of the widths of an own module's layers."""
         names = ("n_w_bits", "n_a_bits", "n_in_bits", "n_accum_bits", "n_lookup_bits", "rounding")
-        return NamedWidths(**{name: _listed(getattr(self, name)) for name in names})
+        return NamedWidths(**{name: plain(getattr(self, name)) for name in names})
 
     def _trains_aware(self) -> bool:
         """Tell whether a module is to be trained on, quantized."""
@@ -258,15 +230,3 @@ def _rows_of_a_batch(batch_size: int, n_rows: int) -> int:
     """Return as many rows as asked for, or fewer where few steps would be left to train by."""
     most = max(_BATCH_ROWS, n_rows // _MIN_BATCHES)
     return most if batch_size == -1 else min(batch_size, most)
-
-
-def _listed(given: Any) -> Any:
-    """Return a sequence, or an array, as a list of Python's numbers, and a value as it is."""
-    given = given.tolist() if hasattr(given, "tolist") else given
-    return given if isinstance(given, str) or not isinstance(given, Sequence) else list(given)
-
-
-def _each(given: Any) -> list[Any]:
-    """Return the values of a sequence, or of one value for all."""
-    listed = _listed(given)
-    return listed if isinstance(listed, list) else [listed]

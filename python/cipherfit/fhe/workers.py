@@ -46,7 +46,7 @@ def n_workers(n_jobs: int | None) -> int:
         raise InvalidParameterError(
             "n_jobs=0 must be a number of workers, -1 for all cores, or None"
         )
-    client = getattr(backend(), "client", None)  # of Dask's
+    client = _dask_client()
     if client is not None:
         client.sync(client.scheduler.ncores, callback_timeout=REACH_SECONDS)
     missed = missed_head() if in_ray() else None
@@ -86,7 +86,7 @@ def watched(call: joblib.Parallel) -> Iterator[None]:
     call : joblib.Parallel
         Which has streamed or will stream answers; joblib looks at its time limit all the time.
     """
-    client = getattr(backend(), "client", None)  # of Dask's
+    client = _dask_client()
     if client is None:
         yield
         return
@@ -103,6 +103,11 @@ def watched(call: joblib.Parallel) -> Iterator[None]:
         yield
     finally:
         over.set()
+
+
+def _dask_client() -> Any:
+    """Return the client of Dask's that the back end has, if it is Dask's."""
+    return getattr(backend(), "client", None)
 
 
 def backend() -> Any:

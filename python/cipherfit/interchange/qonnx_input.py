@@ -25,6 +25,7 @@ from cipherfit.interchange.qonnx_nodes import (
     Node,
     run_all,
     taken,
+    up_to_last,
 )
 from cipherfit.interchange.qonnx_rounding import Codes
 from cipherfit.interchange.whole_multiples import ROUNDINGS, NotWholeError, whole_multiples
@@ -75,7 +76,7 @@ def quantized_input(chain: QonnxChain) -> QuantizedInput:
             f"the input has {size} values, and at most {_MOST_FEATURES} can be imported"
         )
     head, rest = taken(chain.nodes, (*ELEMENTWISE, *SHAPES))
-    head, shaping = _without_last_shapes(head)
+    head, shaping = up_to_last(head, lambda node: node.kind not in SHAPES)
     rest = [*shaping, *rest]
     if chain.input_type is not None:
         steps = _steps_of_type(head, chain)
@@ -110,12 +111,6 @@ class _Steps:
     zero: int
 
 
-def _without_last_shapes(nodes: list[Node]) -> tuple[list[Node], list[Node]]:
-    """Return nodes up to the last that is not of `SHAPES`, and those behind."""
-    n = max((i + 1 for i, node in enumerate(nodes) if node.kind not in SHAPES), default=0)
-    return nodes[:n], nodes[n:]
-
-
 def _steps_of_type(head: Sequence[Node], chain: QonnxChain) -> _Steps:
     """Return the values behind elementwise nodes of an input that has few values itself."""
     assert chain.input_type is not None
@@ -139,15 +134,14 @@ def _steps_of_type(head: Sequence[Node], chain: QonnxChain) -> _Steps:
 
 def _steps_of_floats(head: Sequence[Node], rest: Sequence[Node], shape: tuple[int, ...]) -> _Steps:
     """Return where what elementwise nodes make of float32 steps, and the values in between."""
-    n_to_last = max((i + 1 for i, node in enumerate(head) if node.kind in QUANTIZERS), default=0)
-    if not n_to_last:
+    quantizing, behind = up_to_last(head, lambda node: node.kind in QUANTIZERS)
+    if not quantizing:
         found = (*head, *rest)[0].name if (*head, *rest) else "nothing"
         raise UnsupportedModuleError(
             f"the input goes to {found} without a quantizer; it must be quantized first, by Quant, "
             "or be of an integer type that the model names "
             "(`ModelWrapper.set_tensor_datatype` names one)"
         )
-    quantizing, behind = head[:n_to_last], head[n_to_last:]
     for node in quantizing:
         if node.kind not in (*MONOTONE, *SHAPES) or not node.takes_value_first:
             raise UnsupportedModuleError(

@@ -28,6 +28,7 @@ from cipherfit.interchange.qonnx_nodes import (
     Node,
     run_all,
     taken,
+    up_to_last,
 )
 from cipherfit.interchange.qonnx_rounding import Codes, rounding_errors
 from cipherfit.interchange.whole_multiples import ROUNDINGS, NotWholeError, whole_multiples
@@ -129,10 +130,10 @@ def imported(chain: QonnxChain, n_accum_bits: int | None) -> Imported:
         if _holds_linear(rest):
             codes, nodes = layers.look_up(sums, tail), rest
             continue
-        n_coded = max((i + 1 for i, node in enumerate(tail) if node.kind in QUANTIZERS), default=0)
-        if n_coded:
-            sums = layers.pass_on(layers.look_up(sums, tail[:n_coded]), tail[n_coded - 1].name)
-        scale, offset, behind = _outputs(sums, tail[n_coded:], rest)
+        coding, tail = up_to_last(tail, lambda node: node.kind in QUANTIZERS)
+        if coding:
+            sums = layers.pass_on(layers.look_up(sums, coding), coding[-1].name)
+        scale, offset, behind = _outputs(sums, tail, rest)
         output = {"scale": scale, "offset": offset}
         graph = IntegerGraph.from_layers(given.quantizer, layers.parts, output)
         return Imported(

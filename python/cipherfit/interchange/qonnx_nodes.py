@@ -6,7 +6,7 @@ Runtime. So whatever they compute, such as rounding, is not written a second tim
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 from math import prod
 from typing import Any
@@ -207,6 +207,14 @@ def run_all(nodes: Sequence[Node], rows: Array, shape: Sequence[int]) -> Array:
 def taken(nodes: Sequence[Node], kinds: Sequence[str]) -> tuple[list[Node], list[Node]]:
     """Return the nodes at the start that are of some kinds, and the rest."""
     n = next((i for i, node in enumerate(nodes) if node.kind not in kinds), len(nodes))
+    return list(nodes[:n]), list(nodes[n:])
+
+
+def up_to_last(
+    nodes: Sequence[Node], is_one: Callable[[Node], bool]
+) -> tuple[list[Node], list[Node]]:
+    """Return the nodes up to the last of some, with it, and those behind."""
+    n = max((i + 1 for i, node in enumerate(nodes) if is_one(node)), default=0)
     return list(nodes[:n]), list(nodes[n:])
 
 

@@ -27,11 +27,11 @@ from cipherfit.training.quantizers import (
     InputQuantizer,
     with_single_reciprocal,
 )
-from cipherfit.training.ranges import Relevance
+from cipherfit.training.ranges import Relevance, evenly_spaced
 from cipherfit.training.shared_linear import SharedQuantLinear
 from cipherfit.training.sharing import Sharing
 from cipherfit.training.tracing import Affine, FloatLayer, trace
-from cipherfit.training.widths import MAX_EXACT_LOOKUP_BITS, NamedLayer, NamedWidths
+from cipherfit.training.widths import NamedLayer, NamedWidths
 
 #: Mean weight code, as a part of the largest, that an accumulator has room for where its width is
 #: not named.
@@ -263,7 +263,7 @@ def _ranges(
 
 def _some_rows(x: Tensor) -> Tensor:
     """Return evenly spaced rows, where there are more than ranges have to be taken from."""
-    return x[:: max(1, -(-len(x) // _MOST_ROWS))]
+    return x[evenly_spaced(len(x), _MOST_ROWS)]
 
 
 def _widths(sharing: Sharing, bits: NamedLayer) -> dict[str, int | None]:
@@ -277,17 +277,11 @@ def _widths(sharing: Sharing, bits: NamedLayer) -> dict[str, int | None]:
         largest = mean_code * sharing.fan_in * sharing.most_uses * (2**n_in_bits - 1)
         widest = MAX_ACCUM_BITS if is_last else max(MAX_LOOKUP_BITS, n_w_bits + n_in_bits + 8)
         n_accum_bits = min(widest, max(n_w_bits + n_in_bits, int(largest).bit_length()))
-    n_lookup_bits = bits.n_lookup_bits
-    if bits.n_a_bits is not None:
-        if n_lookup_bits is None:
-            is_exact = n_accum_bits <= MAX_EXACT_LOOKUP_BITS
-            n_lookup_bits = n_accum_bits if is_exact else max(_LOOKUP_BITS, bits.n_a_bits + 1)
-        n_lookup_bits = min(n_accum_bits, MAX_LOOKUP_BITS, n_lookup_bits)
     return {
         "n_w_bits": n_w_bits,
         "n_in_bits": n_in_bits,
         "n_accum_bits": n_accum_bits,
-        "n_lookup_bits": n_lookup_bits,
+        "n_lookup_bits": bits.lookup_bits(n_accum_bits, _LOOKUP_BITS),
     }
 
 

@@ -102,8 +102,9 @@ def write_intervals(network: QuantNetwork, most_bits: int) -> None:
     most_bits : int
         Lookups of more bits than these are left out: it would take long, and their grid is fine.
     """
-    for linear, tail, following in _pairs(network):
-        if linear.n_lookup_bits is None or linear.n_lookup_bits > most_bits:
+    for linear, tail, following in _linear_runs(network):
+        n_bits = linear.n_lookup_bits
+        if following is None or n_bits is None or n_bits > most_bits:
             continue
         exact = copy.deepcopy(linear).double().eval()
         was_training = tail.training
@@ -111,14 +112,16 @@ def write_intervals(network: QuantNetwork, most_bits: int) -> None:
         tail.train(was_training)
 
 
-def _pairs(network: QuantNetwork) -> Iterator[tuple[QuantLinear, nn.Sequential, QuantLinear]]:
-    """Yield linear layers, what lies between each and the next, and that."""
+def _linear_runs(
+    network: QuantNetwork,
+) -> Iterator[tuple[QuantLinear, nn.Sequential, QuantLinear | None]]:
+    """Yield linear layers, what follows each, and the linear layer behind that, if there is one."""
     modules = list(network.features)
     starts = [i for i, module in enumerate(modules) if isinstance(module, QuantLinear)]
-    for start, end in itertools.pairwise(starts):
-        linear, following = modules[start], modules[end]
+    for start, end in zip(starts, [*starts[1:], None], strict=True):
+        linear, following = modules[start], None if end is None else modules[end]
         assert isinstance(linear, QuantLinear)
-        assert isinstance(following, QuantLinear)
+        assert following is None or isinstance(following, QuantLinear)
         yield linear, nn.Sequential(*modules[start + 1 : end]), following
 
 
@@ -148,22 +151,16 @@ def _lower_random_layer(layer: RandomLayer) -> _Layer:
 
 @torch.no_grad()
 def _lower_linear_layers(network: QuantNetwork) -> list[_Layer]:
-    modules = list(network.features)
-    starts = [i for i, module in enumerate(modules) if isinstance(module, QuantLinear)]
     stack = []
     # What a client computes, and the last layer's sums, are exact.
-    n_client = len(starts) - len(network.encrypted_layers)
+    n_client = len(network.linear_layers) - len(network.encrypted_layers)
     roundings = ["exact"] * n_client + [*network.roundings, "exact"]
-    for start, end, rounding in zip(starts, [*starts[1:], None], roundings, strict=True):
-        linear = modules[start]
-        assert isinstance(linear, QuantLinear)
+    for (linear, tail, following), rounding in zip(_linear_runs(network), roundings, strict=True):
         exact = copy.deepcopy(linear).double()
         codes = exact.weight_codes()
         tables: list[Int64] = []
-        if end is not None:
-            tables = _tables(exact, codes, nn.Sequential(*modules[start + 1 : end]))
-            following = modules[end]
-            assert isinstance(following, QuantLinear)
+        if following is not None:
+            tables = _tables(exact, codes, tail)
             _write_intervals(tables, following)
         stack.append(
             _Layer(

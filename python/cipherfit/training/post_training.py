@@ -17,15 +17,15 @@ import torch
 from torch import Tensor, nn
 
 from cipherfit.exceptions import ProofError, UnsupportedModuleError
-from cipherfit.limits import MAX_ACCUM_BITS, MAX_LOOKUP_BITS
+from cipherfit.limits import MAX_ACCUM_BITS
 from cipherfit.training.convex import covariance_of
 from cipherfit.training.integer_weights import integer_weights
 from cipherfit.training.linear import QuantLinear
 from cipherfit.training.network import QuantNetwork
 from cipherfit.training.quantizers import ActivationQuantizer, InputQuantizer
-from cipherfit.training.ranges import Relevance
+from cipherfit.training.ranges import Relevance, evenly_spaced
 from cipherfit.training.tracing import trace
-from cipherfit.training.widths import NamedLayer, NamedWidths, default_lookup_bits
+from cipherfit.training.widths import NamedLayer, NamedWidths
 
 #: Products of rows, columns and columns up to which weights make up for each other's rounding.
 _MOST_STEPS = 200_000_000
@@ -126,8 +126,8 @@ def quantize_module(
     widths = named.of_layers(len(layers))
     quantizer = InputQuantizer(x.shape[1], widths[0].n_in_bits)
     quantizer.calibrate(x, by=by)
-    every = max(1, -(-len(x) // _MOST_ROWS))
-    x, by = x[::every], None if by is None else by.of_rows(slice(None, None, every))
+    rows = evenly_spaced(len(x), _MOST_ROWS)
+    x, by = x[rows], None if by is None else by.of_rows(rows)
     chain: list[nn.Module] = [quantizer]
     # Real value of one code step, per input of the layer; the zero points go into the biases.
     codes, real = quantizer(x), x * gain.scale + gain.shift
@@ -188,7 +188,7 @@ def _quantize_linear(
     best: QuantLinear | None = None
     least = torch.inf
     assert bits.n_accum_bits is not None
-    n_lookup_bits, narrowest = _lookup_bits(bits), bits.n_accum_bits
+    n_lookup_bits, narrowest = bits.lookup_bits(bits.n_accum_bits), bits.n_accum_bits
     if n_lookup_bits is not None:
         narrowest = min(narrowest, max(bits.n_w_bits + bits.n_in_bits, n_lookup_bits))
     for budget in range(bits.n_accum_bits, narrowest - 1, -1):
@@ -211,15 +211,6 @@ def _quantize_linear(
     return best
 
 
-def _lookup_bits(bits: NamedLayer) -> int | None:
-    """Return how many bits a lookup reads behind a layer, if there is one."""
-    if bits.n_a_bits is None:
-        return None
-    assert bits.n_accum_bits is not None
-    read = bits.n_lookup_bits or default_lookup_bits(bits.n_accum_bits, bits.n_a_bits)
-    return min(MAX_LOOKUP_BITS, bits.n_accum_bits, read)
-
-
 @torch.no_grad()
 def _without_budget(weight: Tensor, codes: Tensor, bits: NamedLayer) -> tuple[Tensor, int]:
     """Return the integer weights of a layer that need not fit, and the bits that it would need."""
@@ -234,7 +225,8 @@ def _without_budget(weight: Tensor, codes: Tensor, bits: NamedLayer) -> tuple[Te
     )
     whole = next(_rounded(free.double().eval(), weight, codes)).weight_codes()
     widest = int(whole.abs().sum(dim=1).max()) * free.max_in_code
-    n_bits, n_lookup_bits = widest.bit_length(), _lookup_bits(bits)
+    assert bits.n_accum_bits is not None
+    n_bits, n_lookup_bits = widest.bit_length(), bits.lookup_bits(bits.n_accum_bits)
     if n_lookup_bits is not None:
         n_bits = (widest + ((1 << max(0, n_bits - n_lookup_bits)) >> 1)).bit_length()
     return whole, n_bits

@@ -85,6 +85,11 @@ class Relevance:
         return Relevance(targets, None if weights is None or not weights.any() else weights)
 
 
+def evenly_spaced(n_rows: int, most: int) -> slice:
+    """Return which rows stand for so many: at most `most`, evenly spaced."""
+    return slice(None, None, max(1, -(-n_rows // most)))
+
+
 def value_ranges(x: Tensor, max_code: int, tail: float, by: Relevance) -> tuple[Tensor, Tensor]:
     """Return lower and upper end of what the codes of each feature span.
 

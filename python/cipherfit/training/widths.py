@@ -75,8 +75,7 @@ class NamedWidths:
     @property
     def widest_activations(self) -> int | None:
         """Bits of the widest activations that are named."""
-        named = self.n_a_bits if isinstance(self.n_a_bits, Sequence) else [self.n_a_bits]
-        return max((bits for bits in named if bits is not None), default=None)
+        return max((bits for bits in each_of(self.n_a_bits) if bits is not None), default=None)
 
     def of_layers(self, n_layers: int, default: int = 4) -> list[NamedLayer]:
         """Return what is named of each of so many linear layers.
@@ -109,6 +108,17 @@ class NamedLayer:
     n_a_bits: int | None
     n_accum_bits: int | None
     n_lookup_bits: int | None
+
+    def lookup_bits(self, n_accum_bits: int, rounded: int = ROUNDED_LOOKUP_BITS) -> int | None:
+        """Return how many bits of an accumulator its lookup reads, if there is one.
+
+        `rounded` is as for `default_lookup_bits`.
+        """
+        if self.n_a_bits is None:
+            return None
+        if self.n_lookup_bits is None:
+            return default_lookup_bits(n_accum_bits, self.n_a_bits, rounded)
+        return min(n_accum_bits, MAX_LOOKUP_BITS, self.n_lookup_bits)
 
 
 def max_active_neurons(n_accum_bits: int, n_w_bits: int, n_a_bits: int) -> int:
@@ -158,23 +168,43 @@ def per_layer(name: str, given: Any, n_hidden: int, of: str = "hidden") -> list[
 
     `of` says which hidden layers these are.
     """
-    if hasattr(given, "tolist"):  # an array, or a number of NumPy's
-        given = given.tolist()
-    if isinstance(given, str) or not isinstance(given, Sequence):
-        return [given] * n_hidden
-    if len(given) != n_hidden:
+    given = plain(given)
+    values = each_of(given)
+    if not _is_sequence(given):
+        return values * n_hidden
+    if len(values) != n_hidden:
         raise InvalidParameterError(
-            f"Invalid {name}: {given!r} has {len(given)} values, but there are {n_hidden} {of} "
+            f"Invalid {name}: {given!r} has {len(values)} values, but there are {n_hidden} {of} "
             "layers"
         )
-    return list(given)
+    return values
 
 
-def default_lookup_bits(n_accum_bits: int, n_a_bits: int) -> int:
-    """Return how many top bits of an accumulator a lookup reads by default."""
+def plain(given: Any) -> Any:
+    """Return what an array, or a number of NumPy's, holds as Python has it; others as they are."""
+    return given.tolist() if hasattr(given, "tolist") else given
+
+
+def each_of(given: Any) -> list[Any]:
+    """Return the values of a sequence or an array, or one value for all."""
+    given = plain(given)
+    return list(given) if _is_sequence(given) else [given]
+
+
+def _is_sequence(given: Any) -> bool:
+    return isinstance(given, Sequence) and not isinstance(given, str)
+
+
+def default_lookup_bits(
+    n_accum_bits: int, n_a_bits: int, rounded: int = ROUNDED_LOOKUP_BITS
+) -> int:
+    """Return how many top bits of an accumulator a lookup reads by default.
+
+    If others are rounded away, it reads `rounded` where the activations need no more.
+    """
     if n_accum_bits <= MAX_EXACT_LOOKUP_BITS:
         return n_accum_bits
-    return min(n_accum_bits, MAX_LOOKUP_BITS, max(ROUNDED_LOOKUP_BITS, n_a_bits + 1))
+    return min(n_accum_bits, MAX_LOOKUP_BITS, max(rounded, n_a_bits + 1))
 
 
 def default_in_bits(input_dim: int, n_w_bits: int, n_a_bits: int, n_accum_bits: int) -> int:

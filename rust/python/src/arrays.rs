@@ -87,6 +87,18 @@ borrowed_numbers! {
     b'u', _ => U64(u64),
 }
 
+/// Each of `columns` as numbers of its type.
+pub fn as_columns<'py>(columns: &Bound<'py, PyAny>) -> PyResult<Vec<BorrowedNumbers<'py>>> {
+    let column = |column: PyResult<_>| {
+        let column = as_numbers("a column", &column?)?;
+        match column.shape() {
+            [_] => Ok(column),
+            shape => Err(wrong_shape("a column", "(n,)", shape)),
+        }
+    };
+    columns.try_iter()?.map(column).collect()
+}
+
 /// `value` as an array of any type.
 pub fn as_array<'py>(
     name: &str,

@@ -10,7 +10,7 @@ use pyo3::prelude::*;
 use pyo3::types::{PyBytes, PyDict};
 
 use crate::arrays::{
-    self, BorrowedNumbers, Reals, as_integers, as_numbers, as_reals, fill, rows_of, wrong_shape,
+    self, BorrowedNumbers, Reals, as_columns, as_integers, as_numbers, as_reals, fill, rows_of,
 };
 use crate::certificate::PyCertificate;
 use crate::error::to_python;
@@ -247,7 +247,8 @@ impl PyIntegerGraph {
         columns: &Bound<'py, PyAny>,
     ) -> PyResult<Bound<'py, PyArray2<u16>>> {
         let columns = as_columns(columns)?;
-        let columns = numbers_of(&columns)?;
+        let columns: Vec<_> =
+            columns.iter().map(BorrowedNumbers::as_numbers).collect::<PyResult<_>>()?;
         let rows = columns.first().map_or(0, Numbers::len);
         fill(py, rows, self.graph().n_features(), |out| {
             self.0.quantize_columns_into(&columns, out, None)
@@ -299,9 +300,7 @@ impl PyIntegerGraph {
         n_threads: Option<&Bound<'py, PyAny>>,
         path: Option<&str>,
     ) -> PyResult<Bound<'py, PyArray2<i64>>> {
-        let noise = options::noise(p_error, seed)?;
-        let (n_threads, path) = (options::threads(n_threads)?, options::path(path)?);
-        let options = Options { noise, n_threads, path };
+        let options = options::of(p_error, seed, n_threads, path)?;
         let array = arrays::as_array("codes", codes)?;
         if arrays::is_type::<u16>(&array) {
             let codes = arrays::as_type::<u16>(&array)?;
@@ -390,9 +389,7 @@ impl PyIntegerGraph {
         n_threads: Option<&Bound<'py, PyAny>>,
         path: Option<&str>,
     ) -> PyResult<Bound<'py, PyArray2<f64>>> {
-        let (n_threads, path) = (options::threads(n_threads)?, options::path(path)?);
-        let noise = options::noise(p_error, seed)?;
-        let options = Options { noise, n_threads, path };
+        let options = options::of(p_error, seed, n_threads, path)?;
         if single {
             let x = as_numbers("X", x)?;
             let rows = rows_of("X", x.shape(), self.graph().n_features())?;
@@ -447,11 +444,10 @@ impl PyIntegerGraph {
         n_threads: Option<&Bound<'py, PyAny>>,
         path: Option<&str>,
     ) -> PyResult<Bound<'py, PyArray2<f64>>> {
-        let (n_threads, path) = (options::threads(n_threads)?, options::path(path)?);
-        let noise = options::noise(p_error, seed)?;
-        let options = Options { noise, n_threads, path };
+        let options = options::of(p_error, seed, n_threads, path)?;
         let columns = as_columns(columns)?;
-        let columns = numbers_of(&columns)?;
+        let columns: Vec<_> =
+            columns.iter().map(BorrowedNumbers::as_numbers).collect::<PyResult<_>>()?;
         let rows = columns.first().map_or(0, Numbers::len);
         fill(py, rows, self.graph().n_outputs(), |out| {
             self.0.run_columns_into(&columns, out, options)
@@ -605,19 +601,4 @@ impl PyIntegerGraph {
         let x = x.as_slice()?;
         fill(py, rows, self.graph().n_outputs(), |out| self.0.run_into(x, out, options))
     }
-}
-
-fn as_columns<'py>(columns: &Bound<'py, PyAny>) -> PyResult<Vec<BorrowedNumbers<'py>>> {
-    let column = |column: PyResult<_>| {
-        let column = as_numbers("a column", &column?)?;
-        match column.shape() {
-            [_] => Ok(column),
-            shape => Err(wrong_shape("a column", "(n,)", shape)),
-        }
-    };
-    columns.try_iter()?.map(column).collect()
-}
-
-fn numbers_of<'a>(columns: &'a [BorrowedNumbers<'_>]) -> PyResult<Vec<Numbers<'a>>> {
-    columns.iter().map(BorrowedNumbers::as_numbers).collect()
 }

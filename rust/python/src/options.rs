@@ -3,7 +3,7 @@
 use std::num::NonZeroUsize;
 
 use cipherfit_core::error::ParameterError;
-use cipherfit_core::simulate::{Noise, Path};
+use cipherfit_core::simulate::{Noise, Options, Path};
 use pyo3::exceptions::PyOverflowError;
 use pyo3::prelude::*;
 
@@ -56,8 +56,19 @@ fn path_name(path: Path) -> String {
     format!("{path:?}").to_lowercase()
 }
 
+/// How to evaluate, from keyword arguments.
+pub fn of(
+    p_error: f64,
+    seed: Option<&Bound<'_, PyAny>>,
+    n_threads: Option<&Bound<'_, PyAny>>,
+    path: Option<&str>,
+) -> PyResult<Options> {
+    let (n_threads, path) = (threads(n_threads)?, self::path(path)?);
+    Ok(Options { noise: noise(p_error, seed)?, n_threads, path })
+}
+
 /// Errors of lookups as rare as this; none with 0, which needs no seed.
-pub fn noise(p_error: f64, seed: Option<&Bound<'_, PyAny>>) -> PyResult<Option<Noise>> {
+fn noise(p_error: f64, seed: Option<&Bound<'_, PyAny>>) -> PyResult<Option<Noise>> {
     if p_error == 0.0 && seed.is_none() {
         return Ok(None);
     }

@@ -1,5 +1,7 @@
 //! The packed kernel in plain loops, which compilers vectorize for any processor.
 
+use std::iter;
+
 use super::kernel::{HiddenLayer, Kernel};
 use super::program::{Layer, Term};
 use super::quantizer::{Arithmetic, Brackets, FeatureConstants};
@@ -38,7 +40,7 @@ impl Kernel for Portable {
             };
             if !certain {
                 for (values, codes) in rows.beginning_at(first).zip(codes) {
-                    all_finite &= divide(values, first, input, brackets, codes);
+                    all_finite &= divide(values, first..input.n_features(), input, brackets, codes);
                 }
             }
         });
@@ -82,7 +84,7 @@ impl Kernel for Portable {
         } else {
             quantize::<false>(parts, &constants, codes)
         };
-        certain || divide_column(values, feature, input, brackets, column)
+        certain || divide(values, iter::repeat(feature), input, brackets, &mut column.0)
     }
 
     fn hidden(
@@ -236,36 +238,15 @@ fn quantize<'a, const EXACT: bool>(
     doubt == [0; TILE / 4]
 }
 
-/// The codes of one feature by division, where they are in doubt; false if a value is not finite.
-#[cold]
-fn divide_column(
-    values: &[f32; BLOCK],
-    feature: usize,
-    input: &Input,
-    brackets: &Brackets,
-    column: &mut Column,
-) -> bool {
-    let mut all_finite = true;
-    for (&x, code) in values.iter().zip(&mut column.0) {
-        if !x.is_finite() {
-            all_finite = false;
-        } else if !brackets.is_certain(feature, x, Portable::ARITHMETIC) {
-            *code = input.code(feature, x.into()).to_le_bytes()[0];
-        }
-    }
-    all_finite
-}
-
-/// Codes by division of the features from `first` that are in doubt; false if a value is not finite.
+/// Codes by division where they are in doubt, each of its feature; false if a value is not finite.
 #[cold]
 fn divide(
-    values: &[f32; TILE],
-    first: usize,
+    values: &[f32],
+    features: impl Iterator<Item = usize>,
     input: &Input,
     brackets: &Brackets,
-    codes: &mut [u8; TILE],
+    codes: &mut [u8],
 ) -> bool {
-    let features = first..input.n_features();
     for ((feature, code), &value) in features.zip(codes).zip(values) {
         if !brackets.is_certain(feature, value, Portable::ARITHMETIC) && value.is_finite() {
             *code = input.code(feature, value.into()).to_le_bytes()[0];

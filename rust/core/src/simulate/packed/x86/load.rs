@@ -213,11 +213,13 @@ impl<V: Vector, const EXACT: bool> Load<V, f32> for RealLoader<'_, V, EXACT> {
             if !doubt.is_zero() {
                 let mut bytes = [0; 16 * MAX_ROWS];
                 codes.store(&mut bytes);
-                for (row, codes) in rows.iter().zip(bytes.as_chunks_mut().0).take(V::ROWS) {
+                for (row, codes) in rows.iter().zip(bytes.as_chunks_mut::<TILE>().0).take(V::ROWS) {
                     let rows = [*row; MAX_ROWS];
                     let (_, doubt) = V::quantize::<EXACT>(self.proof, rows, self.constants);
                     if !doubt.is_zero() {
-                        self.all_finite &= divide(row, self.input, self.first, codes);
+                        // Columns beyond the features are padding.
+                        let features = self.first..self.input.n_features();
+                        self.all_finite &= divide(*row, features, self.input, codes);
                     }
                 }
                 *codes = V::load(self.proof, &bytes);
@@ -226,12 +228,15 @@ impl<V: Vector, const EXACT: bool> Load<V, f32> for RealLoader<'_, V, EXACT> {
     }
 }
 
-/// Replaces codes by those that division gives; false if a value is not finite.
-fn divide(row: &[f32; TILE], input: &Input, first: usize, codes: &mut [u8; TILE]) -> bool {
+/// Replaces codes by those that division gives, each of its feature; false if a value is not finite.
+pub(super) fn divide(
+    values: &[f32],
+    features: impl Iterator<Item = usize>,
+    input: &Input,
+    codes: &mut [u8],
+) -> bool {
     let mut all_finite = true;
-    // Columns beyond the features are padding.
-    let features = first..input.n_features();
-    for (feature, (code, &value)) in features.zip(codes.iter_mut().zip(row)) {
+    for (feature, (code, &value)) in features.zip(codes.iter_mut().zip(values)) {
         if value.is_finite() {
             *code = input.code(feature, value.into()).to_le_bytes()[0];
         } else {

@@ -1,5 +1,8 @@
 //! From the values of one feature to a column of codes: nothing is to be transposed.
 
+use std::iter;
+
+use super::load::divide;
 use super::vector::{MAX_ROWS, Vector};
 use crate::graph::input::Input;
 use crate::simulate::block::{BLOCK, Column, TILE};
@@ -51,20 +54,7 @@ fn load_column_as<V: Vector, const EXACT: bool>(
         let (loaded, doubt) = V::quantize::<EXACT>(proof, rows, constants);
         loaded.min_bytes(max).store(codes);
         if !doubt.is_zero() {
-            all_finite &= divide(values.as_flattened(), feature, input, codes);
-        }
-    }
-    all_finite
-}
-
-/// Replaces codes by those that division gives; false if a value is not finite.
-fn divide(values: &[f32], feature: usize, input: &Input, codes: &mut [u8]) -> bool {
-    let mut all_finite = true;
-    for (&value, code) in values.iter().zip(codes) {
-        if value.is_finite() {
-            *code = input.code(feature, value.into()).to_le_bytes()[0];
-        } else {
-            all_finite = false;
+            all_finite &= divide(values.as_flattened(), iter::repeat(feature), input, codes);
         }
     }
     all_finite
