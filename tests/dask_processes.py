@@ -19,13 +19,17 @@ class DaskProcesses:
         Where workers keep what they need.
     n_workers : int
         Each with a thread.
+    worker_ttl : str
+        After how long a worker that isn't heard from is restarted; Dask's least is five seconds. A
+        scheduler that was stopped for longer restarts all of them.
     """
 
-    def __init__(self, folder, n_workers):
+    def __init__(self, folder, n_workers, worker_ttl="300s"):
         with socket.create_server(("127.0.0.1", 0)) as server:
             port = server.getsockname()[1]
         self.address = f"tcp://127.0.0.1:{port}"
         self._folder, self._port, self._n_workers = folder, port, n_workers
+        self._worker_ttl = worker_ttl
         self._processes = []
         self.start()
 
@@ -46,8 +50,10 @@ class DaskProcesses:
             _end(process)
 
     def _started(self, kind, *arguments):
-        # Set for all: a worker that isn't heard from for five seconds, Dask's least, is restarted.
-        changed = {"DASK_DISTRIBUTED__SCHEDULER__WORKER_TTL": "1s", "OMP_NUM_THREADS": "1"}
+        changed = {
+            "DASK_DISTRIBUTED__SCHEDULER__WORKER_TTL": self._worker_ttl,
+            "OMP_NUM_THREADS": "1",
+        }
         with open(self._folder / f"{kind}.log", "ab") as log:
             return subprocess.Popen(
                 [sys.executable, "-m", f"distributed.cli.dask_{kind}", *arguments],

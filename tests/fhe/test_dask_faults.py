@@ -32,12 +32,20 @@ def circuit():
     return with_keys(GRAPH)
 
 
+@contextmanager
+def running(folder, worker_ttl="300s"):
+    cluster = DaskProcesses(folder, 2, worker_ttl)
+    try:
+        yield cluster
+    finally:
+        cluster.stop()
+
+
 @pytest.fixture(scope="module")
 def cluster(tmp_path_factory):
     """Return a cluster of two workers."""
-    cluster = DaskProcesses(tmp_path_factory.mktemp("dask"), 2)
-    yield cluster
-    cluster.stop()
+    with running(tmp_path_factory.mktemp("dask")) as cluster:
+        yield cluster
 
 
 @contextmanager
@@ -63,7 +71,7 @@ def answered(circuit, after_first):
     return [sums[row] for row in range(len(CODES))]
 
 
-def test_rows_of_a_stopped_worker_are_run_by_others(circuit, cluster, tmp_path, monkeypatch):
+def test_rows_of_a_stopped_worker_are_run_by_others(circuit, tmp_path, monkeypatch):
     stopped = tmp_path / "stopped"
 
     # A function in a function travels by value, and so to processes that don't have this module.
@@ -74,7 +82,7 @@ def test_rows_of_a_stopped_worker_are_run_by_others(circuit, cluster, tmp_path, 
         return run_task(*task)
 
     monkeypatch.setattr(jobs, "run_task", stops_once)
-    with connected(cluster):
+    with running(tmp_path, worker_ttl="1s") as cluster, connected(cluster):
         assert answered(circuit, lambda: None) == EXPECTED.tolist()
     assert stopped.exists()
 
