@@ -3,8 +3,9 @@
 ``importing.py --sklearn`` imports linear models of scikit-learn's on all tables, ``--cnn`` a digits
 network of two convolutions, quantized after training and trained quantization-aware. With
 ``--concrete-ml PYTHON`` that network runs encrypted, here and with Concrete ML in an environment of
-its own. ``--fashion`` trains a convolution and two linear layers for Fashion-MNIST, of 600 lookups,
-and runs rows of it encrypted with ``--encrypt``.
+its own; ``--held-out`` beside it says of all settings what those in use were chosen by.
+``--fashion`` trains a convolution and two linear layers for Fashion-MNIST, of 600 lookups, and runs
+rows of it encrypted with ``--encrypt``.
 """
 
 from __future__ import annotations
@@ -77,6 +78,12 @@ FEW_BITS: dict[str, Any] = {
     "p_error": 0.05,
 }
 ENCRYPTED = (FEW_BITS, {**FEW_BITS, "n_lookups": 250}, {**FEW_BITS, "n_lookups": 200})
+#: What these were chosen from, by rows of training that were held out (`--held-out`).
+CANDIDATES = (
+    FEW_BITS,
+    *({**FEW_BITS, "n_lookups": n_lookups} for n_lookups in (300, 250, 200, 150)),
+    {"n_w_bits": 4, "n_a_bits": 4, "n_in_bits": 4, "n_lookup_bits": 5, "p_error": 0.05},
+)
 QAT_LR = 0.005
 
 
@@ -148,17 +155,21 @@ def _trained_in_float(X: Any, y: Any, n_bits: int, seed: int) -> Any:
     return float_model.fit_benchmark(X, y)
 
 
-def compare_encrypted(python: Path, n_seeds: int, n_rows: int, epochs: int) -> None:
+def compare_encrypted(python: Path, n_seeds: int, n_rows: int, epochs: int, held_out: bool) -> None:
     """Print what encrypted rows of the CNN take, ours and Concrete ML's, at which accuracy."""
     X, y = load_digits(return_X_y=True)
     X = X.astype(np.float32).reshape(-1, 1, 8, 8)
     runs: dict[str, list[dict[str, Any]]] = {}
     for seed in range(n_seeds):
         parts = train_test_split(X, y, stratify=y, random_state=seed)
+        if held_out:
+            parts = train_test_split(parts[0], parts[2], stratify=parts[2], random_state=seed)
         module = _trained_in_float(parts[0], parts[2], 4, seed)[0].module_.eval()
-        rows = 0 if seed else n_rows
-        own = (_own_encrypted(each, module, parts, seed, rows, epochs) for each in ENCRYPTED)
-        for result in chain(own, _concrete_ml(python, module, parts, seed, rows, epochs)):
+        rows = 0 if seed or held_out else n_rows
+        settings = CANDIDATES if held_out else ENCRYPTED
+        own = (_own_encrypted(each, module, parts, seed, rows, epochs) for each in settings)
+        others = _concrete_ml(python, module, parts, seed, rows, epochs, held_out)
+        for result in chain(own, others):
             print(json.dumps({"seed": seed, **result}), flush=True)
             runs.setdefault(result["setting"], []).append(result)
     print("| setting | lookups | accuracy, clear | with simulated errors | s a row | CPU s a row |")
@@ -185,8 +196,9 @@ def _own_encrypted(
         for run in range(10)
     ]
     kept = options.get("n_lookups", "all")
+    bits = f"w{options['n_w_bits']} a{options['n_a_bits']}"
     result = {
-        "setting": f"cipherfit, n_lookups {kept}, p_error {p_error:g}",
+        "setting": f"cipherfit, {bits}, n_lookups {kept}, p_error {p_error:g}",
         "clear": float(model.score(X_test, y_test)),
         "simulated": float(np.mean(noisy)),
         "lookups": graph.n_lookups,
@@ -205,7 +217,13 @@ def _own_encrypted(
 
 
 def _concrete_ml(
-    python: Path, module: nn.Module, parts: Any, seed: int, n_rows: int, epochs: int
+    python: Path,
+    module: nn.Module,
+    parts: Any,
+    seed: int,
+    n_rows: int,
+    epochs: int,
+    candidates: bool,
 ) -> Iterator[dict[str, Any]]:
     script = Path(__file__).parent / "concrete_ml_cnn_peer.py"
     names = ("X_train", "X_test", "y_train", "y_test")
@@ -215,6 +233,7 @@ def _concrete_ml(
         data = Path(folder) / "cnn.npz"
         np.savez(data, **dict(zip(names, parts, strict=True)), **weights)
         arguments = [f"--{name}={value}" for name, value in given.items()]
+        arguments += ["--candidates"] if candidates else []
         done = subprocess.run(
             [str(python), str(script), str(data), *arguments],
             check=True, stdout=subprocess.PIPE, text=True,
@@ -315,6 +334,10 @@ if __name__ == "__main__":
     parser.add_argument("--encrypt", type=int, default=0, metavar="ROWS")
     parser.add_argument("--seeds", type=int, default=3)
     parser.add_argument("--concrete-ml", type=Path, metavar="PYTHON", help="its interpreter")
+    parser.add_argument(
+        "--held-out", action="store_true",
+        help="with --concrete-ml: accuracies of all candidates, on held-out rows of training",
+    )  # fmt: skip
     parser.add_argument("--rows", type=int, default=5, help="encrypted rows of each network")
     parser.add_argument("--epochs", type=int, default=100, help="of quantization-aware training")
     options = parser.parse_args()
@@ -323,6 +346,7 @@ if __name__ == "__main__":
     if options.cnn and options.concrete_ml is None:
         compare_cnn(options.seeds)
     elif options.cnn:
-        compare_encrypted(options.concrete_ml, options.seeds, options.rows, options.epochs)
+        given = (options.concrete_ml, options.seeds, options.rows, options.epochs)
+        compare_encrypted(*given, options.held_out)
     if options.fashion:
         compare_fashion(options.seeds, options.encrypt)

@@ -18,6 +18,7 @@ from cipherfit._core import IntegerGraph
 from cipherfit.exceptions import CipherfitWarning, CompilationError, InvalidParameterError
 from cipherfit.fhe.rows import RowServer
 from cipherfit.fhe.runtime import fhe, prepare_thread, remove_with
+from cipherfit.fhe.strategies import Strategy, fastest, strategies_for
 from cipherfit.fhe.types import IntegerType, ProvenTypes, TypedStage, place_of, typed_stages
 from cipherfit.limits import MAX_LOOKUP_BITS
 from cipherfit.parameters import fraction
@@ -52,7 +53,8 @@ def compile_graph(
         widths: no calibration data are needed.
     configuration : fhe.Configuration, optional
         Concrete's options; `p_error` and `simulation_only` are set on a copy of it. Default: its
-        own, but that inputs are sent compressed, in a thousandth of the bytes.
+        own, but that inputs are sent compressed, in a thousandth of the bytes. Of its strategies
+        of parameters the fastest is taken, where lookups follow lookups and it names none.
     p_error : float in (0, 1), optional
         Probability that one lookup errs. Default: the configuration's where it names one, else
         0.01, which a network with quantized activations shrugs off. Without lookups nothing errs,
@@ -85,16 +87,21 @@ def compile_graph(
     configuration = _configure(configuration, p_error, simulation_only)
     if not graph.n_lookups:
         configuration = configuration.fork(p_error=_P_ERROR_WITHOUT_LOOKUPS)
+    strategies = strategies_for(configuration, sum(bool(stage.tables) for stage in stages))
+
+    def compiled(strategy: Strategy, **options: Any) -> fhe.Circuit:
+        return _compiled(stages, graph.n_bits, configuration, strategy, **options)
+
     try:
-        circuit = _compiled(
-            stages, graph.n_bits, configuration, artifacts=artifacts, show_mlir=show_mlir
-        )
+        circuit, strategy = fastest(compiled, strategies)
+        if artifacts is not None or show_mlir:
+            circuit = compiled(strategy, artifacts=artifacts, show_mlir=show_mlir)
     except RuntimeError as error:
         message = _why_not(stages, graph.n_bits, configuration, error)
         raise CompilationError(message) from error
     check_widths(circuit, graph)
     if configuration.fhe_execution:
-        circuit.rows = _row_server(circuit, stages, graph)
+        circuit.rows = _row_server(circuit, stages, graph, strategy)
         circuit.integer_graph = graph
     if warn_of_size and configuration.fhe_execution:
         _warn_of_large_keys(circuit, stages)
@@ -133,13 +140,15 @@ def check_widths(circuit: fhe.Circuit, graph: IntegerGraph) -> None:
             )
 
 
-def _row_server(circuit: fhe.Circuit, stages: list[TypedStage], graph: IntegerGraph) -> RowServer:
+def _row_server(
+    circuit: fhe.Circuit, stages: list[TypedStage], graph: IntegerGraph, strategy: Strategy
+) -> RowServer:
     """Return what runs many rows, by circuits of the same stages that are compiled when needed."""
     configuration = circuit.configuration
 
     def compile_for(n_rows: int) -> fhe.Circuit:
         try:
-            several = _compiled(stages, graph.n_bits, configuration, n_rows=n_rows)
+            several = _compiled(stages, graph.n_bits, configuration, strategy, n_rows=n_rows)
         except RuntimeError as error:
             raise CompilationError(f"Concrete can't compile {n_rows} rows: {error}") from error
         check_widths(several, graph)
@@ -152,6 +161,7 @@ def _compiled(
     stages: list[TypedStage],
     n_bits: int,
     configuration: fhe.Configuration,
+    strategy: Strategy | None = None,
     *,
     n_rows: int | None = None,
     **options: Any,
@@ -162,13 +172,15 @@ def _compiled(
     """
     prepare_thread()
     own = configuration.additional_pre_processors
-    typed = configuration.fork(additional_pre_processors=[*own, ProvenTypes(n_bits, stages)])
+    changed = {"additional_pre_processors": [*own, ProvenTypes(n_bits, stages)], **(strategy or {})}
+    typed = configuration.fork(**changed)
     compiler = fhe.Compiler(_network_function(stages), {"codes": "encrypted"})
     shape = (() if n_rows is None else (n_rows,)) + (stages[0].weights.shape[1],)
     zeros = np.zeros(shape, dtype=np.int64)
     circuit = compiler.compile([zeros], configuration=typed, **options)
     # What a copy is compiled with again is what the user gave.
-    circuit.configuration.additional_pre_processors = own
+    for name in changed:
+        setattr(circuit.configuration, name, getattr(configuration, name))
     return remove_with(circuit)
 
 
