@@ -43,14 +43,22 @@ def client():
 
 
 def test_a_cluster_answers_rows_with_keys_that_each_worker_has_once(circuit, client):
+    client.wait_for_workers(2)
+
+    def kept():
+        # A lambda travels by value, and finds what its worker keeps.
+        return client.run(lambda: import_module("cipherfit.fhe.part").kept.names())
+
     with joblib.parallel_config("dask"):
-        for _ in range(2):
+        for number in range(20):
             assert np.array_equal(run_encrypted(circuit, CODES), GRAPH.simulate(CODES))
-    # A lambda travels by value, and finds what its worker keeps.
-    kept = client.run(lambda: import_module("cipherfit.fhe.part").kept.names())
-    assert len(kept) == 2
-    assert len({tuple(names) for names in kept.values()}) == 1
-    assert {len(names) for names in kept.values()} == {1}
+            # One that is quick, or alone in not being stopped, may have run all.
+            if number > 0 and all(kept().values()):
+                break
+    names = [*kept().values()]
+    assert len(names) == 2
+    assert names[0] == names[1]
+    assert len(names[0]) == 1
 
 
 def test_rows_of_a_killed_worker_are_run_by_others(circuit, client):

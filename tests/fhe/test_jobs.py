@@ -57,7 +57,8 @@ def tasks_of(circuit, pieces):
 
 
 @pytest.mark.parametrize("n_jobs", [2, -1])
-def test_processes_give_the_simulated_answers_in_order(circuit, n_jobs):
+def test_processes_give_the_simulated_answers_in_order(circuit, n_jobs, monkeypatch):
+    monkeypatch.setenv("LOKY_MAX_CPU_COUNT", "3")  # each has Concrete in memory
     assert np.array_equal(run_encrypted(circuit, CODES, n_jobs=n_jobs), EXPECTED)
 
 

@@ -135,7 +135,7 @@ def test_a_block_of_dask_s_is_computed_while_the_one_before_is_answered_and_no_o
         begun.acquire()  # this block
         answered.append(len(outputs))
         if len(answered) < 6:
-            assert begun.acquire(timeout=10)  # the next one, which is answered later
+            assert begun.acquire(timeout=300)  # the next one, which is answered later
             begun.release()
         assert len(blocks) <= len(answered) + 1
         return decode(outputs)
