@@ -310,8 +310,8 @@ def test_logs_are_json_and_hold_no_tokens_keys_or_rows(shared, party):
         return any(expected.items() <= event.items() for event in events)
 
     # What is answered is logged thereafter.
-    wait_until(lambda: logged(route="/v1/models/{digest}/predict", status=200, tenant="alice"))
-    wait_until(lambda: logged(route="/v1/models", status=401, tenant=None))
+    wait_until(lambda: logged(route="/v1/models/{digest}/predict", status=200, tenant="alice"), 60)
+    wait_until(lambda: logged(route="/v1/models", status=401, tenant=None), 60)
     text = shared.log.read_text()
     assert "token-of" not in text
     assert "a-wrong-token" not in text
@@ -343,7 +343,7 @@ def test_it_counts_what_it_answers(shared, party):
     def metrics():
         return shared.ask("GET", "/metrics", token=None)[2].decode()
 
-    wait_until(lambda: counted in metrics())
+    wait_until(lambda: counted in metrics(), 60)
     page = metrics()
     assert "cipherfit_key_bytes " in page
     assert party.id not in page
