@@ -135,7 +135,7 @@ def n_stored(path):
 
 
 if __name__ == "__main__":
-    circuit = compile_graph(GRAPH, p_error=1e-6)
+    circuit = compile_graph(GRAPH, p_error=1e-7)
     circuit.keygen()
     scenes = {"killed": killed, "interrupted": interrupted, "headless": headless}
     scenes[sys.argv[1]](circuit, Path(sys.argv[2]))

@@ -71,7 +71,7 @@ def predictor(name: str) -> Predictor:
     if name == "lookups":
         from cipherfit.fhe.runtime import fhe
 
-        made.compile(configuration=fhe.Configuration(**COMPRESSED), p_error=1e-4)
+        made.compile(configuration=fhe.Configuration(**COMPRESSED), p_error=1e-7)
     else:
         made.compile()
     return made

@@ -143,7 +143,7 @@ def test_the_deployment_guide_goes_the_whole_way(capsys, tmp_path, monkeypatch):
             else:
                 block = block.replace("https://predict.example.org", f"http://127.0.0.1:{port}")
                 # Without errors and approximate rounding, so that answers are equal.
-                block = block.replace("compile(\n", "compile(\n    p_error=1e-6,\n")
+                block = block.replace("compile(\n", "compile(\n    p_error=1e-7,\n")
                 exact = "random_state=0, max_epochs=10, module__rounding='exact'"
                 exec(block.replace("random_state=0", exact), names)
     finally:

@@ -77,7 +77,7 @@ def test_rows_of_a_killed_worker_are_run_by_others(circuit, client):
 def test_the_examples_of_the_guide_run(client, tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
     made = Predictor(GRAPH, RealTargets(2, flat=False))
-    made.compile(p_error=1e-6)
+    made.compile(p_error=1e-7)
     names = {"model": SimpleNamespace(predict=made.predict, predictor_=made), "X": CODES[:8]}
     page = (Path(__file__).parents[2] / "docs/scaling.md").read_text()
     page = page.partition("## Data larger than memory")[0]  # tests/predictor/test_chunks.py runs it

@@ -122,7 +122,7 @@ def test_a_worker_reads_keys_once_however_many_threads_ask(circuit, pieces, monk
 
 
 def test_networks_with_the_same_parameters_are_told_apart(circuit):
-    other = compile_graph(mirrored(GRAPH), p_error=1e-6)
+    other = compile_graph(mirrored(GRAPH), p_error=1e-7)
     assert other.client.specs.serialize() == circuit.client.specs.serialize()
     assert ServerPart.of(other).name != ServerPart.of(circuit).name
 

@@ -34,7 +34,7 @@ def test_ctrl_c_ends_a_call_and_what_was_computed_is_kept(tmp_path, monkeypatch)
     assert process.returncode == -signal.SIGINT
     stored = n_stored(path)
     assert 0 < stored < len(CODES)
-    circuit = compile_graph(network(), p_error=1e-6)
+    circuit = compile_graph(network(), p_error=1e-7)
     circuit.keys.load(tmp_path / "keys")
     run, rows = circuit.rows.run, []
     monkeypatch.setattr(circuit.rows, "run", lambda *each: rows.extend(each[0]) or run(*each))

@@ -80,7 +80,7 @@ def test_before_compile_encryption_is_refused_and_says_what_to_call():
 def test_a_predictor_compiles_runs_encrypted_and_is_searched_without_its_estimator():
     made = pickle.loads(pickle.dumps(predictor()))
     X, y = load("iris")
-    made.compile(p_error=1e-6)
+    made.compile(p_error=1e-7)
     assert made.predict(X[::50], fhe="execute").tolist() == made.predict(X[::50]).tolist()
     assert made.estimate_fhe().n_lookups == made.graph.n_lookups
     score = np.mean(made.predict(X) == y)
