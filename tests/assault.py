@@ -24,6 +24,7 @@ from pathlib import Path
 from typing import Any
 
 from hostile import lies, mutant
+from processes import LONG
 from service_parties import Party
 from service_process import Running, digest_of, framed, predictor, token_of
 
@@ -68,7 +69,7 @@ class Connection:
 
     def _asked(self, data: bytes) -> int:
         if self._socket is None:
-            self._socket = socket.create_connection(("127.0.0.1", self._port), timeout=60)
+            self._socket = socket.create_connection(("127.0.0.1", self._port), timeout=LONG)
             self._socket.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
         answer = b""
         # It may have answered before it had all.

@@ -12,6 +12,7 @@ from pathlib import Path
 from urllib.parse import urlsplit
 
 import pytest
+from processes import LONG
 
 REQUIRED = "CIPHERFIT_REQUIRE_BROWSER"
 _NAMES = ("chromium", "chromium-browser", "google-chrome", "google-chrome-stable")
@@ -130,7 +131,9 @@ def browser():
     # Chromium's sandbox doesn't start for root.
     options = ["--no-sandbox"] if os.geteuid() == 0 else []
     with sync_playwright() as playwright:
-        started = playwright.chromium.launch(executable_path=path, args=[*options, _NO_NETWORK])
+        started = playwright.chromium.launch(
+            executable_path=path, args=[*options, _NO_NETWORK], timeout=1e3 * LONG
+        )
         yield started
         started.close()
 
@@ -148,7 +151,7 @@ def page(browser):
             **options,
         )
         contexts.append(context)
-        context.set_default_timeout(20_000)
+        context.set_default_timeout(1e3 * LONG)
         return Shown(context, address)
 
     yield show

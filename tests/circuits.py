@@ -31,7 +31,7 @@ def with_keys(graph):
     """Return a circuit of a graph, whose lookups hardly ever err, with its keys."""
     from cipherfit.fhe import compile_graph
 
-    circuit = compile_graph(graph, p_error=1e-6)
+    circuit = compile_graph(graph, p_error=1e-7)
     circuit.keygen()
     return circuit
 

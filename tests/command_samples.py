@@ -27,5 +27,5 @@ def in_a_shell(script, folder):
     command.chmod(0o755)
     lines = f'PATH="{commands}:$PATH"\n{script}'
     return subprocess.run(
-        ["bash", "-c", lines], cwd=folder, capture_output=True, text=True, timeout=300
+        ["bash", "-c", lines], cwd=folder, capture_output=True, text=True, timeout=600
     )

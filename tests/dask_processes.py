@@ -4,10 +4,11 @@ from __future__ import annotations
 
 import os
 import signal
-import socket
 import subprocess
 import sys
 from contextlib import suppress
+
+from processes import free_port
 
 
 class DaskProcesses:
@@ -25,8 +26,7 @@ class DaskProcesses:
     """
 
     def __init__(self, folder, n_workers, worker_ttl="300s"):
-        with socket.create_server(("127.0.0.1", 0)) as server:
-            port = server.getsockname()[1]
+        port = free_port()
         self.address = f"tcp://127.0.0.1:{port}"
         self._folder, self._port, self._n_workers = folder, port, n_workers
         self._worker_ttl = worker_ttl
@@ -43,6 +43,10 @@ class DaskProcesses:
         self.scheduler = self._started("scheduler", "--port", str(self._port), *shared)
         workers = self._started("worker", self.address, *each, *shared)
         self._processes = [self.scheduler, workers]
+
+    def is_running(self):
+        """Tell whether none of them was ended."""
+        return all(process.poll() is None for process in self._processes)
 
     def stop(self):
         """End all of them."""

@@ -21,6 +21,7 @@ import joblib
 import numpy as np
 import pytest
 from circuits import network
+from processes import LONG, wait_until
 
 from cipherfit.exceptions import UnansweredRowsError
 from cipherfit.fhe import compile_graph, jobs, run_encrypted
@@ -59,11 +60,11 @@ def killed(circuit, folder):
         # Further rows are encrypted by the thread that also reads answers: it does neither now.
         reads = threading.current_thread() is not threading.main_thread()
         if reads and not list(folder.glob("*.killed")):
-            known = set(folder.iterdir())
-            while not (made := set(folder.iterdir()) - known):
-                time.sleep(0.05)
+            # One answer was read, and all others wait for this thread.
+            wait_until(lambda: len([*folder.iterdir()]) > 1)
             time.sleep(1.0)  # the answer is on its way
-            pid = made.pop().suffix[1:]
+            last = max(folder.iterdir(), key=lambda path: path.stat().st_mtime_ns)
+            pid = last.suffix[1:]
             os.kill(int(pid), signal.SIGKILL)
             (folder / f"{pid}.killed").touch()
         return encrypt(*row)
@@ -78,14 +79,15 @@ def killed(circuit, folder):
 
 
 def interrupted(circuit, folder):
-    """Answer rows one by one and slowly, to be interrupted."""
+    """Answer some rows one by one, and others never, to be interrupted."""
 
-    def slow(*task):
-        time.sleep(0.3)
+    def some(*task):
+        if task[0] > 2:
+            time.sleep(LONG)
         return run_task(*task)
 
     circuit.keys.save(folder / "keys")
-    jobs.run_task, jobs.rows_per_task = slow, lambda *_: 1
+    jobs.run_task, jobs.rows_per_task = some, lambda *_: 1
     run_encrypted(circuit, CODES, n_jobs=2, storage=folder / "rows.sqlite")
 
 
@@ -101,12 +103,11 @@ def headless(circuit, folder):
 
     def kills_head(*task):
         if task[0] > 1:
-            time.sleep(600)
+            time.sleep(LONG)
         return run_task(*task)
 
     def kill():
-        while not n_stored(folder / "rows.sqlite"):
-            time.sleep(0.1)
+        wait_until(lambda: n_stored(folder / "rows.sqlite"))
         for process in psutil.Process().children(recursive=True):
             if process.name() in {"gcs_server", "raylet"}:
                 process.kill()
@@ -134,7 +135,7 @@ def n_stored(path):
 
 
 if __name__ == "__main__":
-    circuit = compile_graph(GRAPH, p_error=1e-6)
+    circuit = compile_graph(GRAPH, p_error=1e-7)
     circuit.keygen()
     scenes = {"killed": killed, "interrupted": interrupted, "headless": headless}
     scenes[sys.argv[1]](circuit, Path(sys.argv[2]))

@@ -70,6 +70,6 @@ def test_rows_of_a_stopped_or_killed_worker_are_run_by_others(
 
 def test_a_head_that_is_gone_ends_the_call_before_ray_ends_the_process(tmp_path):
     with started("headless", tmp_path) as process:
-        out, err = process.communicate(timeout=180)
+        out, err = process.communicate(timeout=600)
     assert process.returncode == 0, err.decode()
     assert b"done" in out

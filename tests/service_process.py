@@ -12,11 +12,11 @@ import socket
 import struct
 import subprocess
 import sys
-import time
 from collections.abc import Sequence
 from pathlib import Path
 
 import numpy as np
+from processes import LONG, free_port, wait_until
 
 from cipherfit import IntegerGraph, Predictor
 from cipherfit.predictor.targets import RealTargets
@@ -71,7 +71,7 @@ def predictor(name: str) -> Predictor:
     if name == "lookups":
         from cipherfit.fhe.runtime import fhe
 
-        made.compile(configuration=fhe.Configuration(**COMPRESSED), p_error=1e-4)
+        made.compile(configuration=fhe.Configuration(**COMPRESSED), p_error=1e-7)
     else:
         made.compile()
     return made
@@ -92,9 +92,7 @@ class Running:
                 for tenant in tenants
             )
         )
-        with socket.socket() as free:
-            free.bind(("127.0.0.1", 0))
-            self.port = free.getsockname()[1]
+        self.port = free_port()
         self.options = {
             "keys": str(folder / "keys"), "tokens": str(tokens), "port": self.port, **options,
         }  # fmt: skip
@@ -111,15 +109,15 @@ class Running:
             )
         self.wait_until_ready()
 
-    def wait_until_ready(self, seconds: float = 60) -> None:
-        end = time.monotonic() + seconds
-        while time.monotonic() < end:
-            assert self.process.poll() is None, self.log.read_text()[-3000:]
-            with contextlib.suppress(OSError):
-                if self.ask("GET", "/health/ready", token=None)[0] == 200:
-                    return
-            time.sleep(0.05)
-        raise AssertionError(self.log.read_text()[-3000:])
+    def wait_until_ready(self) -> None:
+        wait_until(self._is_ready_or_over)
+        assert self.process.poll() is None, self.log.read_text()[-3000:]
+
+    def _is_ready_or_over(self) -> bool:
+        with contextlib.suppress(OSError):
+            if self.ask("GET", "/health/ready", token=None)[0] == 200:
+                return True
+        return self.process.poll() is not None
 
     def runs(self, number: int) -> bool:
         """Whether so many predictions wait or run."""
@@ -132,11 +130,11 @@ class Running:
 
     def stop(self) -> int:
         self.process.send_signal(signal.SIGTERM)
-        return self.process.wait(30)
+        return self.process.wait(LONG)
 
     def ask(self, method, path, body=None, *, token="alice", headers=None):
         """Return status, headers and body of an answer."""
-        connection = http.client.HTTPConnection("127.0.0.1", self.port, timeout=60)
+        connection = http.client.HTTPConnection("127.0.0.1", self.port, timeout=LONG)
         sent = token_of(token) if token in self.tenants else token
         own = {"Authorization": f"Bearer {sent}"} if token else {}
         try:
@@ -156,20 +154,12 @@ class Running:
 
     def raw(self, data: bytes) -> bytes:
         """Send bytes as they are; return the beginning of what comes back, if anything does."""
-        with socket.create_connection(("127.0.0.1", self.port), timeout=20) as connection:
+        with socket.create_connection(("127.0.0.1", self.port), timeout=LONG) as connection:
             try:
                 connection.sendall(data)
                 return connection.recv(65536)
             except (BrokenPipeError, ConnectionResetError):
                 return b""
-
-
-def wait_until(condition, seconds: float = 20) -> None:
-    """Wait for what comes true soon."""
-    end = time.monotonic() + seconds
-    while not condition():
-        assert time.monotonic() < end, f"not within {seconds} s"
-        time.sleep(0.01)
 
 
 def digest_of(name: str) -> str:

@@ -22,6 +22,7 @@ def run(path: str, frames: Sequence[bytes]) -> list[bytes]:
             os._exit(7)
         if frame == b"wrong":
             raise ValueError("Concrete says so")
-        if frame.startswith(b"sleep"):
-            time.sleep(float(frame[5:]))
+        if frame.startswith(b"until"):
+            while not os.path.exists(frame[6:]):
+                time.sleep(0.01)
     return [f"{os.getpid()} {path} {len(frames)} {frame.decode()}".encode() for frame in frames]

@@ -6,7 +6,6 @@ import contextlib
 import doctest
 import os
 import re
-import socket
 import subprocess
 import sys
 import time
@@ -15,6 +14,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from processes import LONG, free_port
 
 import cipherfit
 from cipherfit.estimators import classifier, regressor
@@ -128,9 +128,7 @@ def test_the_deployment_guide_goes_the_whole_way(capsys, tmp_path, monkeypatch):
     command.write_text(SCRIPT.format(python=sys.executable))
     command.chmod(0o755)
     monkeypatch.setenv("PATH", f"{command.parent}:{os.environ['PATH']}")
-    with socket.socket() as free:
-        free.bind(("127.0.0.1", 0))
-        port = free.getsockname()[1]
+    port = free_port()
     text = (ROOT / "docs/deployment.md").read_text()
     names: dict[str, Any] = {}
     services = []
@@ -145,13 +143,13 @@ def test_the_deployment_guide_goes_the_whole_way(capsys, tmp_path, monkeypatch):
             else:
                 block = block.replace("https://predict.example.org", f"http://127.0.0.1:{port}")
                 # Without errors and approximate rounding, so that answers are equal.
-                block = block.replace("compile(\n", "compile(\n    p_error=1e-6,\n")
+                block = block.replace("compile(\n", "compile(\n    p_error=1e-7,\n")
                 exact = "random_state=0, max_epochs=10, module__rounding='exact'"
                 exec(block.replace("random_state=0", exact), names)
     finally:
         for service in services:
             service.terminate()
-    assert [service.wait(30) for service in services] == [0]
+    assert [service.wait(LONG) for service in services] == [0]
     expected = names["model"].predict(names["X"][:3])
     assert capsys.readouterr().out.strip() == str(expected)
 

@@ -403,6 +403,6 @@ def test_an_own_class_of_the_seeds_kind_is_searched_compiled_and_run_in_a_pipeli
     assert grid.score(X, Y) > 0.6
     best = grid.best_estimator_
     rows = best[:-1].transform(X[::50])
-    best[-1].compile(rows, p_error=1e-6)
+    best[-1].compile(rows, p_error=1e-7)
     encrypted = best[-1].predict(rows, execute_in_fhe=True)
     assert encrypted.tolist() == best[-1].predict(rows).tolist()

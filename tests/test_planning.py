@@ -248,7 +248,7 @@ def test_networks_without_lookups_need_no_cluster():
 @pytest.mark.fhe
 def test_a_plan_knows_what_is_sent_and_leaves_no_keys_behind():
     model = Predictor(network(), RealTargets(2, flat=False))
-    circuit = model.compile(p_error=1e-6)
+    circuit = model.compile(p_error=1e-7)
     plan = plan_cluster(model, rows=100, cores=2)
     assert isinstance(plan, ClusterPlan)
     assert not circuit.keys.are_generated

@@ -176,7 +176,7 @@ def test_after_a_refit_the_old_circuit_is_gone(name):
 def test_a_copy_of_a_compiled_model_runs_encrypted_rows_with_keys_of_its_own(copied):
     X, y = load("iris")
     model = estimator("iris").fit(X, y)
-    circuit = model.compile(p_error=1e-6)
+    circuit = model.compile(p_error=1e-7)
     # Copies of copies too, whether or not their circuit was needed meanwhile.
     other = copied(copied(model))
     assert other.predict(X[:2], fhe="execute").tolist() == model.predict(X[:2]).tolist()
@@ -203,7 +203,7 @@ def test_a_copy_knows_what_it_was_compiled_for_and_forgets_it_when_trained_or_to
 def test_one_row_alone_can_be_encrypted():
     X, y = load("iris")
     model = estimator("iris").fit(X, y)
-    model.compile(p_error=1e-6)
+    model.compile(p_error=1e-7)
     assert model.predict(X[0], execute_in_fhe=True).tolist() == model.predict(X[:1]).tolist()
 
 

@@ -43,14 +43,22 @@ def client():
 
 
 def test_a_cluster_answers_rows_with_keys_that_each_worker_has_once(circuit, client):
+    client.wait_for_workers(2)
+
+    def kept():
+        # A lambda travels by value, and finds what its worker keeps.
+        return client.run(lambda: import_module("cipherfit.fhe.part").kept.names())
+
     with joblib.parallel_config("dask"):
-        for _ in range(2):
+        for number in range(20):
             assert np.array_equal(run_encrypted(circuit, CODES), GRAPH.simulate(CODES))
-    # A lambda travels by value, and finds what its worker keeps.
-    kept = client.run(lambda: import_module("cipherfit.fhe.part").kept.names())
-    assert len(kept) == 2
-    assert len({tuple(names) for names in kept.values()}) == 1
-    assert {len(names) for names in kept.values()} == {1}
+            # One that is quick, or alone in not being stopped, may have run all.
+            if number > 0 and all(kept().values()):
+                break
+    names = [*kept().values()]
+    assert len(names) == 2
+    assert names[0] == names[1]
+    assert len(names[0]) == 1
 
 
 def test_rows_of_a_killed_worker_are_run_by_others(circuit, client):
@@ -69,7 +77,7 @@ def test_rows_of_a_killed_worker_are_run_by_others(circuit, client):
 def test_the_examples_of_the_guide_run(client, tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
     made = Predictor(GRAPH, RealTargets(2, flat=False))
-    made.compile(p_error=1e-6)
+    made.compile(p_error=1e-7)
     names = {"model": SimpleNamespace(predict=made.predict, predictor_=made), "X": CODES[:8]}
     page = (Path(__file__).parents[2] / "docs/scaling.md").read_text()
     page = page.partition("## Data larger than memory")[0]  # tests/predictor/test_chunks.py runs it

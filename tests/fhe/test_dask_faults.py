@@ -2,17 +2,19 @@
 
 from __future__ import annotations
 
+import asyncio
 import os
 import signal
 import threading
 import time
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 
 import joblib
 import numpy as np
 import pytest
 from circuits import network, with_keys
 from dask_processes import DaskProcesses
+from processes import LONG
 
 from cipherfit.exceptions import UnansweredRowsError
 from cipherfit.fhe import jobs, run_encrypted, workers
@@ -42,21 +44,37 @@ def running(folder, worker_ttl="300s"):
 
 
 @pytest.fixture(scope="module")
-def cluster(tmp_path_factory):
-    """Return a cluster of two workers."""
+def shared(tmp_path_factory):
     with running(tmp_path_factory.mktemp("dask")) as cluster:
         yield cluster
 
 
+@pytest.fixture
+def cluster(shared):
+    """Return a cluster of two workers, started again if a test has ended it."""
+    if not shared.is_running():
+        shared.start()
+    return shared
+
+
 @contextmanager
-def connected(cluster, reconnect_seconds=60):
-    client = distributed.Client(cluster.address, timeout=reconnect_seconds)
+def connected(cluster, reconnect_seconds=LONG):
+    client = client_of(cluster, reconnect_seconds)
     try:
-        client.wait_for_workers(2, timeout=60)
+        client.wait_for_workers(2, timeout=LONG)
         with joblib.parallel_config("dask", client=client):
             yield client
     finally:
         client.close(timeout=2)
+
+
+def client_of(cluster, reconnect_seconds):
+    """Connect to a scheduler that may yet have to start: Dask has one limit for both."""
+    end = time.monotonic() + LONG
+    while time.monotonic() < end:
+        with suppress(OSError, asyncio.TimeoutError):  # not the same before Python 3.11
+            return distributed.Client(cluster.address, timeout=reconnect_seconds)
+    pytest.fail("there is no scheduler")
 
 
 def answered(circuit, after_first):
@@ -82,12 +100,15 @@ def test_rows_of_a_stopped_worker_are_run_by_others(circuit, tmp_path, monkeypat
         return run_task(*task)
 
     monkeypatch.setattr(jobs, "run_task", stops_once)
-    with running(tmp_path, worker_ttl="1s") as cluster, connected(cluster):
+    # Whose workers may hold the GIL for some seconds, on a busy machine.
+    with running(tmp_path, worker_ttl="10s") as cluster, connected(cluster):
         assert answered(circuit, lambda: None) == EXPECTED.tolist()
     assert stopped.exists()
 
 
-def test_a_scheduler_may_restart_while_a_call_runs_and_between_calls(circuit, cluster):
+def test_a_scheduler_may_restart_while_a_call_runs_and_between_calls(circuit, cluster, monkeypatch):
+    monkeypatch.setattr(workers, "RETURN_SECONDS", LONG)
+
     def restart():
         os.kill(cluster.scheduler.pid, signal.SIGKILL)
         threading.Timer(0.5, cluster.start).start()
@@ -98,17 +119,26 @@ def test_a_scheduler_may_restart_while_a_call_runs_and_between_calls(circuit, cl
         assert np.array_equal(run_encrypted(circuit, CODES[:8]), EXPECTED[:8])
 
 
-def test_a_scheduler_that_hangs_ends_the_call(circuit, cluster, monkeypatch):
+def test_a_scheduler_that_hangs_ends_the_call(circuit, cluster, tmp_path, monkeypatch):
+    over = tmp_path / "over"
+
+    def first_alone(*task):
+        while task[0] > 0 and not over.exists():
+            time.sleep(0.05)
+        return run_task(*task)
+
     with connected(cluster):
         run_encrypted(circuit, CODES[:8])  # workers are ready
+        monkeypatch.setattr(jobs, "run_task", first_alone)
         monkeypatch.setattr(jobs, "START_SECONDS", 5.0)
         for name in ("REACH_SECONDS", "RETURN_SECONDS"):
             monkeypatch.setattr(workers, name, 1.0)
         try:
             with pytest.raises(UnansweredRowsError, match="rows have no answer") as caught:
                 answered(circuit, lambda: os.kill(cluster.scheduler.pid, signal.SIGSTOP))
-            assert 4 <= len(caught.value.rows) <= 20
+            assert caught.value.rows == tuple(range(4, 24))
         finally:
+            over.touch()
             os.kill(cluster.scheduler.pid, signal.SIGCONT)
 
 
@@ -124,4 +154,4 @@ def test_a_scheduler_that_dies_while_it_is_sent_keys_ends_the_call(circuit, clus
         for _ in range(2):
             with pytest.raises(UnansweredRowsError, match=r"24 .* there are no workers"):
                 run_encrypted(circuit, CODES)
-        assert time.monotonic() - before < 60
+        assert time.monotonic() - before < LONG

@@ -135,7 +135,7 @@ def test_no_altered_specs_end_the_process(specs):
         [sys.executable, "-c", CLIENT],
         input=b"\n".join(mutants),
         capture_output=True,
-        timeout=120,
+        timeout=600,
         cwd=Path(__file__).parents[2],
     )
     answers = done.stdout.split()

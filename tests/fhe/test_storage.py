@@ -89,7 +89,7 @@ def test_text_where_numbers_belong_is_refused(path):
 @pytest.mark.fhe
 def test_an_interrupted_run_goes_on_where_it_was(path, monkeypatch):
     graph = network()
-    circuit = compile_graph(graph, p_error=1e-6)
+    circuit = compile_graph(graph, p_error=1e-7)
     codes = np.random.default_rng(0).integers(0, 4, (13, 4)).astype(np.uint16)
     run, calls = circuit.rows.run, []
 
@@ -108,7 +108,7 @@ def test_an_interrupted_run_goes_on_where_it_was(path, monkeypatch):
     assert calls == [8, 4, 4], "nor is any, once all are there"
     with pytest.raises(InvalidParameterError, match="another data"):
         run_encrypted(circuit, codes[:12], storage=path)
-    other = compile_graph(mirrored(graph), p_error=1e-6)
+    other = compile_graph(mirrored(graph), p_error=1e-7)
     other.keys = circuit.keys
     with pytest.raises(InvalidParameterError, match="another model"):
         run_encrypted(other, codes, storage=path)

@@ -110,7 +110,7 @@ def test_a_layer_whose_rounding_leaves_no_bit_is_its_constant(lsbs):
 def test_a_sum_that_only_one_input_makes_negative_is_signed():
     # Only the code 3 of 0..3 gives 1, and with it -1 in the second output.
     graph = one_neuron(1, 0, 0, [0, 0, 0, 1], signed_outputs=True)
-    circuit = compile_graph(graph, p_error=1e-6)
+    circuit = compile_graph(graph, p_error=1e-7)
     codes = np.arange(4, dtype=np.uint16)[:, None]
     assert run_encrypted(circuit, codes).tolist() == [[0, 0], [0, 0], [0, 0], [1, -1]]
 

@@ -48,7 +48,7 @@ CLASSIFIERS = {
     "ridge": linear_model.RidgeClassifier(),
     "sgd": linear_model.SGDClassifier(random_state=0),
     "sgd_logistic": linear_model.SGDClassifier(loss="log_loss", alpha=0.3, random_state=0),
-    "sgd_huber": linear_model.SGDClassifier(loss="modified_huber", random_state=0),
+    "sgd_huber": linear_model.SGDClassifier(loss="modified_huber", alpha=0.1, random_state=0),
     "perceptron": linear_model.Perceptron(random_state=0),
     "discriminant": discriminant_analysis.LinearDiscriminantAnalysis(),
     "no_intercept": linear_model.LogisticRegression(fit_intercept=False),

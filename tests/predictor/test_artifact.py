@@ -2,56 +2,20 @@
 
 from __future__ import annotations
 
-import copy
-import json
 import re
 import tracemalloc
-from pathlib import Path
 
-import numpy as np
 import pytest
-from core_graphs import random_parts
-from hypothesis import given
-from hypothesis import strategies as st
-from samples import fitted, load
-from sklearn.preprocessing import OneHotEncoder, StandardScaler
+from model_files import SPECIFICATION, client_bytes, example_bytes, example_graph, parts_of
+from samples import fitted
 
-import cipherfit
-from cipherfit import ClientModel, IntegerGraph, Predictor
-from cipherfit.exceptions import (
-    CipherfitError,
-    InvalidInputError,
-    InvalidParameterError,
-    NotCompiledError,
-    SerializationError,
-)
+from cipherfit import IntegerGraph, Predictor
+from cipherfit.exceptions import CipherfitError, SerializationError
 from cipherfit.predictor import container
 from cipherfit.predictor.artifact import ModelFile
 from cipherfit.predictor.compilation import _FLAGS
-from cipherfit.predictor.pipelines import preparation_of
 from cipherfit.predictor.saving import loads
 from cipherfit.predictor.targets import RealTargets
-from cipherfit.stages import encrypted_part
-
-DOCS = Path(__file__).parents[2] / "docs"
-SPECIFICATION = (DOCS / "model-file.md").read_text()
-
-
-def blocks(page: str, kind: str) -> list[str]:
-    return re.findall(rf"```{kind}\n(.*?)```", page.partition("## An example")[2], re.DOTALL)
-
-
-def example_graph() -> bytes:
-    lines = blocks((DOCS / "format.md").read_text(), "text")[0].splitlines()
-    return bytes.fromhex("".join(line.partition("#")[0] for line in lines))
-
-
-def example_bytes() -> bytes:
-    """Return the specification's example."""
-    (length,), (header,) = blocks(SPECIFICATION, "text"), blocks(SPECIFICATION, "json")
-    data = bytes.fromhex(length)
-    header = header.rstrip("\n").encode().ljust(int.from_bytes(data, "little"))
-    return data + header + example_graph()
 
 
 def test_the_examples_bytes_are_those_of_its_model():
@@ -60,18 +24,6 @@ def test_the_examples_bytes_are_those_of_its_model():
     assert again.graph == model.graph
     assert again.predict([[0.5, 0.25]]).tolist() == model.predict([[0.5, 0.25]]).tolist()
     assert ModelFile.from_bytes(example_bytes()).to_bytes() == example_bytes()
-
-
-def parts_of(data: bytes) -> tuple[str, dict, dict]:
-    """Return kind, metadata and parts of a file, unchecked."""
-    length = int.from_bytes(data[:8], "little")
-    header = json.loads(data[8 : 8 + length])
-    document = json.loads(header.pop("__metadata__")["cipherfit"])
-    body = data[8 + length :]
-    tensors = {name: body[slice(*entry["data_offsets"])] for name, entry in header.items()}
-    kind = document.pop("kind")
-    del document["format"], document["sha256"]
-    return kind, document, tensors
 
 
 def with_text(old: str, new: str) -> bytes:
@@ -121,12 +73,6 @@ def nested(depth: int) -> bytes:
 def classes(dtype: object, values: object) -> bytes:
     array = {"dtype": dtype, "values": values}
     return with_value("targets", {"kind": "classes", "classes": array})
-
-
-def client_bytes(n_layers: int = 1) -> bytes:
-    model = copy.deepcopy(fitted("iris", n_layers=n_layers))
-    model.compile()
-    return model.predictor_.client_model().to_bytes()
 
 
 def longer_zero() -> bytes:
@@ -334,201 +280,3 @@ def test_a_preparation_that_lies_is_an_error_of_its_rows():
         model = loads(data)
         with pytest.raises(CipherfitError):
             model.predict([[1.0, 2.0]])
-
-
-@pytest.fixture(scope="module")
-def files():
-    """Files of each kind, and what each of them answers."""
-    X = load("iris")[0][:20]
-    own = fitted("iris").predictor_
-    scaled = own.with_preparation(preparation_of([("scaler", StandardScaler().fit(X))]))
-    coded = np.arange(4.0)[:, None] % 3
-    encoder = preparation_of([("encoder", OneHotEncoder().fit(coded))])
-    graph = IntegerGraph.from_layers(**random_parts(0, (3, 4, 2)))
-    encoded = Predictor(graph, RealTargets(2, False), preparation=encoder)
-    sums = fitted("iris", n_layers=1).graph_.simulate(np.arange(80).reshape(20, 4))
-    return [
-        (example_bytes(), loads, [[0.5, 0.25]]),
-        (own.to_bytes(), loads, X),
-        (scaled.to_bytes(), loads, X),
-        (encoded.to_bytes(), loads, coded),
-        (client_bytes(), ClientModel.from_bytes, (X, sums)),
-    ]
-
-
-def answers_of(model, X):
-    if isinstance(model, ClientModel):
-        return [*model.encode(X[0]).tolist(), *model.answer_proba(X[1]).tolist()]
-    return np.asarray(model.predict(X)).tolist()
-
-
-def mutant(data: bytes, random: np.random.Generator) -> bytes:
-    """Return bytes with some changed, cut, doubled or put in."""
-    changed = bytearray(data)
-    for _ in range(random.integers(1, 4)):
-        at = int(random.integers(len(changed) + 1))
-        length = int(random.integers(1, 9))
-        match random.integers(5):
-            case 0 if at < len(changed):
-                changed[at] ^= 1 << int(random.integers(8))
-            case 1:
-                del changed[at:]
-            case 2:
-                del changed[at : at + length]
-            case 3:
-                changed[at:at] = changed[at : at + length]
-            case _:
-                changed[at:at] = random.bytes(length)
-    return bytes(changed)
-
-
-#: What values of metadata are replaced by.
-HOSTILE = [None, True, -1, 0, 2**63, 1e308, -0.0, "", "graph", [], {}, [[]], {"dtype": "O"}]
-
-
-def altered(value: object, random: np.random.Generator) -> object:
-    """Return plain values with one of them, somewhere inside, replaced, dropped or doubled."""
-    if isinstance(value, dict) and value and random.random() < 0.9:
-        key = list(value)[random.integers(len(value))]
-        return {**value, key: altered(value[key], random)}
-    if isinstance(value, list) and value and random.random() < 0.9:
-        at = int(random.integers(len(value)))
-        match random.integers(3):
-            case 0:
-                return value[:at] + value[at + 1 :]
-            case 1:
-                return value[:at] + value[at : at + 1] + value[at:]
-        return [*value[:at], altered(value[at], random), *value[at + 1 :]]
-    if type(value) is int and random.random() < 0.5:
-        return value + int(random.integers(-3, 4))
-    if type(value) is float and random.random() < 0.5:
-        return value * float(random.normal())
-    return HOSTILE[random.integers(len(HOSTILE))]
-
-
-def altered_entry(document: dict, random: np.random.Generator) -> tuple[str, object]:
-    key = list(document)[random.integers(len(document))]
-    return key, altered(document[key], random)
-
-
-@given(seed=st.integers(0, 2**63))
-def test_a_mutant_of_a_file_is_refused_or_the_same(files, seed):
-    random = np.random.default_rng(seed)
-    for data, read, _ in files:
-        for _ in range(20):
-            changed = mutant(data, random)
-            if changed == data:
-                continue
-            with pytest.raises(CipherfitError):
-                read(changed)
-
-
-@given(seed=st.integers(0, 2**63))
-@pytest.mark.filterwarnings("ignore::RuntimeWarning")
-def test_a_forged_file_is_refused_or_answers_like_any_other(files, seed):
-    random = np.random.default_rng(seed)
-    for data, read, X in files:
-        kind, document, tensors = parts_of(data)
-        for _ in range(10):
-            forged = {**document, **dict([altered_entry(document, random)])}
-            try:
-                answers_of(read(container.encode(kind, forged, tensors)), X)
-            except CipherfitError:
-                continue
-
-
-def zigzag(weights: np.ndarray) -> bytes:
-    """Return weights as a stored graph has them."""
-    data = bytearray()
-    for weight in weights[weights != 0].tolist():
-        value = 2 * weight if weight > 0 else -2 * weight - 1
-        while value >= 128:
-            data.append(value % 128 + 128)
-            value //= 128
-        data.append(value)
-    return bytes(data)
-
-
-@pytest.mark.parametrize(
-    ("table", "options"),
-    [
-        ("digits", {"n_layers": 1}),
-        ("digits", {"n_client_layers": 1}),
-        pytest.param("wine", {"n_hidden": 12}, marks=pytest.mark.fhe),
-    ],
-)
-def test_the_clients_file_holds_no_weights_of_the_server(table, options, tmp_path):
-    model = copy.deepcopy(fitted(table, **options))
-    model.compile()
-    model.save(tmp_path / "m.cipherfit")
-    model.save_client(tmp_path / "client.cipherfit")
-    served, client = (
-        (tmp_path / name).read_bytes() for name in ("m.cipherfit", "client.cipherfit")
-    )
-    server = encrypted_part(model.graph_)
-    for linear in server.to_dict()["layers"][::2]:
-        stored = zigzag(linear["weights"])
-        windows = {stored[at : at + 8] for at in range(len(stored) - 7)}
-        assert len(windows) > 5
-        assert all(window in served for window in windows)
-        assert not any(window in client for window in windows)
-    assert server.to_bytes()[18:] not in client
-    X = load(table)[0]
-    read = cipherfit.load_client(tmp_path / "client.cipherfit")
-    assert read.digest == server.digest
-    assert (read.n_features, read.n_codes) == (X.shape[1], server.n_features)
-    codes = read.encode(X)
-    assert codes.dtype == np.uint16
-    sums = server.simulate(codes)
-    np.testing.assert_array_equal(read.answer(sums), model.predict(X))
-    np.testing.assert_array_equal(read.answer_proba(sums), model.predict_proba(X))
-
-
-def test_a_clients_file_is_checked_as_a_models_is():
-    data = client_bytes()
-    other = client_bytes(1)
-    assert ClientModel.from_bytes(data).to_bytes() == data == other
-    kind, document, tensors = parts_of(data)
-    wine = copy.deepcopy(fitted("wine", n_layers=1))
-    specs = wine.compile().client.specs
-    for changed, parts, message in [
-        ({"backend": "tfhe"}, {}, "the back end 'tfhe' is unknown"),
-        ({"digest": "0" * 63}, {}, "is no SHA-256"),
-        ({"digest": None}, {}, "is no SHA-256"),
-        ({"output": {}}, {}, "the output is not scales and offsets"),
-        ({"output": {"offset": [0.0], "scale": [-1.0]}}, {}, "as many positive scales"),
-        ({"output": {"offset": [0], "scale": [1.0]}}, {}, "not finite floats"),
-        ({}, {"specs": specs}, "for 13 codes and 3 sums, the model has 4 and 3"),
-        ({}, {"specs": b""}, "cipherfit-bfv|specs|bytes|magic|start"),
-        ({"graph": "0" * 64}, {}, "whose digest is stored"),
-    ]:
-        forged = container.encode(kind, {**document, **changed}, {**tensors, **parts})
-        with pytest.raises(SerializationError, match=message):
-            ClientModel.from_bytes(forged)
-
-
-def test_a_clients_file_needs_a_compiled_model(tmp_path):
-    for model in (fitted("iris"), fitted("iris").predictor_):
-        with pytest.raises(NotCompiledError, match="not yet compiled"):
-            model.save_client(tmp_path / "client.cipherfit")
-    assert not list(tmp_path.iterdir())
-
-
-def test_sums_that_can_not_be_the_models_are_refused():
-    client = ClientModel.from_bytes(client_bytes())
-    for sums in (np.zeros((2, 4), int), np.zeros(3, int), np.zeros((2, 3))):
-        with pytest.raises(InvalidInputError, match=r"must be integers of shape \(n_samples, 3\)"):
-            client.answer(sums)
-    with pytest.raises(InvalidInputError, match="X has 3 features"):
-        client.encode(np.zeros((2, 3)))
-
-
-def test_a_client_of_real_values_has_no_probabilities():
-    model = copy.deepcopy(fitted("diabetes", n_layers=1))
-    model.compile()
-    client, X = model.predictor_.client_model(), load("diabetes")[0]
-    sums = model.graph_.simulate(client.encode(X))
-    np.testing.assert_array_equal(client.answer(sums), model.predict(X))
-    with pytest.raises(InvalidParameterError, match="real values"):
-        client.answer_proba(sums)
-    assert client.digest[:12] in repr(client)

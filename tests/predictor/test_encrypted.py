@@ -23,7 +23,7 @@ def test_encrypted_rows_are_run_by_workers_and_kept(tmp_path, monkeypatch):
 
     monkeypatch.setattr(chunks, "_HELD_BYTES", 8)  # so codes are in a file
     made = Predictor(network(), RealTargets(2, flat=False))
-    made.compile(p_error=1e-6)
+    made.compile(p_error=1e-7)
     tasks = []
     monkeypatch.setattr(jobs, "run_task", lambda *task: tasks.append(task[0]) or run_task(*task))
     with joblib.parallel_config("threading"):

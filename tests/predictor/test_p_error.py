@@ -108,6 +108,5 @@ def test_encrypted_accuracy_lies_in_the_predicted_interval(model):
         accumulators = model.graph_.simulate(codes, p_error=circuit.p_error, seed=seed)
         scores.append(np.mean(model.graph_.dequantize(accumulators).argmax(axis=1) == labels))
     encrypted = np.mean(model.predict(rows, fhe="execute") == labels)
-    # Two in a thousand correct implementations would fail.
-    low, high = np.quantile(scores, [0.001, 0.999])
-    assert low <= encrypted <= high
+    # Keys and ciphertexts are other ones each time: of a million runs, hardly one shall fail.
+    assert abs(encrypted - np.mean(scores)) <= 5 * np.std(scores) + 1 / len(rows)

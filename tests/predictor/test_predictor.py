@@ -80,7 +80,7 @@ def test_before_compile_encryption_is_refused_and_says_what_to_call():
 def test_a_predictor_compiles_runs_encrypted_and_is_searched_without_its_estimator():
     made = pickle.loads(pickle.dumps(predictor()))
     X, y = load("iris")
-    made.compile(p_error=1e-6)
+    made.compile(p_error=1e-7)
     assert made.predict(X[::50], fhe="execute").tolist() == made.predict(X[::50]).tolist()
     assert made.estimate_fhe().n_lookups == made.graph.n_lookups
     score = np.mean(made.predict(X) == y)
@@ -148,7 +148,7 @@ def test_a_predictor_answers_where_nothing_but_numpy_is_installed(tmp_path):
     (tmp_path / "graph").write_bytes(model.graph_.to_bytes())
     np.save(tmp_path / "X.npy", X)
     command = [sys.executable, "-c", ANSWER_WITHOUT, tmp_path / "graph", tmp_path / "X.npy"]
-    ran = subprocess.run(command, capture_output=True, text=True, timeout=60)
+    ran = subprocess.run(command, capture_output=True, text=True, timeout=600)
     expected = f"{model.predict(X).tolist()}\nInvalidInputError\nTrue True\n"
     assert ran.stdout == expected, ran.stderr
 
@@ -177,5 +177,5 @@ def test_importing_and_simulating_load_numpy_and_encrypting_loads_concrete_alone
     path = tmp_path / "graph"
     path.write_bytes(fitted("iris", n_hidden=4, **SMALL).graph_.to_bytes())
     command = [sys.executable, "-c", textwrap.dedent(LOADED), path]
-    ran = subprocess.run(command, capture_output=True, text=True, timeout=120)
+    ran = subprocess.run(command, capture_output=True, text=True, timeout=600)
     assert ran.stdout.splitlines() == ["[]", "[]", "['concrete', 'mlir']"], ran.stderr

@@ -175,7 +175,7 @@ class TestNumbers:
         monkeypatch.setattr("cipherfit.fhe.estimate.machine_factor", lambda: 1.0)
         narrow = {"n_w_bits": 2, "n_a_bits": 2, "n_accum_bits": 4}
         model = copy.deepcopy(fitted("iris", n_hidden=4, **narrow))
-        model.compile(p_error=1e-6)
+        model.compile(p_error=1e-7)
         data = gather(model, X, Y, encrypted_rows=3)
         assert (data.encrypted.n_rows, data.encrypted.same.value) == (3, 1.0)
         assert data.security.scheme.startswith("TFHE")

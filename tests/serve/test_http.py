@@ -2,15 +2,16 @@
 
 from __future__ import annotations
 
+import contextlib
 import json
 import secrets
 import signal
 import socket
-from concurrent.futures import ThreadPoolExecutor
 
 import pytest
+from processes import LONG, wait_until
 from service_parties import Party
-from service_process import digest_of, framed, key_id, predictor, wait_until
+from service_process import digest_of, framed, key_id, predictor
 
 DIGEST = digest_of("small")
 PREDICT = f"/v1/models/{DIGEST}/predict"
@@ -177,7 +178,7 @@ def test_uploads_are_idempotent_and_keys_go_when_told(running, party):
 
 
 def test_an_upload_goes_on_where_it_stopped_also_after_kill_9(running, party):
-    service = running()
+    service = running(body_deadline=LONG)
     half = 1000  # so little that it would wait in a buffer
     total = {"Upload-Length": str(len(party.key))}
     head = (
@@ -232,28 +233,43 @@ def test_sigterm_lets_what_is_under_way_end(running, party):
         while piece := connection.recv(65536):
             answer += piece
     assert answer.startswith(b"HTTP/1.1 200")
-    assert service.process.wait(10) == 0
+    assert service.process.wait(LONG) == 0
 
 
 def test_a_tenant_with_too_much_under_way_is_told_to_come_back_and_others_are_answered(running):
-    service = running(tenant_queue=2, body_deadline=3)
+    service = running(tenant_queue=2, body_deadline=LONG)
     party = Party()
     party.upload(service)
     party.upload(service, token="bob")
     question = party.question()
-    head = (
-        f"POST {party.predict_path} HTTP/1.1\r\nHost: x\r\n"
-        f"Authorization: Bearer token-of-alice\r\nContent-Length: {len(question)}\r\n\r\n"
-    ).encode()
-    with ThreadPoolExecutor(2) as pool:
-        slow = [pool.submit(service.raw, head + question[:10]) for _ in range(2)]
+    with contextlib.ExitStack() as under_way:
+        for _ in range(2):
+            connection = socket.create_connection(("127.0.0.1", service.port))
+            under_way.enter_context(connection).sendall(beginning(party, question))
         wait_until(lambda: service.runs(2))
         status, headers, _ = service.ask("POST", party.predict_path, question)
         assert status == 429
         assert int(headers["Retry-After"]) >= 1
         assert party.is_answered(service, token="bob")
-        assert all(one.result().startswith(b"HTTP/1.1 408") for one in slow)
+    wait_until(lambda: service.runs(0))
     assert party.is_answered(service)
+
+
+def test_a_body_that_takes_too_long_to_come_in_is_given_up(running, party):
+    service = running(body_deadline=1)
+    wait_until(lambda: party.upload(service) in (200, 201))
+    answer = service.raw(beginning(party, party.question()))
+    assert answer.startswith(b"HTTP/1.1 408")
+    assert service.runs(0)
+
+
+def beginning(party, question):
+    """Return the beginning of a request for answers."""
+    head = (
+        f"POST {party.predict_path} HTTP/1.1\r\nHost: x\r\n"
+        f"Authorization: Bearer token-of-alice\r\nContent-Length: {len(question)}\r\n\r\n"
+    )
+    return head.encode() + question[:10]
 
 
 def test_keys_beyond_the_quota_push_out_those_that_were_not_used_for_longest(running):
@@ -288,12 +304,15 @@ def test_logs_are_json_and_hold_no_tokens_keys_or_rows(shared, party):
     party.upload(shared)
     party.is_answered(shared)
     shared.refusal("GET", "/v1/models", token="a-wrong-token")
-    lines = shared.log.read_text().splitlines()
-    events = [json.loads(line) for line in lines]
-    assert {"route": "/v1/models/{digest}/predict", "status": 200, "tenant": "alice"}.items() <= [
-        one for one in events if one.get("route", "").endswith("predict") and one["status"] == 200
-    ][-1].items()
-    text = "\n".join(lines)
+
+    def logged(**expected):
+        events = map(json.loads, shared.log.read_text().splitlines())
+        return any(expected.items() <= event.items() for event in events)
+
+    # What is answered is logged thereafter.
+    wait_until(lambda: logged(route="/v1/models/{digest}/predict", status=200, tenant="alice"), 60)
+    wait_until(lambda: logged(route="/v1/models", status=401, tenant=None), 60)
+    text = shared.log.read_text()
     assert "token-of" not in text
     assert "a-wrong-token" not in text
 
@@ -319,8 +338,13 @@ def test_the_documentation_needs_no_network(shared):
 def test_it_counts_what_it_answers(shared, party):
     party.upload(shared)
     party.is_answered(shared)
-    page = shared.ask("GET", "/metrics", token=None)[2].decode()
-    assert 'cipherfit_requests_total{method="POST",route="/v1/models/{digest}/predict"' in page
+    counted = 'cipherfit_requests_total{method="POST",route="/v1/models/{digest}/predict"'
+
+    def metrics():
+        return shared.ask("GET", "/metrics", token=None)[2].decode()
+
+    wait_until(lambda: counted in metrics(), 60)
+    page = metrics()
     assert "cipherfit_key_bytes " in page
     assert party.id not in page
     assert "alice" not in page

@@ -199,7 +199,7 @@ print(keystore.KeyStore(sys.argv[1], "phrase").get_or_make("ab" * 32, make).deco
 def test_of_processes_that_ask_at_once_one_makes_the_keys(tmp_path):
     command = [sys.executable, "-c", PROCESS, str(tmp_path / "keys")]
     processes = [subprocess.Popen(command, stdout=subprocess.PIPE) for _ in range(3)]
-    answers = {process.communicate(timeout=60)[0] for process in processes}
+    answers = {process.communicate(timeout=600)[0] for process in processes}
     assert len(answers) == 1
     assert answers != {b""}
 

@@ -20,7 +20,9 @@ from urllib.parse import urlsplit
 import numpy as np
 import pandas as pd
 import pytest
-from service_process import predictor, wait_until
+from processes import LONG, lives, wait_until
+from processes import free_port as port_for_tests
+from service_process import predictor
 from sklearn.compose import ColumnTransformer
 from sklearn.impute import SimpleImputer
 from sklearn.pipeline import make_pipeline
@@ -48,13 +50,14 @@ class Demo:
         self.temporary.mkdir()
         self.log = folder / "log"
         with self.log.open("wb") as log:
+            ports = ("--port", str(port_for_tests()), "--page-port", "0")
             self.process = subprocess.Popen(
-                [*COMMAND, "serve", "--demo", "--port", "0", "--page-port", "0", *arguments],
+                [*COMMAND, "serve", "--demo", *ports, *arguments],
                 stdout=log,
                 stderr=subprocess.STDOUT,
                 env={**os.environ, "TMPDIR": str(self.temporary), "OMP_NUM_THREADS": "1"},
             )
-        wait_until(lambda: self.process.poll() is not None or "Ctrl-C ends both" in self.said, 180)
+        wait_until(lambda: self.process.poll() is not None or "Ctrl-C ends both" in self.said)
         assert self.process.poll() is None, self.said[-3000:]
         self.service, service = re.search(r"service  (\S+)  \(process (\d+)", self.said).groups()
         self.url, client = re.search(r"page     (\S+)  \(process (\d+)", self.said).groups()
@@ -67,7 +70,7 @@ class Demo:
 
     def ask(self, method: str, path: str, body: object = None, **headers: str):
         """Return status, headers and body of an answer."""
-        connection = http.client.HTTPConnection(self.host, timeout=30)
+        connection = http.client.HTTPConnection(self.host, timeout=LONG)
         sent = body if isinstance(body, bytes | None) else json.dumps(body).encode()
         named = {name.replace("_", "-"): value for name, value in headers.items()}
         try:
@@ -100,14 +103,6 @@ class Demo:
     def kill(self) -> None:
         self.process.kill()
         self.process.wait()
-
-
-def lives(process: int) -> bool:
-    try:
-        state = Path(f"/proc/{process}/stat").read_text().rpartition(")")[2].split()[0]
-    except OSError:
-        return False
-    return state != "Z"
 
 
 @contextlib.contextmanager
@@ -202,6 +197,11 @@ def answer_of(shown) -> str:
     return shown.page.inner_text("#answer")
 
 
+def wait_for_answer(shown, answer: str) -> None:
+    """Wait for the answer to a drawing: after each of its lines one may be asked for."""
+    shown.page.locator(f"#answer:text-is('{answer}')").wait_for()
+
+
 def test_without_a_model_one_is_trained_and_read_with_digits_that_it_has_not_seen(tmp_path, page):
     with running(tmp_path / "demo") as started:
         accuracy = float(re.search(r"([\d.]+)% of 450 digits held out", started.said)[1])
@@ -212,7 +212,7 @@ def test_without_a_model_one_is_trained_and_read_with_digits_that_it_has_not_see
         assert answer_of(shown) == "0"
         shown.page.click("#clear")
         draw(shown, HAND["3"])
-        assert answer_of(shown) == "3"
+        wait_for_answer(shown, "3")
         assert shown.errors == []
 
 
@@ -222,7 +222,7 @@ def test_drawn_digits_are_read_with_a_mouse(digits, page):
         shown.page.click("#clear")
         assert shown.page.inner_text("#answer") == NO_ANSWER
         draw(shown, lines)
-        assert answer_of(shown) == digit
+        wait_for_answer(shown, digit)
     assert "answer" in shown.page.inner_text("#same")
     assert shown.page.locator("#log tbody tr").count() == len(HAND)
     assert (shown.errors, shown.refused) == ([], [])
@@ -246,7 +246,7 @@ def test_drawn_digits_are_read_with_a_finger_on_a_phone(digits, page):
         for point in line[1:]:
             touch("touchMove", point)
         touch("touchEnd")
-    assert answer_of(shown) == "7"
+    wait_for_answer(shown, "7")
     assert shown.errors == []
 
 
@@ -407,7 +407,7 @@ def test_bodies_that_are_no_row_are_refused(evil, which):
 def test_bodies_are_bounded(evil):
     headers = evil.own()
     assert evil.ask("POST", "/answer", b" " * (1 << 20) + b"x", **headers)[0] == 413
-    connection = http.client.HTTPConnection(evil.host, timeout=30)
+    connection = http.client.HTTPConnection(evil.host, timeout=LONG)
     named = {name.replace("_", "-"): value for name, value in headers.items()}
     connection.request("POST", "/answer", iter([b"{}"]), named, encode_chunked=True)
     assert connection.getresponse().status == 411
@@ -526,7 +526,7 @@ def test_a_page_of_another_origin_gets_nothing(evil, page):
 
 
 def test_the_service_knows_its_client_by_a_token_and_keys_are_for_their_owner(evil):
-    connection = http.client.HTTPConnection(urlsplit(evil.service).netloc, timeout=30)
+    connection = http.client.HTTPConnection(urlsplit(evil.service).netloc, timeout=LONG)
     connection.request("GET", "/v1/models")
     assert connection.getresponse().status == 401
     connection.close()
@@ -539,7 +539,7 @@ def test_the_service_knows_its_client_by_a_token_and_keys_are_for_their_owner(ev
 def test_a_signal_ends_both_processes_and_leaves_nothing(evil_model, tmp_path, number):
     with running(tmp_path / "demo", str(evil_model)) as started:
         started.process.send_signal(number)
-        assert started.process.wait(30) == 0
+        assert started.process.wait(LONG) == 0
         assert started.is_over()
         assert "Traceback" not in started.said
 
@@ -547,7 +547,7 @@ def test_a_signal_ends_both_processes_and_leaves_nothing(evil_model, tmp_path, n
 def test_the_service_ends_with_a_client_that_is_killed(evil_model, tmp_path):
     with running(tmp_path / "demo", str(evil_model)) as started:
         started.kill()
-        wait_until(started.is_over, 30)
+        wait_until(started.is_over)
 
 
 def test_a_service_that_ends_is_told(evil_model, tmp_path):
@@ -557,7 +557,7 @@ def test_a_service_that_ends_is_told(evil_model, tmp_path):
         status, said = started.answer([60, "cook"])
         assert (status, said["error"]) == (502, "service")
         started.process.send_signal(signal.SIGTERM)
-        assert started.process.wait(30) == 0
+        assert started.process.wait(LONG) == 0
         assert started.is_over()
 
 
@@ -579,7 +579,7 @@ def test_a_network_with_lookups_is_tried_the_same_way(tmp_path, page):
 
 
 def arguments(*given: str) -> subprocess.CompletedProcess:
-    return subprocess.run([*COMMAND, "serve", *given], capture_output=True, text=True, timeout=60)
+    return subprocess.run([*COMMAND, "serve", *given], capture_output=True, text=True, timeout=LONG)
 
 
 @pytest.mark.parametrize(

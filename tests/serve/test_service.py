@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import contextlib
 import hashlib
-import socket
 import subprocess
 import sys
 import time
@@ -12,6 +11,7 @@ import urllib.request
 
 import numpy as np
 import pytest
+from processes import LONG, free_port
 from service_process import predictor
 
 import cipherfit
@@ -34,9 +34,7 @@ def served(folder, model):
     model.save(path)
     tokens = folder / "tokens"
     tokens.write_text(f"alice {hashlib.sha256(b'secret').hexdigest()}\n")
-    with socket.socket() as free:
-        free.bind(("127.0.0.1", 0))
-        port = free.getsockname()[1]
+    port = free_port()
     address = f"http://127.0.0.1:{port}"
     command = [*COMMAND, "serve", str(path), "--keys", str(folder / "service")]
     with (folder / "log").open("wb") as log:
@@ -52,7 +50,7 @@ def served(folder, model):
             time.sleep(0.05)
         yield address
         process.terminate()
-        assert process.wait(30) == 0
+        assert process.wait(LONG) == 0
     finally:
         process.kill()
         process.wait()
