@@ -49,7 +49,7 @@ def started(what, folder):
 
 def killed(circuit, folder):
     """Kill a worker while it hands over its second answer, or another worker's first one."""
-    encrypt = circuit.encrypt
+    encrypt = circuit.client.encrypt
 
     def marked(*task):
         outcome = run_task(*task)
@@ -69,7 +69,7 @@ def killed(circuit, folder):
             (folder / f"{pid}.killed").touch()
         return encrypt(*row)
 
-    jobs.run_task, circuit.encrypt = marked, kills
+    jobs.run_task, circuit.client.encrypt = marked, kills
     pieces = np.array_split(np.arange(len(CODES)), 6)
     answers = jobs.run_by_workers(circuit, CODES.astype(np.int64), pieces, 2)
     sums = [(row, tuple(found)) for piece in answers for row, found in zip(*piece, strict=True)]

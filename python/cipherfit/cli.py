@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import argparse
 from collections.abc import Sequence
+from functools import partial
 
 import cipherfit
 from cipherfit.commands.demo import add_demo
@@ -55,9 +56,10 @@ def _parser() -> argparse.ArgumentParser:
     common = argparse.ArgumentParser(add_help=False)
     common.add_argument("--debug", action="store_true", help="show where an error came from")
     commands = parser.add_subparsers(dest="command", required=True, metavar="COMMAND")
-    add_models(commands, common)
-    add_report(commands, common)
-    add_sides(commands, common)
-    add_serve(commands, common)
-    add_demo(commands, common)
+    add = partial(commands.add_parser, parents=[common])
+    add_models(add)
+    add_report(add)
+    add_sides(add)
+    add_serve(add)
+    add_demo(add)
     return parser

@@ -38,9 +38,5 @@ def test_ctrl_c_ends_a_call_and_what_was_computed_is_kept(tmp_path, monkeypatch)
     circuit.keys.load(tmp_path / "keys")
     run, rows = circuit.rows.run, []
     monkeypatch.setattr(circuit.rows, "run", lambda *each: rows.extend(each[0]) or run(*each))
-    encrypt_run_decrypt = circuit.encrypt_run_decrypt
-    monkeypatch.setattr(
-        circuit, "encrypt_run_decrypt", lambda *row: rows.append(row) or encrypt_run_decrypt(*row)
-    )
     assert np.array_equal(run_encrypted(circuit, CODES, storage=path), network().simulate(CODES))
     assert len(rows) == len(CODES) - stored

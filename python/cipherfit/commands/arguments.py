@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import argparse
 import io
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from typing import Any
 
 from numpy.typing import NDArray
@@ -15,6 +15,9 @@ from cipherfit.files.tables import Table, read_table, write_answers
 from cipherfit.predictor.preparation import Preparation
 from cipherfit.predictor.targets import ClassTargets, Targets
 
+#: Adds a command, with what all commands take: `add_parser` of argparse.
+AddCommand = Callable[..., argparse.ArgumentParser]
+
 DATA = """\
 DATA is a table of features, one row each: CSV in UTF-8, npy, or Parquet (which needs polars or
 pyarrow), or - for standard input; its first bytes tell which. CSV may have a header. Where table
@@ -22,18 +25,16 @@ and model both have names, columns are matched by name, and others are left out.
 
 
 def command(
-    commands: Any, common: argparse.ArgumentParser, name: str, summary: str, text: str, example: str
+    add: AddCommand, name: str, summary: str, text: str, example: str
 ) -> argparse.ArgumentParser:
     """Add a command whose ``--help`` explains it and ends in an example."""
-    parser: argparse.ArgumentParser = commands.add_parser(
+    return add(
         name,
-        parents=[common],
         help=summary,
         description=text,
         epilog=f"example:\n{example}",
         formatter_class=argparse.RawDescriptionHelpFormatter,
     )
-    return parser
 
 
 def add_model(parser: argparse.ArgumentParser) -> None:

@@ -4,14 +4,14 @@ from __future__ import annotations
 
 import argparse
 from pathlib import Path
-from typing import Any
+
+from cipherfit.commands.arguments import AddCommand
 
 
-def add_demo(commands: Any, common: argparse.ArgumentParser) -> None:
+def add_demo(add: AddCommand) -> None:
     """Add the command."""
-    demo = commands.add_parser(
+    demo = add(
         "demo",
-        parents=[common],
         help="train on real data, prove, compile, and predict on encrypted rows",
     )
     demo.add_argument(

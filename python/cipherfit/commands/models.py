@@ -4,11 +4,11 @@ from __future__ import annotations
 
 import argparse
 import json
-from typing import Any
 
 import cipherfit
 from cipherfit.commands.arguments import (
     DATA,
+    AddCommand,
     add_data,
     add_model,
     add_output,
@@ -42,18 +42,17 @@ simulated with the encryption's errors, or encrypted.
 {DATA}"""
 
 
-def add_models(commands: Any, common: argparse.ArgumentParser) -> None:
+def add_models(add: AddCommand) -> None:
     """Add the commands."""
-    _add_inspect(commands, common)
-    _add_verify(commands, common)
-    _add_client(commands, common)
-    _add_predict(commands, common)
+    _add_inspect(add)
+    _add_verify(add)
+    _add_client(add)
+    _add_predict(add)
 
 
-def _add_inspect(commands: Any, common: argparse.ArgumentParser) -> None:
+def _add_inspect(add: AddCommand) -> None:
     parser = command(
-        commands,
-        common,
+        add,
         "inspect",
         "say what a model computes, proves, keeps secret and costs",
         _INSPECT,
@@ -65,10 +64,9 @@ def _add_inspect(commands: Any, common: argparse.ArgumentParser) -> None:
     parser.set_defaults(action=_inspect)
 
 
-def _add_verify(commands: Any, common: argparse.ArgumentParser) -> None:
+def _add_verify(add: AddCommand) -> None:
     parser = command(
-        commands,
-        common,
+        add,
         "verify",
         "check that a model is whole and proven, and the one that is meant",
         _VERIFY,
@@ -80,10 +78,9 @@ def _add_verify(commands: Any, common: argparse.ArgumentParser) -> None:
     parser.set_defaults(action=_verify)
 
 
-def _add_client(commands: Any, common: argparse.ArgumentParser) -> None:
+def _add_client(add: AddCommand) -> None:
     parser = command(
-        commands,
-        common,
+        add,
         "client",
         "write the client's file of a model, without the server's weights",
         _CLIENT,
@@ -94,10 +91,9 @@ def _add_client(commands: Any, common: argparse.ArgumentParser) -> None:
     parser.set_defaults(action=_client)
 
 
-def _add_predict(commands: Any, common: argparse.ArgumentParser) -> None:
+def _add_predict(add: AddCommand) -> None:
     parser = command(
-        commands,
-        common,
+        add,
         "predict",
         "answer rows with both sides in one process, in clear or encrypted",
         _PREDICT,

@@ -9,7 +9,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 import cipherfit
-from cipherfit.commands.arguments import DATA, add_model, add_output, command
+from cipherfit.commands.arguments import DATA, AddCommand, add_model, add_output, command
 from cipherfit.commands.statuses import note
 from cipherfit.exceptions import (
     CompilationError,
@@ -31,11 +31,10 @@ nothing of a network. A model that was not compiled is compiled for it, as compi
 Labels or targets are a column of DATA that --label names, or a table of their own."""
 
 
-def add_report(commands: Any, common: argparse.ArgumentParser) -> None:
+def add_report(add: AddCommand) -> None:
     """Add the command."""
     parser = command(
-        commands,
-        common,
+        add,
         "report",
         "write a page about a model, for those who decide",
         _REPORT,

@@ -5,11 +5,11 @@ from __future__ import annotations
 import argparse
 import sys
 from pathlib import Path
-from typing import Any
 
 import cipherfit
 from cipherfit.commands.arguments import (
     DATA,
+    AddCommand,
     add_data,
     add_model,
     add_output,
@@ -50,19 +50,18 @@ Decrypt the server's answers, and write them as CSV. Don't tell a server that yo
 came out: errors of the encryption say something about the key."""
 
 
-def add_sides(commands: Any, common: argparse.ArgumentParser) -> None:
+def add_sides(add: AddCommand) -> None:
     """Add the commands."""
-    _add_keygen(commands, common)
-    _add_encrypt(commands, common)
-    _add_templates(commands, common)
-    _add_run(commands, common)
-    _add_decrypt(commands, common)
+    _add_keygen(add)
+    _add_encrypt(add)
+    _add_templates(add)
+    _add_run(add)
+    _add_decrypt(add)
 
 
-def _add_keygen(commands: Any, common: argparse.ArgumentParser) -> None:
+def _add_keygen(add: AddCommand) -> None:
     parser = command(
-        commands,
-        common,
+        add,
         "keygen",
         "client: make keys, and write the evaluation keys for the server",
         _KEYGEN,
@@ -74,10 +73,9 @@ def _add_keygen(commands: Any, common: argparse.ArgumentParser) -> None:
     parser.set_defaults(action=_keygen)
 
 
-def _add_encrypt(commands: Any, common: argparse.ArgumentParser) -> None:
+def _add_encrypt(add: AddCommand) -> None:
     parser = command(
-        commands,
-        common,
+        add,
         "encrypt",
         "client: encrypt rows",
         _ENCRYPT,
@@ -90,10 +88,9 @@ def _add_encrypt(commands: Any, common: argparse.ArgumentParser) -> None:
     parser.set_defaults(action=_encrypt)
 
 
-def _add_templates(commands: Any, common: argparse.ArgumentParser) -> None:
+def _add_templates(add: AddCommand) -> None:
     parser = command(
-        commands,
-        common,
+        add,
         "templates",
         "server: prepare a model, so that run starts faster",
         _TEMPLATES,
@@ -104,10 +101,9 @@ def _add_templates(commands: Any, common: argparse.ArgumentParser) -> None:
     parser.set_defaults(action=_templates)
 
 
-def _add_run(commands: Any, common: argparse.ArgumentParser) -> None:
+def _add_run(add: AddCommand) -> None:
     parser = command(
-        commands,
-        common,
+        add,
         "run",
         "server: compute encrypted rows, without a secret",
         _RUN,
@@ -125,10 +121,9 @@ def _add_run(commands: Any, common: argparse.ArgumentParser) -> None:
     parser.set_defaults(action=_run)
 
 
-def _add_decrypt(commands: Any, common: argparse.ArgumentParser) -> None:
+def _add_decrypt(add: AddCommand) -> None:
     parser = command(
-        commands,
-        common,
+        add,
         "decrypt",
         "client: decrypt answers, into CSV",
         _DECRYPT,

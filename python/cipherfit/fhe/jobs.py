@@ -19,6 +19,7 @@ from numpy.typing import NDArray
 
 from cipherfit.costs import rows_per_task
 from cipherfit.exceptions import CipherfitError, UnansweredRowsError
+from cipherfit.fhe.encryption import decrypted_rows, encrypted_rows
 from cipherfit.fhe.handover import LeftAnswers
 from cipherfit.fhe.head import while_there
 from cipherfit.fhe.latency import reference_seconds
@@ -151,9 +152,9 @@ class Errand:
     """
 
     def __init__(self, circuit: fhe.Circuit) -> None:
-        self._circuit = circuit
+        self._client = circuit.client
         self._part = ServerPart.of(circuit)
-        self._answer = output_template(circuit.client)
+        self._answer = output_template(self._client)
         self._seconds = reference_seconds(circuit)
         self._evaluation = circuit.keys.evaluation
         self._keys: NDArray[np.uint8] | SharedKeys | None = None
@@ -214,7 +215,7 @@ class Errand:
     def tasks(self, codes: Int64, pieces: dict[int, Int64]) -> Iterator[Any]:
         """Yield what is sent: calls of `run_task`, as joblib takes them."""
         for number, piece in pieces.items():
-            rows = [bytes(self._circuit.encrypt(row).serialize()) for row in codes[piece]]
+            rows = encrypted_rows(self._client, codes[piece])
             folder = None if self._folder is None else self._folder.name
             yield joblib.delayed(run_task)(number, self._part, self._key, self._keys, rows, folder)
 
@@ -222,10 +223,7 @@ class Errand:
         """Return the sums (n, n_outputs) of encrypted answers."""
         if isinstance(answers, LeftAnswers):
             answers = answers.taken()
-        for answer in answers:
-            self._answer.check(answer)  # Concrete trusts what it is given
-        decrypt = self._circuit.decrypt
-        return np.array([decrypt(fhe.Value.deserialize(answer)) for answer in answers])
+        return decrypted_rows(self._client, answers, self._answer)
 
 
 def _in_ray(array: NDArray[np.uint8]) -> SharedKeys:

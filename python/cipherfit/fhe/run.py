@@ -13,6 +13,7 @@ from numpy.typing import NDArray
 from tqdm.auto import tqdm
 
 from cipherfit.exceptions import UnansweredRowsError
+from cipherfit.fhe.encryption import decrypted_rows, encrypted_rows
 from cipherfit.fhe.jobs import run_by_workers, shared_out
 from cipherfit.fhe.runtime import fhe
 from cipherfit.fhe.storage import SumStore
@@ -110,11 +111,9 @@ def _run(
 
 
 def _run_here(circuit: fhe.Circuit, codes: Codes) -> Int64:
-    if len(codes) == 1:
-        return np.asarray(circuit.encrypt_run_decrypt(codes[0]))[np.newaxis]
-    rows = [bytes(circuit.encrypt(row).serialize()) for row in codes]
+    rows = encrypted_rows(circuit.client, codes)
     answers = circuit.rows.run(rows, circuit.keys.evaluation)
-    return np.array([circuit.decrypt(fhe.Value.deserialize(answer)) for answer in answers])
+    return decrypted_rows(circuit.client, answers, None)
 
 
 def _run_of(circuit: fhe.Circuit, codes: Codes) -> dict[str, str]:

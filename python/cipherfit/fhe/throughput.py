@@ -20,6 +20,7 @@ import numpy as np
 
 from cipherfit.costs import TaskCosts
 from cipherfit.fhe.client import client_of
+from cipherfit.fhe.encryption import decrypted_rows, encrypted_rows
 from cipherfit.fhe.messages import output_template
 from cipherfit.fhe.part import ServerPart, kept, run_task
 from cipherfit.fhe.runtime import fhe
@@ -55,21 +56,13 @@ def _costs(circuit: fhe.Circuit, part: ServerPart) -> TaskCosts:
     prepare_seconds, data = _timed(lambda: _travelling(keys))
     ready_seconds, _ = _timed(lambda: (fhe.EvaluationKeys.deserialize(data), part.row_server()))
     n_rows = circuit.rows.most_rows
-    zeros = np.zeros(circuit.graph.input_nodes[0].output.shape, dtype=np.int64)
-    encryption_seconds, rows = _timed(
-        lambda: [bytes(client.encrypt(zeros).serialize()) for _ in range(n_rows)]
-    )
+    zeros = np.zeros((n_rows, *circuit.graph.input_nodes[0].output.shape), dtype=np.int64)
+    encryption_seconds, rows = _timed(lambda: encrypted_rows(client, zeros))
     cores = joblib.cpu_count()
     row_seconds, answers = _task_seconds(circuit, part, keys, rows, 1)
     busy_seconds, _ = _task_seconds(circuit, part, keys, rows, cores)
     template = output_template(client)
-
-    def decrypt() -> None:
-        for answer in answers:
-            template.check(answer)
-            client.decrypt(fhe.Value.deserialize(answer))
-
-    decryption_seconds, _ = _timed(decrypt)
+    decryption_seconds, _ = _timed(lambda: decrypted_rows(client, answers, template))
     return TaskCosts(
         most_rows=n_rows,
         row_seconds=row_seconds / n_rows,

@@ -21,6 +21,7 @@ from cipherfit.exceptions import (
     InvalidParameterError,
     SerializationError,
 )
+from cipherfit.predictor.clear import Clear
 from cipherfit.predictor.compilation import Compilation, is_digest
 from cipherfit.predictor.container import canonical, decode, encode, read_file
 from cipherfit.predictor.postprocessing import check_probabilities, post_process
@@ -212,7 +213,7 @@ class ClientModel:
         InvalidInputError, InputTypeError
             If the features can't be those of the model.
         """
-        codes = self._graph.quantize(self.surroundings.features(X, self._graph.n_features))
+        codes = Clear(self._graph, self.surroundings).codes(X)
         if self._graph.n_client_layers:
             return self._graph.simulate(codes).astype(np.uint16)
         return codes

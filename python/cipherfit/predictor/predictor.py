@@ -3,19 +3,20 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Iterator, Sequence
 from functools import partial
 from importlib import import_module
-from typing import Any, TypeVar
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
 from cipherfit._core import IntegerGraph
-from cipherfit.exceptions import InvalidInputError, InvalidParameterError
+from cipherfit.exceptions import InvalidParameterError
 from cipherfit.predictor.artifact import ClientModel, ModelFile, versions
 from cipherfit.predictor.backend import Circuit, backend_for, backend_of, specs_of
 from cipherfit.predictor.chunks import as_rows, each_chunk, joined
+from cipherfit.predictor.clear import Clear
 from cipherfit.predictor.container import write_file
 from cipherfit.predictor.encrypted import Encrypted
 from cipherfit.predictor.features import Features
@@ -26,10 +27,8 @@ from cipherfit.predictor.preparation import Preparation
 from cipherfit.predictor.quantizer import UniformQuantizer
 from cipherfit.predictor.surroundings import Surroundings
 from cipherfit.predictor.targets import ClassTargets, Targets
-from cipherfit.validation import Float32
 
 Float64 = NDArray[np.float64]
-Result = TypeVar("Result")
 
 FHE_MODES = ("disable", "simulate", "execute")
 
@@ -244,9 +243,8 @@ class Predictor:
             self.targets, self.post_processing, self.features.names, self.preparation
         )
 
-    def _features(self, X: Any) -> Float32:
-        """Return the network's features, of raw ones where there is a preparation."""
-        return self._surroundings().features(X, self.graph.n_features)
+    def _in_clear(self) -> Clear:
+        return Clear(self.graph, self._surroundings())
 
     def quantize_input(self, X: Any) -> NDArray[np.uint16]:
         """Return the codes of features.
@@ -274,7 +272,7 @@ class Predictor:
         ------
         ndarray of shape (n, n_features), uint16
         """
-        return each_chunk(X, self._codes)
+        return each_chunk(X, self._in_clear().codes)
 
     def dequantize_output(self, accumulators: Any) -> Float64:
         """Return the real-valued outputs of accumulators.
@@ -454,7 +452,8 @@ class Predictor:
         if name == "concrete" and isinstance(p_error, str):
             p_error = self._fastest_p_error(p_error, X, y, max_accuracy_drop)
         elif X is not None:
-            self._check(X)
+            for _ in each_chunk(X, self._in_clear().features):
+                pass
         return self._encrypted.compile(
             name,
             flooding_bits,
@@ -518,37 +517,6 @@ class Predictor:
         # Reports know predictors, and not the other way around.
         import_module("cipherfit.report.html").write_report(self, path, X, y, **options)
 
-    def _run(self, rows: Any, p_error: float = 0.0) -> Float64:
-        """Return the real-valued outputs (n, n_outputs) of rows, with errors of lookups."""
-        of_rows = partial(self.graph.run, single=True, p_error=p_error)
-        return self._computed(rows, of_rows, partial(self.graph.run_columns, p_error=p_error))
-
-    def _codes(self, rows: Any) -> NDArray[np.uint16]:
-        """Return the codes (n, n_features) of rows."""
-        of_rows = partial(self.graph.quantize, single=True)
-        return self._computed(rows, of_rows, self.graph.quantize_columns)
-
-    def _computed(
-        self,
-        X: Any,
-        of_rows: Callable[[NDArray[Any]], Result],
-        of_columns: Callable[[list[NDArray[Any]]], Result],
-    ) -> Result:
-        """Return what a graph computes of rows, in the way in which they lie in memory."""
-        if self.preparation is None:
-            try:
-                if (rows := self.features.rows(X)) is not None:
-                    return of_rows(rows)
-                if (columns := self.features.columns(X)) is not None:
-                    return of_columns(columns)
-            except InvalidInputError:
-                pass  # the checks below say what is wrong
-        return of_rows(self._features(X))
-
-    def _check(self, X: Any) -> None:
-        for _ in each_chunk(X, self._features):
-            pass
-
     def _fastest_p_error(self, given: str, X: Any, y: Any, max_accuracy_drop: float) -> float:
         """Return the fastest of some error probabilities that the model bears on `X`."""
         if given != "auto":
@@ -570,12 +538,13 @@ class Predictor:
                 "time worth storing"
             )
         if mode == "disable":
-            yield from each_chunk(X, self._run)
+            yield from each_chunk(X, self._in_clear().outputs)
             return
         self._encrypted.check(mode)
         X = as_rows(X)
         if mode == "simulate":
-            yield from each_chunk(X, partial(self._run, p_error=self._encrypted.p_error))
+            p_error = self._encrypted.p_error
+            yield from each_chunk(X, partial(self._in_clear().outputs, p_error=p_error))
             return
         sums = self._encrypted.run(self.code_chunks(X), n_jobs=n_jobs, storage=storage)
         yield self.graph.dequantize(sums)

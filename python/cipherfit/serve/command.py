@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import argparse
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -29,11 +30,10 @@ _OF_PAGE, _OF_SERVICE = ("page_port", "form", "open"), ("keys", "tokens")
 _PORT = 8000
 
 
-def add_serve(commands: Any, common: argparse.ArgumentParser) -> None:
+def add_serve(add_command: Callable[..., argparse.ArgumentParser]) -> None:
     """Add the command."""
-    command = commands.add_parser(
+    command = add_command(
         "serve",
-        parents=[common],
         help="answer encrypted rows over HTTP, or show a page to try a model on",
         description="Answer encrypted rows over HTTP, until SIGTERM or Ctrl-C. It speaks plain "
         "HTTP: put a reverse proxy with TLS before it, as docs/service.md shows. With --demo, also "

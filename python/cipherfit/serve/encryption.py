@@ -149,18 +149,17 @@ class ConcreteEncryption:
 
     def encrypt(self, codes: Codes) -> list[bytes]:
         """Return a frame for each row."""
-        return [bytes(self._client.encrypt(row.astype(np.int64)).serialize()) for row in codes]
+        from cipherfit.fhe.encryption import encrypted_rows
+
+        return encrypted_rows(self._client, codes)
 
     def decrypt(self, frames: Sequence[bytes], n_rows: int | None = None) -> Sums:
         """Return the sums of rows."""
-        from cipherfit.fhe.runtime import fhe
+        from cipherfit.fhe.encryption import decrypted_rows
 
         if n_rows is not None and len(frames) != n_rows:
             raise SerializationError(f"an answer to {n_rows} rows has {len(frames)} frames")
-        for frame in frames:
-            self._answer.check(frame)
-        rows = [self._client.decrypt(fhe.Value.deserialize(frame)) for frame in frames]
-        return np.array(rows, dtype=np.int64)
+        return decrypted_rows(self._client, frames, self._answer)
 
     def answer_bytes(self, n_rows: int) -> int:
         """Return how many bytes an answer's frames have."""
