@@ -133,7 +133,8 @@ def imported(chain: QonnxChain, n_accum_bits: int | None) -> Imported:
         coding, tail = up_to_last(tail, lambda node: node.kind in QUANTIZERS)
         if coding:
             sums = layers.pass_on(layers.look_up(sums, coding), coding[-1].name)
-        scale, offset, behind = _outputs(sums, tail, rest)
+        slope, offset, behind = _outputs(sums, tail, rest)
+        scale, offset = layers.rise(slope, offset)
         output = {"scale": scale, "offset": offset}
         graph = IntegerGraph.from_layers(given.quantizer, layers.parts, output)
         return Imported(
@@ -227,10 +228,7 @@ def _sums(nodes: Sequence[Node], codes: Codes, n_accum_bits: int | None, layers:
         # What has but one code is a constant, and its step none.
         weights, unit = whole_multiples(matrix * codes.step * (codes.largest > 0))
     except NotWholeError as error:
-        raise UnsupportedModuleError(
-            f"weights of node {name}, neuron {error.row}, are no whole multiples of one "
-            "scale, so no integers give its sums: quantize them by Quant, with one scale per neuron"
-        ) from error
+        raise UnsupportedModuleError(_no_integers(nodes, error.row)) from error
     kept = np.ones(weights.shape, dtype=bool)
     if n_accum_bits is not None:
         low = np.zeros_like(codes.largest)
@@ -247,6 +245,21 @@ def _sums(nodes: Sequence[Node], codes: Codes, n_accum_bits: int | None, layers:
     constant = (matrix * kept) @ codes.base + bias + lowest * unit
     lengths = np.abs(weights) @ codes.largest + 1
     return _Sums(unit, constant, lengths, off, shape, name)
+
+
+def _no_integers(nodes: Sequence[Node], neuron: int) -> str:
+    """Say that weights are no integers, and what to do."""
+    linear = [node.name for node in nodes if node.kind not in (*SHAPES, *AFFINE)]
+    if len(linear) > 1:
+        return (
+            f"nodes {' and '.join(linear)} are linear, and nothing between them is a quantizer; "
+            f"the weights of neuron {neuron} that they make together are no whole multiples of "
+            f"one scale, so no integers give its sums: quantize what {linear[-2]} gives"
+        )
+    return (
+        f"weights of node {linear[-1]}, neuron {neuron}, are no whole multiples of one scale, so "
+        "no integers give its sums: quantize them by Quant, with one scale per neuron"
+    )
 
 
 def _matrix(
@@ -335,6 +348,14 @@ class _Layers:
         self.parts.append({"kind": "linear", "weights": weights, "offset": offset})
         return _Sums(codes.step, codes.base, codes.largest + 1, np.zeros(n), codes.shape, node)
 
+    def rise(self, slope: Float64, first: Float64) -> tuple[Float64, Float64]:
+        """Return scale and offset of outputs, where those that fall as sums rise are negated."""
+        falls = slope < 0
+        last = self.parts[-1]
+        sign = np.where(falls, -1, 1)
+        last["weights"], last["offset"] = last["weights"] * sign[:, None], last["offset"] * sign
+        return np.where(slope == 0, 1.0, np.abs(slope)), first
+
     def _note_ties(
         self,
         sums: _Sums,
@@ -366,7 +387,7 @@ class _Layers:
 def _outputs(
     sums: _Sums, tail: list[Node], rest: list[Node]
 ) -> tuple[Float64, Float64, list[Node]]:
-    """Return scale and offset of the outputs, and the nodes that follow what these hold."""
+    """Return what outputs rise by with their sums, those of 0, and the nodes that follow them."""
     ends = (sums.lengths - 1)[None]
     kept = len(taken(tail, (*AFFINE, *SHAPES))[0])
     while True:
@@ -384,4 +405,4 @@ def _outputs(
         if (np.abs(straight - middle) <= _TOLERANCE * spread).all():
             break
         kept -= 1
-    return np.where(slope == 0, 1.0, slope), first, [*tail[kept:], *rest]
+    return slope, first, [*tail[kept:], *rest]
