@@ -86,6 +86,26 @@ def test_a_linear_classifier_gives_its_labels_and_probabilities(kind, labels):
             predictor.predict_proba(X)
 
 
+@pytest.mark.parametrize("loss", ["log_loss", "modified_huber"])
+def test_labels_are_those_of_scores_where_probabilities_of_several_classes_are_the_same(
+    loss, tmp_path
+):
+    model = linear_model.SGDClassifier(loss=loss, random_state=0, alpha=1e-6)
+    fitted = scaled(model).fit(X, WORDS)
+    rows = 100 * (X - X.mean(axis=0))
+    predictor = from_sklearn(fitted, rows)
+    expected, probabilities = fitted.predict(rows), fitted.predict_proba(rows)
+    same = np.sort(probabilities, axis=1)[:, -1] == np.sort(probabilities, axis=1)[:, -2]
+    assert (fitted.classes_[probabilities.argmax(axis=1)] != expected)[same].any()
+    assert (predictor.predict(rows) == expected).mean() > 0.98
+    cipherfit.save(predictor, tmp_path / "m")
+    assert np.array_equal(cipherfit.load(tmp_path / "m").predict(rows), predictor.predict(rows))
+    predictor.compile()
+    sums = predictor.graph.simulate(predictor.graph.quantize(rows.astype(np.float32)))
+    assert np.array_equal(predictor.client_model().answer(sums), predictor.predict(rows))
+    assert np.array_equal(predictor.answer(sums), predictor.predict(rows))
+
+
 @pytest.mark.parametrize("kind", REGRESSORS)
 def test_a_linear_regressor_gives_its_predictions(kind):
     fitted = scaled(REGRESSORS[kind]).fit(HOUSES, PRICES)

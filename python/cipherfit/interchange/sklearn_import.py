@@ -327,7 +327,7 @@ def _moved(network: FloatModel, outputs: Float64, real: Float64) -> float:
     """Return the fraction of rows that get other labels, if what is predicted are labels."""
     if not isinstance(network.targets, ClassTargets):
         return 0.0
-    labels = [network.targets.decode(network.processed(each)) for each in (outputs, real)]
+    labels = [network.predicted(each) for each in (outputs, real)]
     return float((labels[0] != labels[1]).mean())
 
 
