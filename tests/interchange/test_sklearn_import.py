@@ -30,6 +30,7 @@ from cipherfit.exceptions import (
     ProofError,
     UnsupportedModuleError,
 )
+from cipherfit.interchange.losses import lost_variance
 
 pytestmark = [
     pytest.mark.filterwarnings("ignore::sklearn.exceptions.ConvergenceWarning"),
@@ -128,6 +129,17 @@ def test_linear_models_score_as_the_real_ones_on_every_table(name):
     predicted = from_sklearn(fitted, train).predict(test)
     score = (predicted == y_test).mean() if data.is_classes else r2_score(y_test, predicted)
     assert abs(score - fitted.score(test, y_test)) <= 0.002
+
+
+def test_a_class_whose_score_never_varies_leaves_the_others_their_bits():
+    fitted = linear_model.LogisticRegression(max_iter=1000).fit(X[:, :1], WORDS)
+    fitted.coef_[1], fitted.intercept_[1] = 0.0, 1.2201646  # whose mean, rounded, is another number
+    assert np.full(len(X), fitted.intercept_[1]).var() > 0
+    predictor = from_sklearn(fitted, X[:, :1])
+    assert predictor.graph.n_bits > 8
+    assert (predictor.predict(X[:, :1]) == fitted.predict(X[:, :1])).mean() > 0.999
+    assert lost_variance(np.full((99, 1), 1e8 + 1), np.full((99, 1), 1e8)) < 1e-15
+    assert lost_variance(np.full((99, 1), 0.5), np.zeros((99, 1))) == 0.25
 
 
 @pytest.mark.parametrize("targets", [PRICES[:, None], np.stack([PRICES, -PRICES], axis=1)])
