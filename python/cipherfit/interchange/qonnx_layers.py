@@ -30,7 +30,7 @@ from cipherfit.interchange.qonnx_nodes import (
     taken,
     up_to_last,
 )
-from cipherfit.interchange.qonnx_rounding import Codes, rounding_errors
+from cipherfit.interchange.qonnx_rounding import Codes, Errors, rounding_errors
 from cipherfit.interchange.whole_multiples import ROUNDINGS, NotWholeError, whole_multiples
 from cipherfit.limits import MAX_LOOKUP_BITS
 from cipherfit.predictor.preparation import Preparation
@@ -189,13 +189,13 @@ def _linear_run(nodes: list[Node]) -> tuple[list[Node], list[Node]]:
 class _Sums:
     """Sums of integers, counted from their least, and the values that they stand for.
 
-    The executor's are at most `error` from these.
+    The executor's are at most `errors` from these.
     """
 
     unit: Float64
     constant: Float64
     lengths: Int64
-    error: Float64
+    errors: Errors
     shape: tuple[int, ...]
     node: str
 
@@ -204,10 +204,14 @@ class _Sums:
 
         With a sign, these are the least, or largest, that the executor can have for them.
         """
-        real = index * self.unit + self.constant + sign * self.error
+        real = index * self.unit + self.constant
         rows = real.astype(np.float32)
         if sign:
-            rows = np.where(self.error > 0, np.nextafter(rows, np.float32(sign * np.inf)), rows)
+            end = real + sign * self.errors.at(real)
+            last = end.astype(np.float32)
+            beyond = sign * (last - end) > 0
+            last = np.where(beyond, np.nextafter(last, np.float32(-sign * np.inf)), last)
+            rows = np.maximum(rows, last) if sign > 0 else np.minimum(rows, last)
         return run_all(nodes, rows.reshape(len(index), *self.shape), self.shape)
 
     def pieces(self) -> list[tuple[slice, Int64]]:
@@ -236,15 +240,15 @@ def _sums(nodes: Sequence[Node], codes: Codes, n_accum_bits: int | None, layers:
         kept = (weights == 0) | mask
         layers.n_pruned += int(np.count_nonzero(~kept))
     layers.n_weights += int(np.count_nonzero(weights))
-    off = np.zeros(len(unit))
+    errors = Errors.none(len(unit))
     if not layers.n_pruned:
-        off = rounding_errors(nodes, codes, matrix, weights, unit, bias)
+        errors = rounding_errors(nodes, codes, matrix, weights, unit, bias)
     weights = weights * kept
     lowest = np.minimum(weights, 0) @ codes.largest
     layers.parts.append({"kind": "linear", "weights": weights, "offset": -lowest})
     constant = (matrix * kept) @ codes.base + bias + lowest * unit
     lengths = np.abs(weights) @ codes.largest + 1
-    return _Sums(unit, constant, lengths, off, shape, name)
+    return _Sums(unit, constant, lengths, errors, shape, name)
 
 
 def _no_integers(nodes: Sequence[Node], neuron: int) -> str:
@@ -346,7 +350,7 @@ class _Layers:
         n = len(codes.step)
         weights, offset = np.eye(n, dtype=np.int64), np.zeros(n, dtype=np.int64)
         self.parts.append({"kind": "linear", "weights": weights, "offset": offset})
-        return _Sums(codes.step, codes.base, codes.largest + 1, np.zeros(n), codes.shape, node)
+        return _Sums(codes.step, codes.base, codes.largest + 1, Errors.none(n), codes.shape, node)
 
     def rise(self, slope: Float64, first: Float64) -> tuple[Float64, Float64]:
         """Return scale and offset of outputs, where those that fall as sums rise are negated."""
@@ -365,7 +369,7 @@ class _Layers:
         grid: tuple[Float64, Float64],
     ) -> None:
         """Note sums that have one code or another within the executor's rounding."""
-        if not sums.error.any():
+        if not sums.errors.of_section.any():
             return
         base, step = grid
         counts = np.zeros(len(sums.lengths), dtype=np.int64)
