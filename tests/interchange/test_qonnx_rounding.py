@@ -200,3 +200,30 @@ def test_powers_of_two_have_ties_that_are_none():
 def test_other_words_for_ties_are_refused():
     with pytest.raises(InvalidParameterError, match="ties='even' must be one of error, nearest"):
         from_qonnx(made(NODES, CONSTANTS), ties="even")
+
+
+def test_a_code_that_no_exact_sum_has_is_a_tie_too():
+    # Sums are multiples of 0.3: 0 is rounded up to code 0 of 0.2, and all that is above it to code
+    # 2. What float32 makes of products that cancel can be above 0, which is code 1.
+    weights = np.array([[0.3, -0.3], [-0.3, 0.3], [0.3, 0.3]]).T
+    constants = {
+        "W": weights, "V": np.eye(3), "quarter": 0.25, "t": 0.2, "zero": 0.0, "two": 2.0, "s": 0.1,
+        "eight": 8.0,
+    }  # fmt: skip
+    up = {"signed": 0, "narrow": 0, "rounding_mode": "CEIL"}
+    nodes = [
+        ("Quant", ["s", "zero", "eight"], ROUND), ("MatMul", ["W"], {}), ("Mul", ["eight"], {}),
+        ("Min", ["quarter"], {}), ("Quant", ["t", "zero", "two"], up), ("MatMul", ["V"], {}),
+    ]  # fmt: skip
+    with pytest.raises(UnsupportedModuleError, match="3 of .* channels 0, 1, 2: there a sum is so"):
+        from_qonnx(made(nodes, constants, (2,)))
+
+
+def test_what_no_quantizer_rounds_stays_as_far_off_in_the_layer_behind():
+    constants = {**CONSTANTS, "V": np.eye(3) * 0.5}
+    nodes = [*NODES[:2], ("Relu", [], {}), ("MatMul", ["V"], {}), NODES[2]]
+    # At the border but for so much as is more than the second layer alone is off by.
+    shifted = {**constants, "t": 0.02 * (1 + 4e-6)}
+    with pytest.raises(UnsupportedModuleError, match=r"between node n3 \(MatMul\) and node n4"):
+        from_qonnx(made(nodes, shifted))
+    from_qonnx(made(nodes, {**constants, "t": 0.02 * (1 + 1e-5)}))

@@ -44,6 +44,8 @@ _ENTRIES_AT_ONCE = 1 << 20
 _MOST_WEIGHTS = 1 << 26
 #: Relative difference from a straight line that is float32's rounding.
 _TOLERANCE = 1e-5
+#: Part of a code's step that a value may be off by, as float32 rounds it.
+_MOST_SHIFT = 2.0**-8
 #: What else to do, by nodes that can't be imported.
 _INSTEAD = {
     "MaxPool": "pool by AveragePool, or by the stride of a convolution",
@@ -331,7 +333,7 @@ class _Layers:
                 f"values behind node {last}, neuron {error.row}, are no steps of one width, so "
                 "they are no codes: end them with a quantizer"
             ) from error
-        self._note_ties(sums, tail, last, codes.T, (base, step))
+        off = self._note_ties(sums, tail, last, values, step)
         ends = sums.lengths.tolist()
         tables = [np.ascontiguousarray(each[:n]) for each, n in zip(codes, ends, strict=True)]
         self.parts.append(
@@ -343,7 +345,7 @@ class _Layers:
                 "tables": tables,
             }
         )
-        return Codes.of(values, codes.T, step, shape)
+        return Codes.of(values, codes.T, step, shape).off_by(off)
 
     def pass_on(self, codes: Codes, node: str) -> _Sums:
         """Add a linear layer whose sums are the codes, as outputs that are codes need."""
@@ -361,31 +363,32 @@ class _Layers:
         return np.where(slope == 0, 1.0, np.abs(slope)), first
 
     def _note_ties(
-        self,
-        sums: _Sums,
-        tail: Sequence[Node],
-        last: str,
-        codes: Int64,
-        grid: tuple[Float64, Float64],
-    ) -> None:
-        """Note sums that have one code or another within the executor's rounding."""
+        self, sums: _Sums, tail: Sequence[Node], last: str, values: Float64, step: Float64
+    ) -> Float64:
+        """Note sums that have one code or another within the executor's rounding.
+
+        Returns how far (n_neurons,) its values can be from those of tables for all the others.
+        """
+        off = np.zeros(len(sums.lengths))
         if not sums.errors.of_section.any():
-            return
-        base, step = grid
+            return off
         counts = np.zeros(len(sums.lengths), dtype=np.int64)
         for rows, index in sums.pieces():
-            is_tie = np.zeros(index.shape, dtype=bool)
+            shift = np.zeros(index.shape)
             for sign in (-1, 1):
                 piece = sums.after(tail, index, sign).reshape(len(index), -1)
-                is_tie |= np.rint((piece - base) / step) != codes[rows]
+                shift = np.maximum(shift, np.abs(piece - values[rows]))
+            is_tie = shift > _MOST_SHIFT * step
             is_entry = np.arange(rows.start, rows.stop)[:, None] < sums.lengths
             counts += (is_tie & is_entry).sum(axis=0)
+            off = np.maximum(off, np.where(is_tie, 0.0, shift).max(axis=0))
         if counts.any():
             per_channel = counts.reshape(sums.shape[0], -1).sum(axis=1)
             channels = np.flatnonzero(per_channel).tolist()
             self.ties.append(
                 Tie(sums.node, last, int(counts.sum()), int(sums.lengths.sum()), channels)
             )
+        return off
 
 
 def _outputs(

@@ -13,7 +13,7 @@ positive, or negative. Where all numbers are multiples of a power of two and all
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from math import prod
 
 import numpy as np
@@ -75,6 +75,10 @@ class Codes:
         error = np.abs(values - (base + step * codes)).max(axis=0)
         most = np.abs(values).max(axis=0)
         return cls(base, step, codes.max(axis=0), shape, most, error, grain(values))
+
+    def off_by(self, error: Float64) -> Codes:
+        """Return the codes where the executor's values can be as far as that from these."""
+        return replace(self, most=self.most + error, error=self.error + error)
 
 
 @dataclass(frozen=True)
