@@ -215,7 +215,9 @@ def test_a_code_that_no_exact_sum_has_is_a_tie_too():
         ("Quant", ["s", "zero", "eight"], ROUND), ("MatMul", ["W"], {}), ("Mul", ["eight"], {}),
         ("Min", ["quarter"], {}), ("Quant", ["t", "zero", "two"], up), ("MatMul", ["V"], {}),
     ]  # fmt: skip
-    with pytest.raises(UnsupportedModuleError, match="3 of .* channels 0, 1, 2: there a sum is so"):
+    with pytest.raises(
+        UnsupportedModuleError, match=r"3 of .* channels 0, 1, 2: there a sum is so"
+    ):
         from_qonnx(made(nodes, constants, (2,)))
 
 
