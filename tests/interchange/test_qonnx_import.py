@@ -328,3 +328,26 @@ def test_a_model_proto_and_its_path_are_the_same(tmp_path):
     onnx.save(model.model, tmp_path / "m.onnx")
     graphs = [from_qonnx(each).graph for each in (model, model.model, tmp_path / "m.onnx")]
     assert graphs[0] == graphs[1] == graphs[2]
+
+
+def test_a_network_of_convolutions_that_qonnx_ships_is_imported_for_small_images():
+    from qonnx.core.datatype import DataType
+    from qonnx.core.modelwrapper import ModelWrapper
+
+    path = resources.files("qonnx") / "data/onnx/bsd300x3-espcn/subpixel/quant_model.onnx"
+    model = ModelWrapper(str(path))
+    shape = (100, 3, 2, 2)
+    del model.graph.value_info[:]
+    for dim, size in zip(model.graph.input[0].type.tensor_type.shape.dim, shape, strict=True):
+        dim.dim_value = size
+    del model.graph.output[0].type.tensor_type.shape.dim[:]
+    with pytest.raises(
+        UnsupportedModuleError, match=r"Conv_5 \(Conv\) without a quantizer; .*set_tensor_dat"
+    ):
+        from_qonnx(model)
+    model.set_tensor_datatype(model.graph.input[0].name, DataType["UINT4"])
+    predictor = from_qonnx(model, ties="nearest")
+    X = np.random.default_rng(0).integers(0, 16, shape).astype(np.float32)
+    expected = executor(model, X)
+    assert len(np.unique(expected)) > 50
+    assert n_differing(predictor, X, expected) == 0

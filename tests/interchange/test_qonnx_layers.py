@@ -57,6 +57,22 @@ def test_what_follows_a_quantizer_at_the_end_is_computed_by_the_client():
     np.testing.assert_allclose(predictor.predict(X), executor(model, X), rtol=1e-5)
 
 
+@pytest.mark.parametrize(
+    "last",
+    [
+        [("Mul", ["scales"], {})],
+        [("Sub", ["shifts", "@"], {})],
+        [("BatchNormalization", ["scales", "shifts", "means", "variances"], {})],
+        [("Quant", ["half", "zero", "four"], ROUND), ("Neg", [], {})],
+    ],
+    ids=["Mul", "Sub", "BatchNormalization", "Neg"],
+)
+def test_outputs_may_fall_as_sums_rise(last):
+    constants = {**CONSTANTS, "scales": np.array([-1, 1, -0.5, 2, -2]) * CONSTANTS["scales"]}
+    nodes = [INPUT, ("MatMul", ["W"], {}), *last]
+    check_same(made(nodes, constants, outputs=5), rows(), ties="nearest")
+
+
 def test_a_curve_at_the_end_is_no_straight_line():
     # With sums that are as far below 0 as above, three points of tanh are in line.
     constants = {**CONSTANTS, "I": np.eye(4) * 0.5}
@@ -155,3 +171,15 @@ def test_pruned_weights_count_as_zeros_of_signed_inputs():
     kept = np.where(np.abs(weights) >= 1, weights, 0.0)
     alone = made([INPUT, ("MatMul", ["W"], {})], {**CONSTANTS, "W": kept}, outputs=2)
     np.testing.assert_allclose(pruned.predict(X), executor(alone, X), atol=1e-6)
+
+
+def test_linear_nodes_without_a_quantizer_between_them_are_told_from_weights_without_a_scale():
+    constants = {**CONSTANTS, "scales": RNG.uniform(0.5, 1.0, 5)}
+    nodes = [INPUT, ("MatMul", ["W"], {}), ("Mul", ["scales"], {}), ("MatMul", ["V"], {})]
+    message = (
+        r"nodes n1 \(MatMul\) and n3 \(MatMul\) are linear, .* quantize what n1 \(MatMul\) gives"
+    )
+    with pytest.raises(UnsupportedModuleError, match=message):
+        from_qonnx(made(nodes, constants))
+    with pytest.raises(UnsupportedModuleError, match=r"node n1 \(MatMul\), neuron 0, .* by Quant"):
+        from_qonnx(made(nodes[:2], {**constants, "W": RNG.normal(size=(4, 5))}, outputs=5))

@@ -30,6 +30,7 @@ from cipherfit.exceptions import (
     ProofError,
     UnsupportedModuleError,
 )
+from cipherfit.interchange.losses import lost_variance
 
 pytestmark = [
     pytest.mark.filterwarnings("ignore::sklearn.exceptions.ConvergenceWarning"),
@@ -86,6 +87,26 @@ def test_a_linear_classifier_gives_its_labels_and_probabilities(kind, labels):
             predictor.predict_proba(X)
 
 
+@pytest.mark.parametrize("loss", ["log_loss", "modified_huber"])
+def test_labels_are_those_of_scores_where_probabilities_of_several_classes_are_the_same(
+    loss, tmp_path
+):
+    model = linear_model.SGDClassifier(loss=loss, random_state=0, alpha=1e-6)
+    fitted = scaled(model).fit(X, WORDS)
+    rows = 100 * (X - X.mean(axis=0))
+    predictor = from_sklearn(fitted, rows)
+    expected, probabilities = fitted.predict(rows), fitted.predict_proba(rows)
+    same = np.sort(probabilities, axis=1)[:, -1] == np.sort(probabilities, axis=1)[:, -2]
+    assert (fitted.classes_[probabilities.argmax(axis=1)] != expected)[same].any()
+    assert (predictor.predict(rows) == expected).mean() > 0.98
+    cipherfit.save(predictor, tmp_path / "m")
+    assert np.array_equal(cipherfit.load(tmp_path / "m").predict(rows), predictor.predict(rows))
+    predictor.compile()
+    sums = predictor.graph.simulate(predictor.graph.quantize(rows.astype(np.float32)))
+    assert np.array_equal(predictor.client_model().answer(sums), predictor.predict(rows))
+    assert np.array_equal(predictor.answer(sums), predictor.predict(rows))
+
+
 @pytest.mark.parametrize("kind", REGRESSORS)
 def test_a_linear_regressor_gives_its_predictions(kind):
     fitted = scaled(REGRESSORS[kind]).fit(HOUSES, PRICES)
@@ -108,6 +129,17 @@ def test_linear_models_score_as_the_real_ones_on_every_table(name):
     predicted = from_sklearn(fitted, train).predict(test)
     score = (predicted == y_test).mean() if data.is_classes else r2_score(y_test, predicted)
     assert abs(score - fitted.score(test, y_test)) <= 0.002
+
+
+def test_a_class_whose_score_never_varies_leaves_the_others_their_bits():
+    fitted = linear_model.LogisticRegression(max_iter=1000).fit(X[:, :1], WORDS)
+    fitted.coef_[1], fitted.intercept_[1] = 0.0, 1.2201646  # whose mean, rounded, is another number
+    assert np.full(len(X), fitted.intercept_[1]).var() > 0
+    predictor = from_sklearn(fitted, X[:, :1])
+    assert predictor.graph.n_bits > 8
+    assert (predictor.predict(X[:, :1]) == fitted.predict(X[:, :1])).mean() > 0.999
+    assert lost_variance(np.full((99, 1), 1e8 + 1), np.full((99, 1), 1e8)) < 1e-15
+    assert lost_variance(np.full((99, 1), 0.5), np.zeros((99, 1))) == 0.25
 
 
 @pytest.mark.parametrize("targets", [PRICES[:, None], np.stack([PRICES, -PRICES], axis=1)])

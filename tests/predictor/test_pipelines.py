@@ -107,6 +107,15 @@ def test_numbers_are_those_of_scikit_learn_to_the_last_bit(name, step, dtype):
         np.testing.assert_array_equal(ours, theirs)
 
 
+@pytest.mark.parametrize("encode", ["ordinal", "onehot-dense"])
+@pytest.mark.filterwarnings("ignore")
+def test_a_feature_that_never_varied_has_one_bin(encode):
+    X = load("iris")[0].astype(np.float64)
+    X[:, 1] = 2.5
+    step = KBinsDiscretizer(4, encode=encode).fit(X)
+    np.testing.assert_array_equal(stored(step)(X + 1), step.transform(X + 1))
+
+
 @pytest.mark.parametrize(
     "step",
     [

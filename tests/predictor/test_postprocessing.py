@@ -12,7 +12,7 @@ from torch import nn
 
 from cipherfit.estimators.postprocessing import steps_of_module, steps_of_option
 from cipherfit.exceptions import InvalidParameterError
-from cipherfit.predictor.postprocessing import FUNCTIONS, Step, post_process
+from cipherfit.predictor.postprocessing import FUNCTIONS, Step, before_shares, post_process
 
 MODULES = {
     "softmax": nn.Softmax(dim=1),
@@ -77,3 +77,15 @@ def test_what_is_no_function_is_refused():
 def test_the_largest_and_smallest_outputs_give_finite_values(name):
     extremes = np.array([[1e4, -1e4, 0.0]])
     assert np.isfinite(Step(name)(extremes)).all()
+
+
+def test_labels_of_one_class_versus_the_rest_come_from_scores_before_their_probabilities():
+    halved = [
+        Step("clip", {"low": -1.0, "high": 1.0}),
+        Step("affine", {"scale": 0.5, "shift": 0.5}),
+    ]
+    first = Step("tanh")
+    assert before_shares([Step("sigmoid"), Step("shares")]) == []
+    assert before_shares([first, *halved, Step("shares")]) == [first]
+    for others in ([Step("softmax")], [Step("sigmoid"), Step("two_columns")], [np.negative], []):
+        assert before_shares(others) == others

@@ -5,6 +5,7 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
+from cipherfit.training import integer_weights as module
 from cipherfit.training.integer_weights import integer_weights
 
 WIDE = 1e12
@@ -55,3 +56,20 @@ def test_inputs_that_never_vary_and_outputs_without_weights_stay_at_zero():
     assert not rounded.codes[:, 3].any()
     assert not rounded.codes[2].any()
     assert (rounded.scale > 0).all()
+
+
+@pytest.mark.parametrize("block", [1, 7, 20, 32])
+@pytest.mark.parametrize("n_inputs", [1, 20, 64, 65])
+def test_weights_that_make_up_for_others_block_by_block_do_so_as_one_by_one(
+    block, n_inputs, monkeypatch
+):
+    weights, covariance = problem(n_inputs=n_inputs)
+    upper = np.linalg.cholesky(np.linalg.inv(covariance)).T
+    units, expected = 8 * weights, np.empty_like(weights)
+    left = units.copy()
+    for j in range(n_inputs):
+        expected[:, j] = np.rint(left[:, j]).clip(-15, 15)
+        error = (left[:, j] - expected[:, j]) / upper[j, j]
+        left[:, j + 1 :] -= np.outer(error, upper[j, j + 1 :])
+    monkeypatch.setattr(module, "_BLOCK", block)
+    assert np.array_equal(module._rounded(units, upper, 15), expected)

@@ -11,12 +11,19 @@ from cipherfit.exceptions import CipherfitWarning
 
 Float64 = NDArray[np.float64]
 
+#: Variance, as a part of the mean square, that is but rounding of float64, or no score.
+_ROUNDING = 2.0**-80
+
 
 def lost_variance(outputs: Float64, real: Float64) -> float:
-    """Return the mean squared difference, in units of each real output's variance, of the worst."""
-    spread = real.var(axis=0)
+    """Return the mean squared difference, in units of each real output's variance, of the worst.
+
+    That of constants is in units of their square, and rounding to float64 makes no variance.
+    """
+    spread, square = real.var(axis=0), (real**2).mean(axis=0)
     error = ((outputs - real) ** 2).mean(axis=0)
-    return float((error / np.where(spread > 0, spread, 1)).max())
+    unit = np.where(spread > _ROUNDING * square, spread, square)
+    return float((error / np.where(unit > 0, unit, 1)).max())
 
 
 def tell_what_is_lost(

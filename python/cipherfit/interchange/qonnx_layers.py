@@ -30,7 +30,7 @@ from cipherfit.interchange.qonnx_nodes import (
     taken,
     up_to_last,
 )
-from cipherfit.interchange.qonnx_rounding import Codes, rounding_errors
+from cipherfit.interchange.qonnx_rounding import Codes, Errors, rounding_errors
 from cipherfit.interchange.whole_multiples import ROUNDINGS, NotWholeError, whole_multiples
 from cipherfit.limits import MAX_LOOKUP_BITS
 from cipherfit.predictor.preparation import Preparation
@@ -44,6 +44,8 @@ _ENTRIES_AT_ONCE = 1 << 20
 _MOST_WEIGHTS = 1 << 26
 #: Relative difference from a straight line that is float32's rounding.
 _TOLERANCE = 1e-5
+#: Part of a code's step that a value may be off by, as float32 rounds it.
+_MOST_SHIFT = 2.0**-8
 #: What else to do, by nodes that can't be imported.
 _INSTEAD = {
     "MaxPool": "pool by AveragePool, or by the stride of a convolution",
@@ -133,7 +135,8 @@ def imported(chain: QonnxChain, n_accum_bits: int | None) -> Imported:
         coding, tail = up_to_last(tail, lambda node: node.kind in QUANTIZERS)
         if coding:
             sums = layers.pass_on(layers.look_up(sums, coding), coding[-1].name)
-        scale, offset, behind = _outputs(sums, tail, rest)
+        slope, offset, behind = _outputs(sums, tail, rest)
+        scale, offset = layers.rise(slope, offset)
         output = {"scale": scale, "offset": offset}
         graph = IntegerGraph.from_layers(given.quantizer, layers.parts, output)
         return Imported(
@@ -188,13 +191,13 @@ def _linear_run(nodes: list[Node]) -> tuple[list[Node], list[Node]]:
 class _Sums:
     """Sums of integers, counted from their least, and the values that they stand for.
 
-    The executor's are at most `error` from these.
+    The executor's are at most `errors` from these.
     """
 
     unit: Float64
     constant: Float64
     lengths: Int64
-    error: Float64
+    errors: Errors
     shape: tuple[int, ...]
     node: str
 
@@ -203,10 +206,14 @@ class _Sums:
 
         With a sign, these are the least, or largest, that the executor can have for them.
         """
-        real = index * self.unit + self.constant + sign * self.error
+        real = index * self.unit + self.constant
         rows = real.astype(np.float32)
         if sign:
-            rows = np.where(self.error > 0, np.nextafter(rows, np.float32(sign * np.inf)), rows)
+            end = real + sign * self.errors.at(real)
+            last = end.astype(np.float32)
+            beyond = sign * (last - end) > 0
+            last = np.where(beyond, np.nextafter(last, np.float32(-sign * np.inf)), last)
+            rows = np.maximum(rows, last) if sign > 0 else np.minimum(rows, last)
         return run_all(nodes, rows.reshape(len(index), *self.shape), self.shape)
 
     def pieces(self) -> list[tuple[slice, Int64]]:
@@ -227,10 +234,7 @@ def _sums(nodes: Sequence[Node], codes: Codes, n_accum_bits: int | None, layers:
         # What has but one code is a constant, and its step none.
         weights, unit = whole_multiples(matrix * codes.step * (codes.largest > 0))
     except NotWholeError as error:
-        raise UnsupportedModuleError(
-            f"weights of node {name}, neuron {error.row}, are no whole multiples of one "
-            "scale, so no integers give its sums: quantize them by Quant, with one scale per neuron"
-        ) from error
+        raise UnsupportedModuleError(_no_integers(nodes, error.row)) from error
     kept = np.ones(weights.shape, dtype=bool)
     if n_accum_bits is not None:
         low = np.zeros_like(codes.largest)
@@ -238,15 +242,30 @@ def _sums(nodes: Sequence[Node], codes: Codes, n_accum_bits: int | None, layers:
         kept = (weights == 0) | mask
         layers.n_pruned += int(np.count_nonzero(~kept))
     layers.n_weights += int(np.count_nonzero(weights))
-    off = np.zeros(len(unit))
+    errors = Errors.none(len(unit))
     if not layers.n_pruned:
-        off = rounding_errors(nodes, codes, matrix, weights, unit, bias)
+        errors = rounding_errors(nodes, codes, matrix, weights, unit, bias)
     weights = weights * kept
     lowest = np.minimum(weights, 0) @ codes.largest
     layers.parts.append({"kind": "linear", "weights": weights, "offset": -lowest})
     constant = (matrix * kept) @ codes.base + bias + lowest * unit
     lengths = np.abs(weights) @ codes.largest + 1
-    return _Sums(unit, constant, lengths, off, shape, name)
+    return _Sums(unit, constant, lengths, errors, shape, name)
+
+
+def _no_integers(nodes: Sequence[Node], neuron: int) -> str:
+    """Say that weights are no integers, and what to do."""
+    linear = [node.name for node in nodes if node.kind not in (*SHAPES, *AFFINE)]
+    if len(linear) > 1:
+        return (
+            f"nodes {' and '.join(linear)} are linear, and nothing between them is a quantizer; "
+            f"the weights of neuron {neuron} that they make together are no whole multiples of "
+            f"one scale, so no integers give its sums: quantize what {linear[-2]} gives"
+        )
+    return (
+        f"weights of node {linear[-1]}, neuron {neuron}, are no whole multiples of one scale, so "
+        "no integers give its sums: quantize them by Quant, with one scale per neuron"
+    )
 
 
 def _matrix(
@@ -314,7 +333,7 @@ class _Layers:
                 f"values behind node {last}, neuron {error.row}, are no steps of one width, so "
                 "they are no codes: end them with a quantizer"
             ) from error
-        self._note_ties(sums, tail, last, codes.T, (base, step))
+        off = self._note_ties(sums, tail, last, values, step)
         ends = sums.lengths.tolist()
         tables = [np.ascontiguousarray(each[:n]) for each, n in zip(codes, ends, strict=True)]
         self.parts.append(
@@ -326,47 +345,56 @@ class _Layers:
                 "tables": tables,
             }
         )
-        return Codes.of(values, codes.T, step, shape)
+        return Codes.of(values, codes.T, step, shape).off_by(off)
 
     def pass_on(self, codes: Codes, node: str) -> _Sums:
         """Add a linear layer whose sums are the codes, as outputs that are codes need."""
         n = len(codes.step)
         weights, offset = np.eye(n, dtype=np.int64), np.zeros(n, dtype=np.int64)
         self.parts.append({"kind": "linear", "weights": weights, "offset": offset})
-        return _Sums(codes.step, codes.base, codes.largest + 1, np.zeros(n), codes.shape, node)
+        return _Sums(codes.step, codes.base, codes.largest + 1, Errors.none(n), codes.shape, node)
+
+    def rise(self, slope: Float64, first: Float64) -> tuple[Float64, Float64]:
+        """Return scale and offset of outputs, where those that fall as sums rise are negated."""
+        falls = slope < 0
+        last = self.parts[-1]
+        sign = np.where(falls, -1, 1)
+        last["weights"], last["offset"] = last["weights"] * sign[:, None], last["offset"] * sign
+        return np.where(slope == 0, 1.0, np.abs(slope)), first
 
     def _note_ties(
-        self,
-        sums: _Sums,
-        tail: Sequence[Node],
-        last: str,
-        codes: Int64,
-        grid: tuple[Float64, Float64],
-    ) -> None:
-        """Note sums that have one code or another within the executor's rounding."""
-        if not sums.error.any():
-            return
-        base, step = grid
+        self, sums: _Sums, tail: Sequence[Node], last: str, values: Float64, step: Float64
+    ) -> Float64:
+        """Note sums that have one code or another within the executor's rounding.
+
+        Returns how far (n_neurons,) its values can be from those of tables for all the others.
+        """
+        off = np.zeros(len(sums.lengths))
+        if not sums.errors.of_section.any():
+            return off
         counts = np.zeros(len(sums.lengths), dtype=np.int64)
         for rows, index in sums.pieces():
-            is_tie = np.zeros(index.shape, dtype=bool)
+            shift = np.zeros(index.shape)
             for sign in (-1, 1):
                 piece = sums.after(tail, index, sign).reshape(len(index), -1)
-                is_tie |= np.rint((piece - base) / step) != codes[rows]
+                shift = np.maximum(shift, np.abs(piece - values[rows]))
+            is_tie = shift > _MOST_SHIFT * step
             is_entry = np.arange(rows.start, rows.stop)[:, None] < sums.lengths
             counts += (is_tie & is_entry).sum(axis=0)
+            off = np.maximum(off, np.where(is_tie, 0.0, shift).max(axis=0))
         if counts.any():
             per_channel = counts.reshape(sums.shape[0], -1).sum(axis=1)
             channels = np.flatnonzero(per_channel).tolist()
             self.ties.append(
                 Tie(sums.node, last, int(counts.sum()), int(sums.lengths.sum()), channels)
             )
+        return off
 
 
 def _outputs(
     sums: _Sums, tail: list[Node], rest: list[Node]
 ) -> tuple[Float64, Float64, list[Node]]:
-    """Return scale and offset of the outputs, and the nodes that follow what these hold."""
+    """Return what outputs rise by with their sums, those of 0, and the nodes that follow them."""
     ends = (sums.lengths - 1)[None]
     kept = len(taken(tail, (*AFFINE, *SHAPES))[0])
     while True:
@@ -384,4 +412,4 @@ def _outputs(
         if (np.abs(straight - middle) <= _TOLERANCE * spread).all():
             break
         kept -= 1
-    return np.where(slope == 0, 1.0, slope), first, [*tail[kept:], *rest]
+    return slope, first, [*tail[kept:], *rest]

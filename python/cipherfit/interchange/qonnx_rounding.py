@@ -1,16 +1,19 @@
 """How far sums of QONNX's executor, which computes in float32, can be from those of integers.
 
-A sum of n products that is rounded after each addition, in any order, is off by at most ``g(n)``
-times the largest magnitude that a part of it can have, where ``g(n) = n u / (1 - n u)`` and
-``u = 2**-24``: see N. J. Higham, Accuracy and Stability of Numerical Algorithms, chapters 3 and 4.
-Where all numbers are multiples of a power of two and all sums stay within 2**24 of it, nothing is
-rounded at all.
+A sum of n products that is rounded after each addition, in any order, is off by at most
+``u / (1 - n u)`` times the magnitudes of all that is rounded on the way, with ``u = 2**-24``: see
+N. J. Higham, Accuracy and Stability of Numerical Algorithms, chapters 3 and 4. However numbers are
+added up two by two, at most n - k + 1 of the parts are of k numbers or more. So these parts are
+together at most what they are where one number after the other is added: there the part of k
+numbers is at most the k largest, what the n - k largest leave of the whole, and all that is
+positive, or negative. Where all numbers are multiples of a power of two and all sums stay within
+2**24 of it, nothing is rounded at all.
 """
 
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from math import prod
 
 import numpy as np
@@ -26,6 +29,10 @@ _UNIT_ROUNDOFF = 2.0**-24
 _MOST_STEPS = 2.0**24
 #: What arithmetic of this module, in float64, may be off by, relatively.
 _SLACK = 2.0**-44
+#: Parts of the largest sum in which errors are said.
+_SECTIONS = 16
+#: Products that are sorted at once.
+_SORTED_AT_ONCE = 1 << 20
 #: Rows of codes on which it is seen whether a bias is added to a sum that is whole.
 _PROBES = 16
 
@@ -69,6 +76,38 @@ class Codes:
         most = np.abs(values).max(axis=0)
         return cls(base, step, codes.max(axis=0), shape, most, error, grain(values))
 
+    def off_by(self, error: Float64) -> Codes:
+        """Return the codes where the executor's values can be as far as that from these."""
+        return replace(self, most=self.most + error, error=self.error + error)
+
+
+@dataclass(frozen=True)
+class Errors:
+    """How far sums of the executor's can be from real ones, the more the larger these are.
+
+    Parameters
+    ----------
+    most : ndarray of shape (n_out,), float64
+        Largest magnitude of a sum.
+    of_section : ndarray of shape (n_sections, n_out), float64
+        Errors, of sums in as many sections from 0 to the largest. 0 where each sum of integers has
+        but one value in float32.
+    """
+
+    most: Float64
+    of_section: Float64
+
+    @classmethod
+    def none(cls, n: int) -> Errors:
+        """Return those of sums that nothing rounds."""
+        return cls(np.ones(n), np.zeros((1, n)))
+
+    def at(self, sums: Float64) -> Float64:
+        """Return the errors of sums (n, n_out)."""
+        n = len(self.of_section)
+        section = np.ceil(np.abs(sums) / self.most * n * (1 + _SLACK)).astype(np.int64) - 1
+        return np.take_along_axis(self.of_section, section.clip(0, n - 1), axis=0)
+
 
 def grain(values: Array) -> float:
     """Return the largest power of two that all values are multiples of; infinity for zeros."""
@@ -88,7 +127,7 @@ def rounding_errors(
     weights: Int64,
     unit: Float64,
     bias: Float64,
-) -> Float64:
+) -> Errors:
     """Return how far the executor's sums can be from those of integers, per output.
 
     Parameters
@@ -104,32 +143,64 @@ def rounding_errors(
     bias : ndarray of shape (n_out,), float64
         What they compute of zeros.
 
-    Returns
-    -------
-    ndarray of shape (n_out,), float64
-        0 where each sum of integers has but one value in float32.
     """
     has_branches = any(isinstance(node, Branches) for node in nodes)
     computing = [node for node in nodes if node.kind not in _MOVES]
-    modelled = np.abs(matrix * codes.step - unit[:, None] * weights) @ codes.largest
+    shift = matrix * codes.step - unit[:, None] * weights
+    up, down = (np.maximum(sign * shift, 0) @ codes.largest for sign in (1, -1))
+    modelled = np.maximum(up, down)
     if not modelled.any() and not codes.error.any():
         before_bias = _last_bias(computing)
         if _is_exact(nodes, codes, before_bias) and (
             before_bias is None or _adds_bias_last(nodes, codes, matrix, bias)
         ):
-            return np.zeros(len(matrix))
+            return Errors.none(len(matrix))
+    known = np.abs(matrix) @ codes.error + modelled
+    largest = _largest_part(codes, matrix) + np.abs(bias)
+    if len(computing) == 1 and computing[0].kind in _SUMS:
+        rounded = _rounded_sections(
+            codes, matrix, bias, largest, 0 if _is_plain(computing[0]) else 4
+        )
+        return Errors(np.where(largest > 0, largest, 1.0), rounded + known)
     rows, roundings = codes.most[None].reshape(1, *codes.shape), 0
     for node in nodes:
         given, rows = rows, _run(_absolute(node), rows)
         n_of_one = given.size if isinstance(node, Branches) else given.size // rows.size
         roundings += _roundings(node, n_of_one)
-    largest = rows.ravel().astype(np.float64)
     if len(computing) > 1 or has_branches:
         roundings *= 2  # the matrix is the executor's, and has errors of its own
-    else:
-        largest = _largest_part(codes, matrix) + np.abs(bias)
-    share = roundings * _UNIT_ROUNDOFF / (1 - roundings * _UNIT_ROUNDOFF) + _SLACK
-    return np.asarray(share * largest + np.abs(matrix) @ codes.error + modelled)
+        largest = rows.ravel().astype(np.float64)
+    error = _share(roundings, roundings) * largest + known
+    return Errors(np.where(largest > 0, largest, 1.0), error[None])
+
+
+def _share(roundings: int, n: int | Int64) -> Float64:
+    """Return the error of some roundings, in units of what is rounded, in a sum of n numbers."""
+    return np.asarray(roundings * _UNIT_ROUNDOFF / (1 - n * _UNIT_ROUNDOFF) + _SLACK)
+
+
+def _rounded_sections(
+    codes: Codes, matrix: Float64, bias: Float64, largest: Float64, others: int
+) -> Float64:
+    """Return errors (n_sections, n_out) of sums of products, and of other roundings of these."""
+    errors = np.empty((_SECTIONS, len(matrix)))
+    step = max(1, _SORTED_AT_ONCE // (matrix.shape[1] + 1))
+    for first in range(0, len(matrix), step):
+        rows = slice(first, first + step)
+        terms = np.abs(np.column_stack([matrix[rows] * codes.most, bias[rows]]))
+        counts, products = (terms > 0).sum(axis=1), terms[:, :-1].sum(axis=1)
+        n = np.arange(2, counts.max(initial=1) + 1)
+        sizes = np.zeros((len(terms), len(n) + 2))
+        sizes[:, 1:] = -np.sort(-terms, axis=1)[:, : len(n) + 1]
+        sizes = sizes.cumsum(axis=1)
+        left = np.take_along_axis(sizes, np.maximum(counts[:, None] - n, 0), axis=1)
+        added = np.minimum(sizes[:, 2:], largest[rows, None]) * (n <= counts[:, None])
+        for section in range(_SECTIONS):
+            sums = largest[rows] * ((section + 1) / _SECTIONS)
+            parts = np.minimum(added, sums[:, None] + left).sum(axis=1)
+            parts += products + others * largest[rows]
+            errors[section, rows] = _share(1, counts + others + 1) * parts
+    return errors
 
 
 def _largest_part(codes: Codes, matrix: Float64) -> Float64:

@@ -87,7 +87,7 @@ _HIDDEN, _HIDDEN_NARROW = (
 _LINEAR, _LINEAR_NARROW = (
     [Widths(n_w_bits, n_in_bits, n_in_bits, MAX_ACCUM_BITS) for n_w_bits, n_in_bits in widths]
     for widths in (
-        ((8, 8), (9, 10), (11, 12), (13, 14)),
+        ((8, 8), (9, 10), (11, 12), (13, 14), (15, 16)),
         ((7, 7), (6, 6), (5, 5), (4, 4), (4, 3), (3, 2), (2, 2)),
     )
 )
@@ -123,13 +123,13 @@ def from_sklearn(
         feature's codes span its values here.
     n_w_bits : int in [1, 16], optional
         Bits of a weight. Default: 6 where there are hidden layers, or 5 or 4 where sums of hundreds
-        of features ask for it; else from 8 to 13, the fewest that answer as `fitted` does on `X`;
+        of features ask for it; else from 8 to 15, the fewest that answer as `fitted` does on `X`;
         with `n_accum_bits`, what comes closest.
     n_a_bits : int in [1, 16], optional
         Bits of a hidden activation. Default: 5, or 4 where weights get fewer, too.
     n_in_bits : int in [1, 16], optional
         Bits of a feature's code. Default: 6 where there are hidden layers, or as many as a weight
-        where that gets fewer; else from 8 to 14, as for weights.
+        where that gets fewer; else from 8 to 16, as for weights.
     n_accum_bits : int in [1, 48], optional
         Bits that every accumulator must fit: weights are pruned, or rounded more coarsely, until
         they do, and a warning tells what that changes on `X`. Default: what holds every sum, and
@@ -327,7 +327,7 @@ def _moved(network: FloatModel, outputs: Float64, real: Float64) -> float:
     """Return the fraction of rows that get other labels, if what is predicted are labels."""
     if not isinstance(network.targets, ClassTargets):
         return 0.0
-    labels = [network.targets.decode(network.processed(each)) for each in (outputs, real)]
+    labels = [network.predicted(each) for each in (outputs, real)]
     return float((labels[0] != labels[1]).mean())
 
 

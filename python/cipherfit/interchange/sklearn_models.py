@@ -13,7 +13,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from cipherfit.exceptions import NotFittedError, UnsupportedModuleError
-from cipherfit.predictor.postprocessing import Step, post_process
+from cipherfit.predictor.postprocessing import Step, before_shares, post_process
 from cipherfit.predictor.targets import ClassTargets, RealTargets, Targets
 
 Float64 = NDArray[np.float64]
@@ -50,9 +50,9 @@ class FloatModel:
         """Features of a row."""
         return self.layers[0][0].shape[1]
 
-    def processed(self, outputs: Float64) -> Float64:
-        """Return probabilities, scores or targets of outputs (n_samples, n_outputs)."""
-        return post_process(outputs, self.post_processing)
+    def predicted(self, outputs: Float64) -> NDArray[Any]:
+        """Return labels or targets of outputs (n_samples, n_outputs)."""
+        return self.targets.decode(post_process(outputs, before_shares(self.post_processing)))
 
     def behind(self, scale: Float64, shift: Float64) -> FloatModel:
         """Return the model of raw features x, where this one takes ``x * scale + shift``.

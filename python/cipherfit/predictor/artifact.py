@@ -24,7 +24,7 @@ from cipherfit.exceptions import (
 from cipherfit.predictor.clear import Clear
 from cipherfit.predictor.compilation import Compilation, is_digest
 from cipherfit.predictor.container import canonical, decode, encode, read_file
-from cipherfit.predictor.postprocessing import check_probabilities, post_process
+from cipherfit.predictor.postprocessing import before_shares, check_probabilities, post_process
 from cipherfit.predictor.records import check_versions, is_plain
 from cipherfit.predictor.surroundings import Surroundings
 from cipherfit.predictor.targets import ClassTargets
@@ -231,7 +231,8 @@ class ClientModel:
         ndarray of shape (n_samples,) or (n_samples, n_targets)
             Labels or targets, as they were in training.
         """
-        return self.surroundings.targets.decode(self._processed(sums))
+        steps = before_shares(self.surroundings.post_processing)
+        return self.surroundings.targets.decode(post_process(self._outputs(sums), steps))
 
     def answer_proba(self, sums: Any) -> Float64:
         """Return the probabilities of decrypted sums.
@@ -253,7 +254,7 @@ class ClientModel:
         if not self.is_classifier:
             raise InvalidParameterError("this model predicts real values, and no probabilities")
         check_probabilities(self.surroundings.post_processing)
-        return self._processed(sums)
+        return post_process(self._outputs(sums), self.surroundings.post_processing)
 
     def to_bytes(self) -> bytes:
         """Return the bytes of the client's file."""
@@ -304,7 +305,7 @@ class ClientModel:
             f"digest {self.digest[:12]})"
         )
 
-    def _processed(self, sums: Any) -> Float64:
+    def _outputs(self, sums: Any) -> Float64:
         values = np.asarray(sums)
         if values.dtype.kind not in "iu" or values.ndim != 2 or values.shape[1] != self.n_outputs:
             raise InvalidInputError(
@@ -312,8 +313,7 @@ class ClientModel:
                 f"(n_samples, {self.n_outputs})"
             )
         scale, offset = self._output
-        outputs = values.astype(np.float64) * scale + offset
-        return post_process(outputs, self.surroundings.post_processing)
+        return np.asarray(values.astype(np.float64) * scale + offset)
 
     def _check_specs(self) -> None:
         """Refuse parameters of BFV that the codes and sums don't fit."""

@@ -228,7 +228,9 @@ def _group_of_unknown(step: Any, index: int, group: Array) -> int:
 
 
 def _bins(name: str, step: Any) -> Transform:
-    edges = [_floats(edges) for edges in step.bin_edges_]
+    # A feature that never varied has one bin, between infinities, which no file holds.
+    ends = [np.asarray(edges, dtype=np.float64) for edges in step.bin_edges_]
+    edges = [each if np.isfinite(each).all() else np.array([0.0, 1.0]) for each in ends]
     return Transform("bins", {"edges": edges, "one_hot": step.encode != "ordinal"})
 
 

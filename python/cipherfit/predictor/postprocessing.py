@@ -87,6 +87,10 @@ FUNCTIONS: dict[str, Callable[..., Float64]] = {
 }
 
 
+#: What makes probabilities of scores in front of `shares`, and keeps their order.
+_RISING = ("affine", "clip", "sigmoid")
+
+
 @dataclass(frozen=True)
 class Step:
     """One of `FUNCTIONS`, with its parameters.
@@ -126,6 +130,26 @@ def check_probabilities(steps: Sequence[Function]) -> None:
             "predict_proba is for models whose outputs stand for probabilities; this one was made "
             "of a classifier that has scores only, so call predict"
         )
+
+
+def before_shares(steps: Sequence[Function]) -> Sequence[Function]:
+    """Return the steps whose largest value names the label.
+
+    One class versus the rest, several probabilities can be 1, or all of them 0, for scores of which
+    one is the largest. So these steps end with the scores.
+
+    Parameters
+    ----------
+    steps : sequence of callable
+        What is computed of outputs.
+    """
+    names = [step.name if isinstance(step, Step) else "" for step in steps]
+    if not names or names[-1] != "shares":
+        return steps
+    kept = len(names) - 1
+    while kept and names[kept - 1] in _RISING:
+        kept -= 1
+    return steps[:kept]
 
 
 def post_process(outputs: Any, steps: Iterable[Function]) -> Float64:

@@ -22,7 +22,12 @@ from cipherfit.predictor.encrypted import Encrypted
 from cipherfit.predictor.features import Features
 from cipherfit.predictor.notebook import predictor_html
 from cipherfit.predictor.p_error import search_p_error
-from cipherfit.predictor.postprocessing import Function, check_probabilities, post_process
+from cipherfit.predictor.postprocessing import (
+    Function,
+    before_shares,
+    check_probabilities,
+    post_process,
+)
 from cipherfit.predictor.preparation import Preparation
 from cipherfit.predictor.quantizer import UniformQuantizer
 from cipherfit.predictor.surroundings import Surroundings
@@ -304,7 +309,7 @@ class Predictor:
             Labels or targets, as they were in training.
         """
         outputs = (graph or self.graph).dequantize(accumulators)
-        return self.targets.decode(post_process(outputs, self.post_processing))
+        return self.targets.decode(post_process(outputs, before_shares(self.post_processing)))
 
     def predict(
         self,
@@ -347,7 +352,8 @@ class Predictor:
             If `storage` is of another model, key or data, or nothing is encrypted that takes long.
         """
         outputs = self._outputs(X, fhe, n_jobs, storage)
-        processed = (post_process(part, self.post_processing) for part in outputs)
+        steps = before_shares(self.post_processing)
+        processed = (post_process(part, steps) for part in outputs)
         return joined((self.targets.decode(part) for part in processed), X)
 
     def predict_proba(

@@ -21,6 +21,8 @@ Float64 = NDArray[np.float64]
 _FACTORS = (1.5, 1.2, 1.1, 1.05, 1.0, 0.9, 0.8, 0.7, 0.6, 0.5)
 #: Part of the mean variance by which the covariance is made safe to invert.
 _DAMPING = 1e-4
+#: Weights of an output that are rounded before those behind them make up for it, in one product.
+_BLOCK = 32
 
 
 @dataclass(frozen=True)
@@ -96,8 +98,14 @@ def _rounded(weights: Float64, upper: Float64, max_code: int) -> Float64:
         Largest magnitude.
     """
     codes = np.empty_like(weights)
-    for j in range(weights.shape[1]):
-        codes[:, j] = np.rint(weights[:, j]).clip(-max_code, max_code)
-        error = (weights[:, j] - codes[:, j]) / upper[j, j]
-        weights[:, j + 1 :] -= error[:, None] * upper[j, j + 1 :]
+    n = weights.shape[1]
+    for start in range(0, n, _BLOCK):
+        end = min(start + _BLOCK, n)
+        block, errors = weights[:, start:end], np.empty((len(weights), end - start))
+        for j in range(end - start):
+            row = upper[start + j, start:end]
+            codes[:, start + j] = np.rint(block[:, j]).clip(-max_code, max_code)
+            errors[:, j] = (block[:, j] - codes[:, start + j]) / row[j]
+            block[:, j + 1 :] -= errors[:, j, None] * row[j + 1 :]
+        weights[:, end:] -= errors @ upper[start:end, end:]
     return codes

@@ -11,9 +11,11 @@ from __future__ import annotations
 from collections.abc import Callable, Iterator, Sequence
 from copy import deepcopy
 from dataclasses import dataclass
+from functools import cache
 
 import numpy as np
 import torch
+from numpy.typing import NDArray
 from torch import Tensor, nn
 
 from cipherfit.exceptions import ProofError, UnsupportedModuleError
@@ -26,6 +28,8 @@ from cipherfit.training.quantizers import ActivationQuantizer, InputQuantizer
 from cipherfit.training.ranges import Relevance, evenly_spaced
 from cipherfit.training.tracing import trace
 from cipherfit.training.widths import NamedLayer, NamedWidths
+
+Float64 = NDArray[np.float64]
 
 #: Products of rows, columns and columns up to which weights make up for each other's rounding.
 _MOST_STEPS = 200_000_000
@@ -191,6 +195,7 @@ def _quantize_linear(
     n_lookup_bits, narrowest = bits.lookup_bits(bits.n_accum_bits), bits.n_accum_bits
     if n_lookup_bits is not None:
         narrowest = min(narrowest, max(bits.n_w_bits + bits.n_in_bits, n_lookup_bits))
+    covariance = _covariance(codes)
     for budget in range(bits.n_accum_bits, narrowest - 1, -1):
         empty = QuantLinear(
             n_in,
@@ -200,7 +205,7 @@ def _quantize_linear(
             n_accum_bits=budget,
             n_lookup_bits=n_lookup_bits,
         )
-        for layer in _rounded(empty.double().eval(), weight, codes):
+        for layer in _rounded(empty.double().eval(), weight, codes, covariance):
             error = real - layer(codes)
             assert layer.bias is not None
             layer.bias.add_(error.mean(dim=0))
@@ -223,7 +228,7 @@ def _without_budget(weight: Tensor, codes: Tensor, bits: NamedLayer) -> tuple[Te
         n_accum_bits=MAX_ACCUM_BITS,
         n_lookup_bits=None,
     )
-    whole = next(_rounded(free.double().eval(), weight, codes)).weight_codes()
+    whole = next(_rounded(free.double().eval(), weight, codes, _covariance(codes))).weight_codes()
     widest = int(whole.abs().sum(dim=1).max()) * free.max_in_code
     assert bits.n_accum_bits is not None
     n_bits, n_lookup_bits = widest.bit_length(), bits.lookup_bits(bits.n_accum_bits)
@@ -232,7 +237,14 @@ def _without_budget(weight: Tensor, codes: Tensor, bits: NamedLayer) -> tuple[Te
     return whole, n_bits
 
 
-def _rounded(empty: QuantLinear, weight: Tensor, codes: Tensor) -> Iterator[QuantLinear]:
+def _covariance(codes: Tensor) -> Callable[[], Float64]:
+    """Return what computes the covariance of codes, once, where it is asked for."""
+    return cache(lambda: covariance_of(codes.numpy(), np.ones(len(codes))))
+
+
+def _rounded(
+    empty: QuantLinear, weight: Tensor, codes: Tensor, covariance: Callable[[], Float64]
+) -> Iterator[QuantLinear]:
     """Yield a layer with its weights rounded each on its own, and one where some make up for it."""
     alone = deepcopy(empty)
     alone.weight.copy_(weight / alone.input_step)
@@ -245,7 +257,7 @@ def _rounded(empty: QuantLinear, weight: Tensor, codes: Tensor) -> Iterator[Quan
     if empty.n_w_bits > 1 and is_dense and weight.numel() * weight.shape[1] <= _MOST_STEPS:
         rounded = integer_weights(
             weight.numpy(),
-            covariance_of(codes.numpy(), np.ones(len(codes))),
+            covariance(),
             max_code=empty.max_weight_code,
             most_weight=empty.most_weight,
         )
