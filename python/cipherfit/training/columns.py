@@ -97,12 +97,16 @@ def affine_of(function: RowFunction, n_columns: int) -> tuple[Tensor, Tensor] | 
     rows = probes(n_columns, (0.1, 1, 100, 1e4, 1e6, _LARGEST))
     if not close(_flat(function(rows)), rows * scale + shift):
         return None
-    for rows in _borders(function, n_columns):
+    for rows in borders(function, n_columns):
         scaled = rows * scale
-        error = (_flat(function(rows)) - scaled - shift).abs()
-        if not bool((error <= _ATOL + _RTOL * (scaled.abs() + shift.abs())).all()):
+        if not agrees(_flat(function(rows)), scaled + shift, scaled.abs() + shift.abs()):
             return None
     return scale, shift
+
+
+def agrees(values: Tensor, sums: Tensor, magnitudes: Tensor) -> bool:
+    """Tell whether values are sums of terms of such magnitudes, up to rounding."""
+    return bool(((values - sums).abs() <= _ATOL + _RTOL * magnitudes).all())
 
 
 def close(first: Tensor, second: Tensor) -> bool:
@@ -133,10 +137,10 @@ class _Given(TorchFunctionMode):
         return func(*args, **(kwargs or {}))
 
 
-def _borders(function: RowFunction, n_columns: int) -> Iterator[Tensor]:
+def borders(function: RowFunction, n_columns: int) -> Iterator[Tensor]:
     """Yield rows that give each torch function within a function a fine grid of values.
 
-    There are the borders of piecewise linear functions, such as `hardshrink`: around 0, or around
+    There, parts of piecewise linear functions end, such as `hardshrink`: around 0, or around
     constants, which may be far from 0, or close to each other, in what comes in.
     """
     steps = torch.arange(2, dtype=torch.float64).unsqueeze(1).expand(-1, n_columns).contiguous()
