@@ -93,8 +93,8 @@ class Chain:
 
 def check_supported(
     module: nn.Module, n_features: int, shape: tuple[int, ...] | None = None
-) -> int:
-    """Check that a module can be quantized once it is trained, and return how many layers it has.
+) -> tuple[int, int]:
+    """Check that a module can be quantized once it is trained, and return what it consists of.
 
     Parameters
     ----------
@@ -107,15 +107,19 @@ def check_supported(
 
     Returns
     -------
-    int
+    n_layers : int
         Its linear layers: those with a lookup behind them, and the last.
+    n_outputs : int
+        Columns that its forward returns.
 
     Raises
     ------
     UnsupportedModuleError
         Naming the layer that can't be lowered.
     """
-    return len(trace(module, n_features, shape).layers)
+    chain = trace(module, n_features, shape)
+    outputs = chain.layers[-1].bias.expand(2, -1)
+    return len(chain.layers), chain.epilogue(outputs).shape[1]
 
 
 @torch.no_grad()
