@@ -245,6 +245,49 @@ def test_one_output_for_two_classes_and_losses_of_ones_own():
     assert own(Dense, criterion=OwnLoss, **options).fit(X / 16, Y).score(X / 16, Y) > 0.8
 
 
+@pytest.mark.parametrize("qat", [False, True])
+@pytest.mark.parametrize(
+    ("n_outputs", "labels", "message"),
+    [
+        (12, Y, "Sequential has 12 outputs, and there are 10 classes"),
+        (9, Y, "Sequential has 9 outputs, and there are 10 classes"),
+        (10, Y % 5, r"10 outputs, and there are 5 classes: \[0, 1, 2, 3, 4\]; give .* classes="),
+    ],
+)
+def test_modules_have_an_output_per_class(qat, n_outputs, labels, message):
+    module = nn.Sequential(nn.Linear(64, 8), nn.ReLU(), nn.Linear(8, n_outputs))
+    model = own(module, qat=qat, max_epochs=0, qat_epochs=1)
+    with pytest.raises(InvalidParameterError, match=message):
+        model.fit(X, labels)
+    model.set_params(classes=range(n_outputs), max_epochs=1)
+    if n_outputs == 10:
+        model.fit(X, labels)
+        assert model.predict_proba(X).shape == (len(X), n_outputs)
+
+
+def test_regressors_have_an_output_per_target():
+    model = OwnRegressor(nn.Linear(64, 2), max_epochs=1, train_split=None, verbose=0)
+    with pytest.raises(InvalidParameterError, match="Linear has 2 outputs, and y has 1 target"):
+        model.fit(X, X[:, :1])
+
+
+def test_modules_with_nothing_to_train_are_told():
+    with pytest.raises(UnsupportedModuleError, match="Flatten has no parameters"):
+        own(nn.Flatten()).fit(X, Y)
+    frozen = nn.Linear(64, 10).requires_grad_(False)
+    with pytest.raises(InvalidParameterError, match=r"Linear requires a gradient.*max_epochs=0"):
+        own(frozen, max_epochs=2).fit(X, Y)
+    assert own(frozen, max_epochs=0).fit(X, Y).graph_.n_lookups == 0
+
+
+def test_numpy_switches_and_tensors_with_a_gradient_are_as_good():
+    rows = torch.tensor(X, requires_grad=True)
+    options = {"max_epochs": 0, "qat_epochs": 1, "random_state": 0}
+    module = nn.Linear(64, 10)
+    one = own(module, qat=np.True_, **options).fit(rows, Y)
+    assert one.graph_.digest == own(module, qat=True, **options).fit(X, Y).graph_.digest
+
+
 @pytest.mark.parametrize("max_epochs", [0, 5])
 def test_what_cannot_be_quantized_is_an_error_before_the_first_epoch(max_epochs):
     pooled = nn.Sequential(nn.Conv2d(1, 4, 3), nn.MaxPool2d(2), nn.Flatten(), nn.Linear(36, 10))
@@ -266,7 +309,10 @@ def test_what_cannot_be_quantized_is_an_error_before_the_first_epoch(max_epochs)
         ({"n_w_bits": [3, 3, 3]}, r"n_w_bits: \[3, 3, 3\] has 3 values, .* 2 linear layers"),
         ({"n_in_bits": [3]}, r"n_in_bits=\[3\] must be an integer"),
         ({"n_lookup_bits": 0}, r"n_lookup_bits=0 must be an integer in \[1, 16\]"),
-        ({"n_lookup_bits": (5, 5)}, "n_lookup_bits: .* has 2 values, but there are 1 hidden"),
+        ({"n_lookup_bits": (5, 5)}, "n_lookup_bits: .* has 2 values, but there is 1 hidden layer"),
+        ({"n_w_bits": [4]}, r"n_w_bits: \[4\] has 1 value, but there are 2 linear layers"),
+        ({"random_state": "one"}, r"random_state='one' must be an integer in \[0, 2\*\*32 - 1\]"),
+        ({"class_weight": {3: -1}}, r"class_weight\[3\]=-1 must be a number, at least 0"),
         ({"rounding": "none"}, "rounding='none' must be 'approximate' or 'exact'"),
         ({"n_lookups": 9}, "n_lookups=9 needs qat=True"),
         ({"n_lookups": 0, "qat": True}, "n_lookups=0 must be an integer, at least 1"),

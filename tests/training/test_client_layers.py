@@ -178,7 +178,7 @@ def test_float_copies_compute_about_the_same(options):
         ({"n_client_accum_bits": 4}, r"n_client_accum_bits=4 can't hold the product"),
         ({"n_client_a_bits": 7}, r"n_accum_bits=8 can't hold .* 7-bit client activation"),
         ({"n_hidden_neurons": [3, 4]}, r"n_hidden_neurons: \[3, 4\] has 2 values.* 1 hidden"),
-        ({"n_lookup_bits": [4]}, r"n_lookup_bits: \[4\] has 1 values.* 0 encrypted hidden layers"),
+        ({"n_lookup_bits": [4]}, r"n_lookup_bits: \[4\] has 1 value, .* 0 encrypted hidden layers"),
         ({"rounding": ["exact"]}, r"rounding: .* there are 0 encrypted hidden layers"),
     ],
 )

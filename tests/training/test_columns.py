@@ -88,3 +88,28 @@ def test_scale_and_shift_of_columns_are_found(width):
 )
 def test_what_does_more_than_scale_and_shift_is_not_affine(function):
     assert affine_of(function, 3) is None
+
+
+def normalized(*means):
+    norm = nn.BatchNorm1d(len(means)).double().eval()
+    norm.running_mean.copy_(torch.tensor(means))
+    norm.running_var.copy_(torch.linspace(1e-4, 900, len(means)))
+    return norm
+
+
+@pytest.mark.parametrize("width", [1, 3, 64])
+@pytest.mark.parametrize(
+    "function",
+    [
+        nn.Hardshrink(0.2),
+        nn.Softshrink(1e-3),
+        nn.Hardshrink(300.0),
+        nn.Threshold(-40.0, 2.0),
+        lambda z: torch.where((z > 5) & (z < 5.5), 0.0, z),
+    ],
+)
+def test_a_narrow_band_is_seen_wherever_it_lies(function, width):
+    norm = normalized(*torch.linspace(3, 128, width).tolist())
+    assert affine_of(norm, width) is not None
+    assert affine_of(lambda x: function(norm(x)), width) is None
+    assert affine_of(lambda x: norm(function(x)), width) is None

@@ -18,9 +18,11 @@ from torch.nn import functional as F  # noqa: N812
 
 from cipherfit import QuantizedSkorchEstimatorMixin
 from cipherfit.exceptions import InvalidInputError, UnsupportedModuleError
+from cipherfit.training.aware import aware_network
 from cipherfit.training.lowering import lower
 from cipherfit.training.post_training import quantize_module
 from cipherfit.training.tracing import check_supported, trace
+from cipherfit.training.widths import NamedWidths
 
 
 @st.composite
@@ -98,6 +100,34 @@ def test_linear_layers_without_anything_between_them_are_one():
     rows = torch.randn(9, 5)
     computed = F.linear(rows.double(), chain.layers[0].weight, chain.layers[0].bias)
     torch.testing.assert_close(computed.float(), two(rows))
+
+
+class Meant(nn.Module):
+    """Pools by a mean over rows and columns, as many networks' forward does."""
+
+    def __init__(self):
+        super().__init__()
+        self.convolutions = cnn()[:7]
+        self.last = nn.Linear(4, 10)
+
+    def forward(self, x):
+        return self.last(self.convolutions(x.flip(3)).mean([2, 3]))
+
+
+def test_a_mean_over_positions_is_average_pooling_and_saves_the_same_lookups():
+    torch.manual_seed(0)
+    meant = Meant().eval()
+    pooled = nn.Sequential(*meant.convolutions, nn.AdaptiveAvgPool2d(1), nn.Flatten(), meant.last)
+    rows = torch.tensor(load("digits")[0][:100])
+    mirrored = rows.reshape(-1, 8, 8).flip(2).flatten(1)
+    shape = (1, 8, 8)
+    for quantized in (
+        lambda module, x: quantize_module(module, x, n_bits=5, n_accum_bits=16, shape=shape)[0],
+        lambda module, x: aware_network(module, x, NamedWidths(), n_bits=5, shape=shape),
+    ):
+        one, other = lower(quantized(meant, rows)), lower(quantized(pooled, mirrored))
+        assert one.n_lookups == other.n_lookups
+        np.testing.assert_array_equal(one.run(rows.numpy()), other.run(mirrored.numpy()))
 
 
 @pytest.mark.parametrize("activation", [nn.ReLU, nn.SiLU])

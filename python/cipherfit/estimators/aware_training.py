@@ -6,6 +6,7 @@ from collections.abc import Callable, Iterator
 from contextlib import AbstractContextManager, contextmanager, suppress
 from typing import Any
 
+import numpy as np
 import torch
 from sklearn.base import is_classifier
 from torch.optim import Adam
@@ -89,7 +90,7 @@ class AwareTrainingMixin:
                 setattr(self, name, options.pop(name))
 
     def _check_own_options(self) -> None:
-        if not isinstance(self.qat, bool):
+        if not isinstance(self.qat, (bool, np.bool_)):
             raise InvalidParameterError(f"qat={self.qat!r} must be True or False")
         for name, most in _WIDTHS.items():
             for bits in each_of(getattr(self, name)) if name != "n_in_bits" else [self.n_in_bits]:
@@ -131,13 +132,13 @@ class AwareTrainingMixin:
     def _trains_aware(self) -> bool:
         """Tell whether a module is to be trained on, quantized."""
         module = self.module_
-        return self.qat and (
+        return bool(self.qat) and (
             isinstance(module, AwareNetwork) or not isinstance(module, QuantNetwork)
         )
 
     def _goes_on_aware(self, anew: bool) -> bool:
         """Tell whether training goes on with a network that is quantized already."""
-        return not anew and self.qat and isinstance(vars(self).get("module_"), AwareNetwork)
+        return not anew and bool(self.qat) and isinstance(vars(self).get("module_"), AwareNetwork)
 
     def _float_phase(self) -> AbstractContextManager[None]:
         """Let no callback hear of the training in float where it has no epochs."""

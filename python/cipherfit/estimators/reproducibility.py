@@ -45,11 +45,23 @@ def seeded(random_state: Any) -> Iterator[None]:
     ----------
     random_state : int, numpy.random.RandomState or None
         As scikit-learn takes it.
+
+    Raises
+    ------
+    InvalidParameterError
+        If it is none of these.
     """
     if random_state is None:
         yield
         return
-    seed = int(check_random_state(random_state).randint(np.iinfo(np.int32).max))
+    try:
+        state = check_random_state(random_state)
+    except (TypeError, ValueError) as error:
+        raise InvalidParameterError(
+            f"random_state={random_state!r} must be an integer in [0, 2**32 - 1], a "
+            "numpy.random.RandomState, or None"
+        ) from error
+    seed = int(state.randint(np.iinfo(np.int32).max))
     with kept_draws():
         torch.manual_seed(seed)
         yield

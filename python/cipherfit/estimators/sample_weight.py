@@ -13,6 +13,7 @@ from sklearn.utils.class_weight import compute_sample_weight
 from torch import Tensor
 
 from cipherfit.exceptions import InvalidInputError, InvalidParameterError
+from cipherfit.parameters import real
 from cipherfit.predictor.targets import ClassTargets, Targets
 
 FEATURES, WEIGHTS = "X", "sample_weight"
@@ -102,6 +103,8 @@ def class_weights(given: Any, y: Any, targets: Targets, sample_weight: Any) -> N
                 f"class_weight has a weight for {unknown[0]!r}, which is not among the classes "
                 f"{targets.classes.tolist()!r}"
             )
+        for label, weight in given.items():
+            real(f"class_weight[{label!r}]", weight)
     weights = np.asarray(compute_sample_weight(given, np.asarray(y)), dtype=np.float64)
     return weights if sample_weight is None else weights * np.asarray(sample_weight, np.float64)
 

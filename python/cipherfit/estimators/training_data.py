@@ -11,6 +11,7 @@ from numpy.typing import NDArray
 from scipy.sparse import issparse
 from sklearn.base import BaseEstimator
 from sklearn.utils.validation import check_array, column_or_1d, validate_data
+from torch import Tensor
 
 from cipherfit.exceptions import CipherfitError, InputTypeError, InvalidInputError
 from cipherfit.validation import Float32, check_finite, check_rows, to_float32
@@ -90,6 +91,8 @@ def check_shape(estimator: BaseEstimator, X: Any) -> None:
 
 def _flattened(estimator: Any, X: Any, *, reset: bool) -> Any:
     """Return flat rows, and keep the shape that they had, or compare it."""
+    if isinstance(X, Tensor):
+        X = X.detach().cpu()
     if not hasattr(X, "shape") and isinstance(X, (list, tuple)):
         X = _nested(X)
     if not reset:

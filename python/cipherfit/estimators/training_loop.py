@@ -44,6 +44,9 @@ from cipherfit.training.network import QuantNetwork, SparseQuantNeuralNetImpl
 from cipherfit.training.surroundings import own_settings
 from cipherfit.training.tracing import check_supported
 
+#: Losses that compare each output with one target.
+_LOSSES_OF_PAIRS = (nn.MSELoss, nn.L1Loss, nn.SmoothL1Loss, nn.HuberLoss)
+
 
 class TrainingMixin(AwareTrainingMixin):
     """The half of an estimator that trains: hooks of skorch's loop, and what goes through it.
@@ -97,7 +100,15 @@ class TrainingMixin(AwareTrainingMixin):
                 module.calibrate(torch.as_tensor(X), scale_by, by=by)
         elif not isinstance(module, QuantNetwork):
             shape = vars(self).get("row_shape_")
-            self._check_own_layers(check_supported(module, self.n_features_in_, shape))
+            n_layers, n_outputs = check_supported(module, self.n_features_in_, shape)
+            self._check_own_layers(n_layers)
+            self._check_outputs(n_outputs)
+            if self.max_epochs and not any(each.requires_grad for each in module.parameters()):
+                raise InvalidParameterError(
+                    f"no parameter of {type(module).__name__} requires a gradient, so there is "
+                    f"nothing to train for max_epochs={self.max_epochs!r}: with max_epochs=0 it is "
+                    "quantized as it is"
+                )
 
     def on_train_end(self, net: Any, X: Any = None, y: Any = None, **kwargs: Any) -> None:
         """Skorch callback: tell the module that training has ended.
@@ -197,6 +208,11 @@ class TrainingMixin(AwareTrainingMixin):
                 raise UnsupportedModuleError(
                     f"layer {name or type(layer).__name__} is lazy: give it its number of inputs"
                 )
+        if next(self.module_.parameters(), None) is None:
+            raise UnsupportedModuleError(
+                f"{type(self.module_).__name__} has no parameters, so nothing to train or to run "
+                "in FHE"
+            )
         return self
 
     def _validate_params(self) -> None:
@@ -342,6 +358,26 @@ class TrainingMixin(AwareTrainingMixin):
                 f"{targets.classes.tolist()!r}"
             )
         return targets
+
+    def _check_outputs(self, n_outputs: int) -> None:
+        """Refuse own modules with other outputs than there are classes or targets."""
+        kind, targets = type(self.module_).__name__, self.targets_
+        if not isinstance(targets, ClassTargets):
+            is_plain = isinstance(self.criterion_, _LOSSES_OF_PAIRS)
+            if is_plain and n_outputs != targets.n_outputs:
+                raise InvalidParameterError(
+                    f"{kind} has {n_outputs} outputs, and y has {targets.n_outputs} targets; "
+                    f"{type(self.criterion_).__name__} needs as many"
+                )
+            return
+        n_classes = targets.n_outputs
+        stands_for_two = n_outputs == 1 and n_classes == 2
+        if n_outputs != n_classes and not stands_for_two:
+            raise InvalidParameterError(
+                f"{kind} has {n_outputs} outputs, and there are {n_classes} classes: "
+                f"{targets.classes.tolist()!r}; give it one output per class, or classes=[...] "
+                "where y lacks some"
+            )
 
     def _has_one_output(self) -> bool:
         """Tell whether one logit stands for two classes, as skorch's binary classifier has it."""

@@ -81,9 +81,11 @@ class SharedQuantLinear(QuantLinear):
         self.in_high = torch.full((places.shape[1],), float(self.max_in_code))
         if self.most_weight < 1:
             needed = n_in_bits + (self.most_uses - 1).bit_length() + bool(self.lsbs)
+            uses = self.most_uses
+            codes = "the code" if uses == 1 else f"{uses} codes"
             raise InvalidParameterError(
-                f"n_accum_bits={n_accum_bits} can't hold {self.most_uses} codes of {n_in_bits} "
-                f"bits, which one weight reads in each neuron; at least {needed} bits are needed"
+                f"n_accum_bits={n_accum_bits} can't hold {codes} of {n_in_bits} bits, which one "
+                f"weight reads in each neuron; at least {needed} bits are needed"
             )
 
     @property

@@ -24,6 +24,8 @@ from cipherfit.training.columns import (
     OTHER_COLUMNS,
     RowFunction,
     affine_of,
+    agrees,
+    borders,
     close,
     flaw_of_columns,
     flaw_of_rows,
@@ -91,8 +93,8 @@ class Chain:
 
 def check_supported(
     module: nn.Module, n_features: int, shape: tuple[int, ...] | None = None
-) -> int:
-    """Check that a module can be quantized once it is trained, and return how many layers it has.
+) -> tuple[int, int]:
+    """Check that a module can be quantized once it is trained, and return what it consists of.
 
     Parameters
     ----------
@@ -105,15 +107,19 @@ def check_supported(
 
     Returns
     -------
-    int
+    n_layers : int
         Its linear layers: those with a lookup behind them, and the last.
+    n_outputs : int
+        Columns that its forward returns.
 
     Raises
     ------
     UnsupportedModuleError
         Naming the layer that can't be lowered.
     """
-    return len(trace(module, n_features, shape).layers)
+    chain = trace(module, n_features, shape)
+    outputs = chain.layers[-1].bias.expand(2, -1)
+    return len(chain.layers), chain.epilogue(outputs).shape[1]
 
 
 @torch.no_grad()
@@ -140,13 +146,37 @@ def trace(module: nn.Module, n_features: int, shape: tuple[int, ...] | None = No
         Naming the layer that can't be lowered.
     """
     with torch.random.fork_rng(devices=[]):
-        return _Cut(record(module, n_features, shape), n_features).chain()
+        return _chain_of(record(module, n_features, shape), n_features)
+
+
+def _chain_of(recording: Recording, n_features: int) -> Chain:
+    """Return a recording's chain, in which whatever sums or moves columns may be a linear layer.
+
+    Where a call is in the way, such as a mean over positions or a flip, it is tried as a layer.
+    """
+    tried: set[int] = set()
+    first_error: UnsupportedModuleError | None = None
+    while True:
+        cut = _Cut(recording, n_features, tried)
+        try:
+            return cut.chain()
+        except UnsupportedModuleError as error:
+            first_error = first_error or error
+            if cut.in_the_way is None:
+                raise first_error from None
+            tried.add(cut.in_the_way)
 
 
 class _Cut:
-    """A recording, cut into stages: what depends on the input, on the first linear layer, ..."""
+    """A recording, cut into stages: what depends on the input, on the first linear layer, ...
 
-    def __init__(self, recording: Recording, n_features: int) -> None:
+    `others` are calls that are taken for linear layers, too.
+    """
+
+    def __init__(self, recording: Recording, n_features: int, others: set[int]) -> None:
+        self.others = others
+        #: The call that keeps a stage from being what it must be, if it may be a linear layer.
+        self.in_the_way: int | None = None
         self.output = recording.output
         self.calls = _living(recording)
         #: The other calls of each stage, what it starts from, and the name of that.
@@ -155,7 +185,6 @@ class _Cut:
         self.names = ["the input"]
         #: The linear layer that each stage but the last leads to.
         self.linear: list[Call] = []
-        self._cut()
         #: Shape of a row of each stage's start, known as far as the stages before are checked.
         self.shapes: list[tuple[int, ...]] = [(n_features,)]
 
@@ -169,7 +198,8 @@ class _Cut:
                     "that one is used by several layers: only chains can be lowered"
                 )
             stage_of[place] = stage
-            if call.target not in _LINEAR or len(call.refs()) > 1:
+            is_linear = call.target in _LINEAR or place in self.others
+            if not is_linear or len(call.refs()) > 1:
                 self.stages[stage][place] = call
                 continue
             if stage < len(self.linear):
@@ -185,6 +215,7 @@ class _Cut:
 
     def chain(self) -> Chain:
         """Return the layers, or say which one is none."""
+        self._cut()
         before = self._before()
         layers = []
         for stage, call in enumerate(self.linear):
@@ -227,7 +258,10 @@ class _Cut:
         if outputs.shape[:1] == rows.shape[:1]:
             self.shapes.append(tuple(outputs.shape[1:]))
             weight, bias = _linear_parts(call, layer, rows.shape[1])
-            if close(layer(rows), rows @ weight.T + bias):
+            is_known = call.target in _LINEAR
+            if close(layer(rows), rows @ weight.T + bias) and (
+                is_known or _is_linear_throughout(layer, weight, bias)
+            ):
                 drawn = _with_random_kernels(call, seed=stage)
                 random = Steps({start.call: drawn}, self._end(stage), start, shape)
                 return weight, bias, _linear_parts(drawn, random, rows.shape[1])[0]
@@ -247,6 +281,8 @@ class _Cut:
                 steps = Steps(calls, self.starts[stage], Ref(place), self.shapes[stage])
                 flaw = flaw_of(steps.unflattened, math.prod(steps.shape))
                 if flaw is not None:
+                    if len(call.refs()) == 1 and stage < len(self.linear):
+                        self.in_the_way = place
                     return call.name, flaw
         return call.name, OTHER_COLUMNS
 
@@ -313,6 +349,14 @@ def _linear_parts(call: Call, layer: Steps, n_in: int) -> tuple[Tensor, Tensor]:
             return weight, weight.new_zeros(len(weight)) if bias is None else bias
     bias = layer(torch.zeros(2, n_in, dtype=torch.float64))[0]
     return (layer(torch.eye(n_in, dtype=torch.float64)) - bias).T, bias
+
+
+def _is_linear_throughout(layer: Steps, weight: Tensor, bias: Tensor) -> bool:
+    """Tell whether a function has no narrow band in which it is something else."""
+    return all(
+        agrees(layer(rows), rows @ weight.T + bias, rows.abs() @ weight.abs().T + bias.abs())
+        for rows in borders(layer.unflattened, weight.shape[1])
+    )
 
 
 def _flaw_of_affine(function: RowFunction, n_columns: int) -> str | None:

@@ -174,10 +174,14 @@ def per_layer(name: str, given: Any, n_hidden: int, of: str = "hidden") -> list[
         return values * n_hidden
     if len(values) != n_hidden:
         raise InvalidParameterError(
-            f"Invalid {name}: {given!r} has {len(values)} values, but there are {n_hidden} {of} "
-            "layers"
+            f"Invalid {name}: {given!r} has {_counted(len(values), 'value')}, but there "
+            f"{'is' if n_hidden == 1 else 'are'} {_counted(n_hidden, f'{of} layer')}"
         )
     return values
+
+
+def _counted(n: int, noun: str) -> str:
+    return f"{n} {noun}" if n == 1 else f"{n} {noun}s"
 
 
 def plain(given: Any) -> Any:
