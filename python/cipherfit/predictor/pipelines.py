@@ -13,6 +13,7 @@ from numpy.typing import NDArray
 
 from cipherfit.exceptions import SerializationError
 from cipherfit.predictor.preparation import Preparation, Transform
+from cipherfit.predictor.transforms import NUMBER_FUNCTIONS
 
 Array = NDArray[Any]
 
@@ -61,10 +62,12 @@ def _transform(name: str, step: Any) -> Transform:
         return _IDENTITY
     kind = type(step)
     known = _KINDS.get(kind.__name__) if kind.__module__.startswith("sklearn.") else None
+    if kind.__module__.startswith("sklearn.feature_selection."):
+        known = _selection
     if known is None:
         raise SerializationError(
             f"the step {name!r} is a {kind.__module__}.{kind.__qualname__}, which can't be stored: "
-            f"only {', '.join(sorted(_KINDS))} of scikit-learn can"
+            f"only {', '.join(sorted(_KINDS))} and selections of features of scikit-learn can"
         )
     try:
         return known(name, step)
@@ -111,13 +114,84 @@ def _indices(columns: Any, n_features: int, names: Any) -> Array:
     return np.asarray(positions[chosen], dtype=np.int64)
 
 
+def _union(name: str, step: Any) -> Transform:
+    if step.transformer_weights:
+        raise SerializationError(
+            f"the step {name!r} is a FeatureUnion with transformer_weights, which can't be stored"
+        )
+    steps = [
+        _transform(f"{name}/{inner}", each)
+        for inner, each in step.transformer_list
+        if not (isinstance(each, str) and each == "drop")
+    ]
+    every = np.arange(int(step.n_features_in_))
+    return Transform("columns", {"columns": [every for _ in steps], "steps": steps})
+
+
+def _selection(name: str, step: Any) -> Transform:
+    kept = np.asarray(step.get_support(indices=True), dtype=np.int64)
+    return Transform("columns", {"columns": [kept], "steps": [_IDENTITY]})
+
+
 def _function(name: str, step: Any) -> Transform:
-    if step.func is not None:
+    if step.func is None:
+        return _IDENTITY
+    known = next((each for each, one in NUMBER_FUNCTIONS.items() if one is step.func), None)
+    if known is None or step.kw_args:
         raise SerializationError(
             f"the step {name!r} is a FunctionTransformer with the function {step.func!r}, which "
-            "can't be stored"
+            "can't be stored: only these functions of NumPy's can, without kw_args: "
+            f"{', '.join(NUMBER_FUNCTIONS)}"
         )
-    return _IDENTITY
+    return Transform("function", {"name": known})
+
+
+def _principal(name: str, step: Any) -> Transform:
+    weights = np.array(step.components_, dtype=np.float64)
+    if step.whiten:
+        # Components without variance are in units of rounding, as in scikit-learn.
+        scale = np.sqrt(np.asarray(step.explained_variance_))
+        weights /= np.maximum(scale, np.finfo(scale.dtype).eps)[:, None]
+    return _linear(weights, step.mean_)
+
+
+def _independent(name: str, step: Any) -> Transform:
+    return _linear(step.components_, step.mean_ if step.whiten else None)
+
+
+def _singular(name: str, step: Any) -> Transform:
+    return _linear(step.components_, None)
+
+
+def _discriminants(name: str, step: Any) -> Transform:
+    if step.solver == "lsqr":
+        raise SerializationError(
+            f"the step {name!r} is a LinearDiscriminantAnalysis with solver='lsqr', which "
+            "transforms nothing"
+        )
+    most = len(step.classes_) - 1 if step.n_components is None else step.n_components
+    center = step.xbar_ if step.solver == "svd" else None
+    return _linear(np.asarray(step.scalings_)[:, :most].T, center)
+
+
+def _linear(weights: Any, center: Any) -> Transform:
+    """Return ``weights @ (x - center)``."""
+    weights = np.asarray(weights, dtype=np.float64)
+    shift = np.zeros(len(weights)) if center is None else -(weights @ np.asarray(center))
+    return Transform("linear", {"weights": list(weights), "shift": shift.astype(np.float64)})
+
+
+def _polynomial(name: str, step: Any) -> Transform:
+    powers = np.asarray(step.powers_, dtype=np.int64)
+    return Transform("polynomial", {"powers": list(powers)})
+
+
+def _normalizer(name: str, step: Any) -> Transform:
+    return Transform("normalize", {"norm": step.norm})
+
+
+def _binarizer(name: str, step: Any) -> Transform:
+    return Transform("binarize", {"threshold": np.array([step.threshold], dtype=np.float64)})
 
 
 def _standard(name: str, step: Any) -> Transform:
@@ -292,18 +366,27 @@ def _one(value: Any) -> Array:
 
 
 _KINDS: dict[str, Callable[[str, Any], Transform]] = {
+    "Binarizer": _binarizer,
     "ColumnTransformer": _columns,
+    "FastICA": _independent,
+    "FeatureUnion": _union,
     "FunctionTransformer": _function,
+    "IncrementalPCA": _principal,
     "KBinsDiscretizer": _bins,
+    "LinearDiscriminantAnalysis": _discriminants,
     "MaxAbsScaler": _max_abs,
     "MinMaxScaler": _min_max,
     "OneHotEncoder": _one_hot,
     "OrdinalEncoder": _ordinal,
+    "Normalizer": _normalizer,
+    "PCA": _principal,
     "Pipeline": _pipeline,
+    "PolynomialFeatures": _polynomial,
     "PowerTransformer": _power,
     "QuantileTransformer": _quantile,
     "RobustScaler": _robust,
     "SimpleImputer": _imputer,
     "SplineTransformer": _spline,
     "StandardScaler": _standard,
+    "TruncatedSVD": _singular,
 }

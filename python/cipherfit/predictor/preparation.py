@@ -15,14 +15,16 @@ from numpy.typing import NDArray
 
 from cipherfit.exceptions import CipherfitError, InvalidInputError, SerializationError
 from cipherfit.predictor.records import is_plain, pack_array, unpack_array, unpack_names
-from cipherfit.predictor.transforms import TRANSFORMS, Columns
+from cipherfit.predictor.transforms import NUMBER_FUNCTIONS, TRANSFORMS, Columns
 
 #: Parameters by kind, and what each holds; a question mark allows null, too, and
 #: bars part texts that are allowed.
 _SCHEMAS: dict[str, dict[str, str]] = {
+    "binarize": {"threshold": "one"},
     "bins": {"edges": "float arrays", "one_hot": "flag"},
     "center_scale": {"center": "floats?", "scale": "floats?"},
     "columns": {"columns": "integer arrays", "steps": "transforms"},
+    "function": {"name": "|".join(NUMBER_FUNCTIONS)},
     "identity": {},
     "impute": {
         "missing": "one",
@@ -31,7 +33,9 @@ _SCHEMAS: dict[str, dict[str, str]] = {
         "numeric": "flag",
         "indicated": "integers",
     },
+    "linear": {"weights": "float arrays", "shift": "floats"},
     "min_max": {"scale": "floats", "shift": "floats", "clip": "floats?"},
+    "normalize": {"norm": "l1|l2|max"},
     "one_hot": {
         "categories": "arrays",
         "places": "integer arrays",
@@ -39,6 +43,7 @@ _SCHEMAS: dict[str, dict[str, str]] = {
         "refuse_unknown": "flag",
     },
     "ordinal": {"categories": "arrays", "codes": "arrays", "unknown": "one?"},
+    "polynomial": {"powers": "power arrays"},
     "power": {
         "method": "box-cox|yeo-johnson",
         "exponents": "floats",
@@ -55,6 +60,8 @@ _SCHEMAS: dict[str, dict[str, str]] = {
     },
     "standardize": {"center": "floats?", "scale": "floats?"},
 }
+#: What lists of arrays hold.
+_ENTRIES = {"float arrays": "floats", "integer arrays": "integers", "power arrays": "powers"}
 _MOST_DEGREE = 20
 #: How deep transforms may hold transforms, and how many raw features there may be.
 _MOST_DEPTH, _MOST_FEATURES = 16, 1 << 20
@@ -261,14 +268,17 @@ def _unpacked(value: Any, what: str, name: str, depth: int) -> Any:
     if what == "transforms" and isinstance(value, list):
         return [Transform.from_record(entry, depth + 1) for entry in value]
     if what.endswith("arrays") and isinstance(value, list):
-        kind = {"float arrays": "floats", "integer arrays": "integers"}.get(what, "array")
+        kind = _ENTRIES.get(what, "array")
         return [_unpacked(entry, kind, name, depth) for entry in value]
-    if what in ("array", "floats", "integers", "one"):
+    if what in ("array", "floats", "integers", "one", "powers"):
         array = unpack_array(value, name)
         if what == "floats" and not (array.dtype == np.float64 and np.isfinite(array).all()):
             raise SerializationError(f"{name} is not of finite floats")
         if what == "integers" and (array.dtype != np.int64 or (array < -1).any()):
             raise SerializationError(f"{name} is not of integers from -1 on")
+        is_power = array.dtype == np.int64 and ((array >= 0) & (array <= _MOST_DEGREE)).all()
+        if what == "powers" and not is_power:
+            raise SerializationError(f"{name} is not of integers from 0 to {_MOST_DEGREE}")
         if what == "one" and len(array) != 1:
             raise SerializationError(f"{name} is not of one value")
         return array

@@ -23,8 +23,11 @@ def save(model: Any, path: str | os.PathLike[str]) -> None:
     ----------
     model : Predictor, estimator, Pipeline or fitted search over one
         What answers. Of a pipeline's steps before the network, scikit-learn's scalers,
-        SimpleImputer, OneHotEncoder, OrdinalEncoder, KBinsDiscretizer, PowerTransformer,
-        QuantileTransformer, SplineTransformer and ColumnTransformer of them can be stored.
+        SimpleImputer, OneHotEncoder, OrdinalEncoder, KBinsDiscretizer, Binarizer, Normalizer,
+        PowerTransformer, QuantileTransformer, SplineTransformer, PolynomialFeatures, PCA,
+        IncrementalPCA, TruncatedSVD, FastICA, LinearDiscriminantAnalysis, selections of features,
+        FunctionTransformer of NumPy's functions, and ColumnTransformer and FeatureUnion of them can
+        be stored.
     path : str or path
         Where to; "m.cipherfit", say.
 

@@ -20,6 +20,26 @@ Columns = list[NDArray[Any]]
 Float64 = NDArray[np.float64]
 Array = NDArray[Any]
 
+#: NumPy's functions of one number that FunctionTransformer may have.
+NUMBER_FUNCTIONS: dict[str, Callable[[Array], Array]] = {
+    "abs": np.abs,
+    "arcsinh": np.arcsinh,
+    "cbrt": np.cbrt,
+    "cos": np.cos,
+    "exp": np.exp,
+    "expm1": np.expm1,
+    "log": np.log,
+    "log10": np.log10,
+    "log1p": np.log1p,
+    "log2": np.log2,
+    "reciprocal": np.reciprocal,
+    "sign": np.sign,
+    "sin": np.sin,
+    "sqrt": np.sqrt,
+    "square": np.square,
+    "tanh": np.tanh,
+}
+
 #: scikit-learn's distance from 0 and 1 within which quantiles are those of the ends.
 _BOUNDS_THRESHOLD = 1e-7
 
@@ -181,6 +201,55 @@ def spline(
     return made
 
 
+def linear(columns: Columns, *, weights: Sequence[Array], shift: Array) -> Columns:
+    """Return weighted sums of columns plus a shift each: PCA, TruncatedSVD and their like."""
+    values = _floats(columns)
+    _check_as_many(weights, shift)
+    for each in weights:
+        _check_as_many(columns, each)
+    sums = values.astype(np.float64) @ np.stack(weights).T + shift
+    return list(sums.astype(values.dtype).T)
+
+
+def polynomial(columns: Columns, *, powers: Sequence[Array]) -> Columns:
+    """Return products of columns, each raised to powers: PolynomialFeatures."""
+    values = _floats(columns)
+    products: Columns = []
+    for exponents in powers:
+        _check_as_many(columns, exponents)
+        product = np.ones(len(values), dtype=values.dtype)
+        for index in np.flatnonzero(exponents).tolist():
+            product *= values[:, index] ** int(exponents[index])
+        products.append(product)
+    return products
+
+
+def normalize(columns: Columns, *, norm: str) -> Columns:
+    """Return each row in units of its length, or as it is where that is 0: Normalizer."""
+    values = _floats(columns)
+    if norm == "l2":
+        lengths = np.sqrt(np.einsum("ij,ij->i", values, values))
+    elif norm == "l1":
+        lengths = np.abs(values).sum(axis=1)
+    else:
+        lengths = np.abs(values).max(axis=1)
+    values /= np.where(lengths == 0, 1, lengths)[:, None]
+    return list(values.T)
+
+
+def binarize(columns: Columns, *, threshold: Array) -> Columns:
+    """Return 1 where a value is above the threshold, and 0 elsewhere: Binarizer."""
+    values = _floats(columns)
+    above = np.where(np.isnan(values), np.nan, values > threshold[0])
+    return list(above.astype(values.dtype).T)
+
+
+def function(columns: Columns, *, name: str) -> Columns:
+    """Return a function of each value, NaN where it has none: FunctionTransformer."""
+    with np.errstate(invalid="ignore", divide="ignore"):
+        return list(NUMBER_FUNCTIONS[name](_floats(columns)).T)
+
+
 def _floats(columns: Columns) -> Array:
     """Return columns as one array of floats that may be written to, as scikit-learn would."""
     values = np.column_stack(columns)
@@ -307,13 +376,18 @@ def _normal_scores(ranks: Array) -> Array:
 
 #: Functions by the name of their kind in files.
 TRANSFORMS: dict[str, Callable[..., Columns]] = {
+    "binarize": binarize,
     "bins": bins,
     "center_scale": center_scale,
+    "function": function,
     "identity": identity,
     "impute": impute,
+    "linear": linear,
     "min_max": min_max,
+    "normalize": normalize,
     "one_hot": one_hot,
     "ordinal": ordinal,
+    "polynomial": polynomial,
     "power": power,
     "quantile": quantile,
     "spline": spline,
