@@ -158,7 +158,7 @@ def test_approximate_rounding_keeps_the_predicted_digit():
     assert not model.graph_.to_dict()["layers"][1]["exact"]
     X, y = load("digits")
     assert model.score(X, y) > 0.93
-    model.compile(p_error=1e-7)  # so that nothing but rounding differs, which it does by chance
+    model.compile(p_error=1e-3)  # so that hardly anything but rounding differs, which is by chance
     rows = X[::72]
     assert len(rows) == 25
     assert np.mean(model.predict(rows, fhe="execute") == model.predict(rows)) >= 0.9

@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 import pytest
+from page_demo import running_demo, save_evil_model
 from service_process import Running
 
 from cipherfit.serve import keystore
@@ -27,3 +28,18 @@ def running(tmp_path):
     yield start
     for one in started:
         one.kill()
+
+
+@pytest.fixture(scope="module")
+def evil_model(tmp_path_factory):
+    """Return the file of a model whose names are an attacker's."""
+    path = tmp_path_factory.mktemp("evil") / "evil.cipherfit"
+    save_evil_model(path)
+    return path
+
+
+@pytest.fixture(scope="module")
+def evil(evil_model, tmp_path_factory):
+    """Return a demonstration of it."""
+    with running_demo(tmp_path_factory.mktemp("evil-demo"), str(evil_model)) as started:
+        yield started
