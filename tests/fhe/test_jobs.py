@@ -15,7 +15,8 @@ from circuits import mirrored, network, with_keys
 from cipherfit.exceptions import CompilationError, InvalidParameterError, UnansweredRowsError
 from cipherfit.fhe import compile_graph, jobs, run_encrypted
 from cipherfit.fhe.capnp import payload_spans
-from cipherfit.fhe.part import Kept, ServerPart, run_task
+from cipherfit.fhe.part import Kept, run_task
+from cipherfit.fhe.server_part import ServerPart
 
 pytestmark = pytest.mark.fhe
 

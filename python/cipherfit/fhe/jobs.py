@@ -24,8 +24,9 @@ from cipherfit.fhe.handover import LeftAnswers
 from cipherfit.fhe.head import while_there
 from cipherfit.fhe.latency import reference_seconds
 from cipherfit.fhe.messages import output_template
-from cipherfit.fhe.part import ServerPart, SharedKeys, kept, run_task
+from cipherfit.fhe.part import SharedKeys, kept, run_task
 from cipherfit.fhe.runtime import fhe
+from cipherfit.fhe.server_part import ServerPart
 from cipherfit.fhe.workers import (
     backend,
     in_processes,

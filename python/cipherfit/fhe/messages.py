@@ -11,6 +11,7 @@ from __future__ import annotations
 import hashlib
 import re
 from dataclasses import dataclass
+from mmap import mmap
 from typing import Any
 
 from cipherfit.exceptions import NotCompiledError, SerializationError
@@ -57,7 +58,7 @@ class Template:
         spans = tuple(payload_spans(message))
         return cls(what, len(message), spans, _digest(message, spans))
 
-    def check(self, message: bytes) -> None:
+    def check(self, message: bytes | mmap) -> None:
         """Check a message: it is as long, and differs in numbers only.
 
         Parameters
@@ -170,7 +171,7 @@ class Templates:
             output_template(client),
         )
 
-    def check_keys(self, data: bytes) -> None:
+    def check_keys(self, data: bytes | mmap) -> None:
         """Check serialized evaluation keys.
 
         Parameters
@@ -237,7 +238,7 @@ def _sample(client: Any, gates: str) -> bytes:
     return sample(client.specs.serialize(), gates)
 
 
-def _digest(message: bytes, spans: tuple[tuple[int, int], ...]) -> str:
+def _digest(message: bytes | mmap, spans: tuple[tuple[int, int], ...]) -> str:
     view, digest, start = memoryview(message).cast("B"), hashlib.sha256(), 0
     for first, last in spans:
         digest.update(view[start:first])

@@ -22,8 +22,9 @@ from cipherfit.costs import TaskCosts
 from cipherfit.fhe.client import client_of
 from cipherfit.fhe.encryption import decrypted_rows, encrypted_rows
 from cipherfit.fhe.messages import output_template
-from cipherfit.fhe.part import ServerPart, kept, run_task
+from cipherfit.fhe.part import kept, run_task
 from cipherfit.fhe.runtime import fhe
+from cipherfit.fhe.server_part import ServerPart
 
 Result = TypeVar("Result")
 

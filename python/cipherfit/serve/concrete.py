@@ -2,15 +2,14 @@
 
 from __future__ import annotations
 
-import hashlib
 import os
 from collections.abc import Sequence
 from mmap import ACCESS_READ, mmap
 from pathlib import Path
-from typing import Any
 
-from cipherfit._core import IntegerGraph
 from cipherfit.exceptions import CipherfitError
+from cipherfit.fhe.messages import Templates
+from cipherfit.fhe.server_part import ServerPart
 from cipherfit.serve.frames import OVERHEAD
 from cipherfit.serve.keys import Key
 from cipherfit.serve.refusals import RefusedError, unknown_key, unprocessable
@@ -31,13 +30,9 @@ class ConcreteModel:
         Features of a row, before the client's layers.
     client : bytes
         The client's file.
-    graph : IntegerGraph
-        What is encrypted.
-    options : dict
-        How it is compiled: as of `cipherfit.fhe.stored_options`.
-    specs : bytes
-        Client specs of the compiled circuit.
-    templates : cipherfit.fhe.messages.Templates
+    part : ServerPart
+        The compiled circuit.
+    templates : Templates
         What keys, rows and answers look like.
     max_rows : int
         Rows of a request, at most.
@@ -60,10 +55,8 @@ class ConcreteModel:
         digest: str,
         n_features: int,
         client: bytes,
-        graph: IntegerGraph,
-        options: dict[str, Any],
-        specs: bytes,
-        templates: Any,
+        part: ServerPart,
+        templates: Templates,
         max_rows: int,
         batch_rows: int,
         workers: int,
@@ -74,20 +67,13 @@ class ConcreteModel:
         self.digest = digest
         self.n_features = n_features
         self.client = client
-        self.fits = hashlib.sha256(specs).hexdigest()
+        self.fits = part.specs
         self.key_bytes = templates.keys.length
         self.max_frames = max_rows
         self.max_body = OVERHEAD + max_rows * (OVERHEAD + templates.input.length)
         self._templates = templates
         self._note_death = note_death
-        setting = Setting(
-            graph=graph.to_bytes(),
-            options=options,
-            specs=self.fits,
-            memory_bytes=worker_bytes,
-            parent=os.getpid(),
-        )
-        self._setting = setting
+        self._setting = Setting(part, memory_bytes=worker_bytes, parent=os.getpid())
         self._n_workers = workers
         self._batch_rows = batch_rows
         self._workers: Workers | None = None

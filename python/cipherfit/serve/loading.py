@@ -9,11 +9,12 @@ from typing import Any
 
 import cipherfit
 from cipherfit.exceptions import InvalidParameterError, NotCompiledError
+from cipherfit.fhe.messages import Templates
+from cipherfit.fhe.server_part import ServerPart
 from cipherfit.predictor.predictor import Predictor
 from cipherfit.serve.concrete import ConcreteModel
 from cipherfit.serve.models import BfvModel, ServedModel
 from cipherfit.serve.workers import NoteDeath
-from cipherfit.stages import encrypted_part
 
 Source = Predictor | str | Path
 #: Rows of a request where none are said: those of Concrete take half a second each.
@@ -118,14 +119,8 @@ def _model(
     }
     if client.backend == "bfv":
         return BfvModel(server=circuit.server.serialize(), **parts)
-    # Models without lookups are served without Concrete.
-    from cipherfit.fhe import stored_options
-    from cipherfit.fhe.messages import Templates
-
     return ConcreteModel(
-        graph=encrypted_part(predictor.graph),
-        options=stored_options(circuit.configuration),
-        specs=client.specs,
+        part=ServerPart.of(circuit),
         templates=Templates.of(circuit),
         batch_rows=circuit.rows.most_rows,
         workers=workforce.workers,

@@ -17,6 +17,8 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from cipherfit.fhe.server_part import ServerPart
+
 _PARENT_SECONDS = 1.0
 #: What keys take at most, by the bytes of their file: while they are read they are there several
 #: times, and compressed ones are written out at their first run.
@@ -31,21 +33,15 @@ class Setting:
 
     Parameters
     ----------
-    graph : bytes
-        What is encrypted of the network.
-    options : dict
-        How it is compiled: as of `cipherfit.fhe.stored_options`.
-    specs : str
-        SHA-256 of the client specs that clients have.
+    part : ServerPart
+        The circuit.
     memory_bytes : int
         That it may take: keys that were not used for longest make room for others.
     parent : int
         Process without which it ends.
     """
 
-    graph: bytes
-    options: dict[str, Any]
-    specs: str
+    part: ServerPart
     memory_bytes: int
     parent: int
 
@@ -54,11 +50,10 @@ class _Runner:
     """A compiled circuit, and the keys that were used last."""
 
     def __init__(self, setting: Setting) -> None:
-        from cipherfit.fhe.part import ServerPart
         from cipherfit.fhe.runtime import fhe
 
-        self._rows = ServerPart(setting.graph, setting.options, setting.specs).row_server()
-        times = _TIMES_COMPRESSED if setting.options["compress_evaluation_keys"] else _TIMES
+        self._rows = setting.part.row_server()
+        times = _TIMES_COMPRESSED if setting.part.options["compress_evaluation_keys"] else _TIMES
         self._keys = ReadyKeys(fhe.EvaluationKeys.deserialize, setting.memory_bytes, times)
 
     def run(self, path: str, frames: Sequence[bytes]) -> list[bytes]:

@@ -1,6 +1,6 @@
 //! Blocks of rows through a packed kernel, whichever its instruction set.
 
-use super::kernel::{HiddenLayer, Kernel};
+use super::kernel::{FeatureValues, HiddenLayer, Kernel};
 use super::program::Program;
 use crate::error::InputError;
 use crate::graph::IntegerGraph;
@@ -118,8 +118,9 @@ fn load<K: Kernel, S: Source, F: Finish>(
             let rows = start..start + rows;
             let ahead = numbers.ahead(&rows, width);
             let values = numbers.block(rows, &mut buffer);
-            all_finite &=
-                kernel.load_column(values, feature, graph.input(), brackets, ahead, column);
+            let input = graph.input();
+            let values = FeatureValues { values, feature, input, brackets, ahead };
+            all_finite &= kernel.load_column(values, column);
         }
         if all_finite {
             return Ok(());

@@ -24,6 +24,17 @@ pub(super) struct HiddenLayer<'a> {
     pub(super) ahead: Ahead,
 }
 
+/// The values of one feature with all that a kernel needs to quantize them.
+#[derive(Clone, Copy)]
+pub(super) struct FeatureValues<'a> {
+    pub(super) values: &'a [f32; BLOCK],
+    pub(super) feature: usize,
+    pub(super) input: &'a Input,
+    pub(super) brackets: &'a Brackets,
+    /// What may be fetched meanwhile.
+    pub(super) ahead: Ahead,
+}
+
 /// The steps of a block's evaluation on one instruction set.
 ///
 /// Rows beyond those given may hold any codes that the quantizer can give, or whatever an earlier
@@ -49,16 +60,8 @@ pub(super) trait Kernel: Copy {
     -> bool;
 
     /// Quantizes the values of one feature; false if one is not finite, whose code is then wrong but in
-    /// range. What is `ahead` may be fetched meanwhile.
-    fn load_column(
-        self,
-        values: &[f32; BLOCK],
-        feature: usize,
-        input: &Input,
-        brackets: &Brackets,
-        ahead: Ahead,
-        column: &mut Column,
-    ) -> bool;
+    /// range.
+    fn load_column(self, values: FeatureValues<'_>, column: &mut Column) -> bool;
 
     /// Evaluates a Linear and its Lookup, from `codes` to `next`.
     fn hidden(

@@ -2,7 +2,7 @@
 
 use std::iter;
 
-use super::kernel::{HiddenLayer, Kernel};
+use super::kernel::{FeatureValues, HiddenLayer, Kernel};
 use super::program::{Layer, Term};
 use super::quantizer::{Arithmetic, Brackets, FeatureConstants};
 use super::table::{Bytes, Read, Step, read_entries};
@@ -68,11 +68,7 @@ impl Kernel for Portable {
 
     fn load_column(
         self,
-        values: &[f32; BLOCK],
-        feature: usize,
-        input: &Input,
-        brackets: &Brackets,
-        _ahead: Ahead,
+        FeatureValues { values, feature, input, brackets, ahead: _ }: FeatureValues<'_>,
         column: &mut Column,
     ) -> bool {
         let constants = brackets.repeated(feature);

@@ -4,26 +4,22 @@ use std::iter;
 
 use super::load::divide;
 use super::vector::{MAX_ROWS, Vector};
-use crate::graph::input::Input;
 use crate::simulate::block::{BLOCK, Column, TILE};
-use crate::simulate::packed::quantizer::{Brackets, FeatureConstants};
-use crate::simulate::prefetch::{Ahead, fetch};
+use crate::simulate::packed::kernel::FeatureValues;
+use crate::simulate::packed::quantizer::FeatureConstants;
+use crate::simulate::prefetch::fetch;
 
 /// [`super::super::kernel::Kernel::load_column`].
 #[inline(always)]
 pub(super) fn load_column<V: Vector>(
     proof: V::Proof,
-    values: &[f32; BLOCK],
-    feature: usize,
-    input: &Input,
-    brackets: &Brackets,
-    ahead: Ahead,
+    values: FeatureValues<'_>,
     column: &mut Column,
 ) -> bool {
-    if brackets.is_exact {
-        load_column_as::<V, true>(proof, values, feature, input, brackets, ahead, column)
+    if values.brackets.is_exact {
+        load_column_as::<V, true>(proof, values, column)
     } else {
-        load_column_as::<V, false>(proof, values, feature, input, brackets, ahead, column)
+        load_column_as::<V, false>(proof, values, column)
     }
 }
 
@@ -31,11 +27,7 @@ pub(super) fn load_column<V: Vector>(
 #[inline(always)]
 fn load_column_as<V: Vector, const EXACT: bool>(
     proof: V::Proof,
-    values: &[f32; BLOCK],
-    feature: usize,
-    input: &Input,
-    brackets: &Brackets,
-    ahead: Ahead,
+    FeatureValues { values, feature, input, brackets, ahead }: FeatureValues<'_>,
     column: &mut Column,
 ) -> bool {
     let constants = brackets.repeated(feature);

@@ -7,7 +7,7 @@ use crate::graph::input::Input;
 use crate::simulate::block::{BLOCK, Column, Planes, Rows, Shift, Sums, Tile};
 use crate::simulate::finish::Finish;
 use crate::simulate::outputs::Runs;
-use crate::simulate::packed::kernel::{HiddenLayer, Kernel};
+use crate::simulate::packed::kernel::{FeatureValues, HiddenLayer, Kernel};
 use crate::simulate::packed::program::{Layer, Term};
 use crate::simulate::packed::quantizer::{Arithmetic, Brackets};
 use crate::simulate::packed::table::{Read, read_entries};
@@ -57,16 +57,8 @@ impl<V: Vector> Kernel for Simd<V> {
     }
 
     #[inline(always)]
-    fn load_column(
-        self,
-        values: &[f32; BLOCK],
-        feature: usize,
-        input: &Input,
-        brackets: &Brackets,
-        ahead: Ahead,
-        column: &mut Column,
-    ) -> bool {
-        load_column::load_column::<V>(self.proof, values, feature, input, brackets, ahead, column)
+    fn load_column(self, values: FeatureValues<'_>, column: &mut Column) -> bool {
+        load_column::load_column::<V>(self.proof, values, column)
     }
 
     #[inline(always)]
