@@ -344,7 +344,7 @@ def test_steps_stay_in_double_precision_whatever_their_network_is_made():
     [
         (9, {}, 9),
         (64, {}, 11),
-        (400, {}, 12),
+        (400, {}, 13),
         (400, {"n_lookup_bits": 8}, 15),
         (400, {"n_accum_bits": 14}, 14),
     ],

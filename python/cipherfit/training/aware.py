@@ -38,7 +38,7 @@ from cipherfit.training.widths import NamedLayer, NamedWidths
 _MEAN_CODE = 0.45
 #: Of many inputs of a layer with a lookup behind it, room is made for as many as this times the
 #: square root of their number, as sums of them grow: the lookup reads a few top bits of the room.
-_SPREAD_INPUTS = 4.0
+_SPREAD_INPUTS = 5.0
 #: Lookups of more bits see fine steps of wide sums, too.
 _FEW_LOOKUP_BITS = 6
 #: Up to so many bits of weights the last layer has room for a mean code of 1 only: training gets by
