@@ -337,3 +337,19 @@ def test_steps_stay_in_double_precision_whatever_their_network_is_made():
     before = [each(x) for each, x in zip(steps, rows, strict=True)]
     network.half()
     assert all(torch.equal(one(x), y) for one, x, y in zip(steps, rows, before, strict=True))
+
+
+@pytest.mark.parametrize(
+    ("n_inputs", "widths", "expected"),
+    [
+        (9, {}, 9),
+        (64, {}, 11),
+        (400, {}, 13),
+        (400, {"n_lookup_bits": 8}, 15),
+        (400, {"n_accum_bits": 14}, 14),
+    ],
+)
+def test_accumulators_in_front_of_few_bits_grow_as_sums_do(n_inputs, widths, expected):
+    module = nn.Sequential(nn.Linear(n_inputs, 3), nn.ReLU(), nn.Linear(3, 2))
+    network = aware_network(module, torch.randn(20, n_inputs), NamedWidths(**widths))
+    assert network.linear_layers[0].n_accum_bits == expected

@@ -88,7 +88,7 @@ def test_one_value_is_for_all_hidden_layers_and_a_sequence_for_each():
     assert hidden_widths_of([None, 9], defaults) == [11, 9]
     assert hidden_widths_of(None, defaults) == [11, 12]
     assert hidden_widths_of(7, []) == []
-    with pytest.raises(InvalidParameterError, match=r"n_lookup_bits: \[4\] has 1 values.*2 hidden"):
+    with pytest.raises(InvalidParameterError, match=r"n_lookup_bits: \[4\] has 1 value,.*2 hidden"):
         per_layer("n_lookup_bits", [4], 2)
     with pytest.raises(InvalidParameterError, match="n_hidden_neurons=0"):
         hidden_widths_of([4, 0], defaults)

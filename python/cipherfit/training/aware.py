@@ -36,6 +36,11 @@ from cipherfit.training.widths import NamedLayer, NamedWidths
 #: Mean weight code, as a part of the largest, that an accumulator has room for where its width is
 #: not named.
 _MEAN_CODE = 0.45
+#: Of many inputs of a layer with a lookup behind it, room is made for as many as this times the
+#: square root of their number, as sums of them grow: the lookup reads a few top bits of the room.
+_SPREAD_INPUTS = 5.0
+#: Lookups of more bits see fine steps of wide sums, too.
+_FEW_LOOKUP_BITS = 6
 #: Up to so many bits of weights the last layer has room for a mean code of 1 only: training gets by
 #: with it, and its width costs in every lookup before it.
 _FEW_BITS = 4
@@ -151,7 +156,7 @@ def aware_network(
         The data it is to be trained on.
     widths : NamedWidths
         What is named of its layers' widths. Accumulators have by default what gives a layer's
-        weights room, at most 16 bits in front of lookups of few bits.
+        weights room: of many inputs in front of a lookup, as many as their sums are wide.
     n_bits : int, default=4
         Bits of activations, weights and inputs where none are named.
     by : Relevance, optional
@@ -274,7 +279,11 @@ def _widths(sharing: Sharing, bits: NamedLayer) -> dict[str, int | None]:
         mean_code = max(1.0, _MEAN_CODE * (2 ** (n_w_bits - 1) - 1))
         if is_last and n_w_bits <= _FEW_BITS:
             mean_code = 1.0
-        largest = mean_code * sharing.fan_in * sharing.most_uses * (2**n_in_bits - 1)
+        n_inputs = float(sharing.fan_in * sharing.most_uses)
+        n_read = bits.lookup_bits(MAX_LOOKUP_BITS, _LOOKUP_BITS)
+        if n_read is not None and n_read <= _FEW_LOOKUP_BITS:
+            n_inputs = min(n_inputs, _SPREAD_INPUTS * n_inputs**0.5)
+        largest = mean_code * n_inputs * (2**n_in_bits - 1)
         widest = MAX_ACCUM_BITS if is_last else max(MAX_LOOKUP_BITS, n_w_bits + n_in_bits + 8)
         n_accum_bits = min(widest, max(n_w_bits + n_in_bits, int(largest).bit_length()))
     return {
