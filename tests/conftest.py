@@ -29,11 +29,26 @@ def pytest_xdist_setupnodes():
     os.environ.setdefault("OMP_NUM_THREADS", "1")
 
 
+@pytest.hookimpl(tryfirst=True)
+def pytest_fixture_setup():
+    """Start every fixture from the same random state, whatever ran before it."""
+    _seed()
+
+
 @pytest.fixture(autouse=True)
 def _seeded():
     """Start every test from the same random state."""
+    _seed()
+
+
+def _seed():
     torch.manual_seed(0)
     np.random.seed(0)  # noqa: NPY002 - skorch and scikit-learn draw from it
+
+
+@pytest.fixture
+def rng():
+    return np.random.default_rng(0)
 
 
 @pytest.fixture

@@ -292,7 +292,7 @@ def test_they_work_in_pipelines_and_searches(name):
     grid = {f"{step}__module__n_a_bits": [2, 3], f"{step}__max_epochs": [4, 8]}
     search = GridSearchCV(pipeline, grid, cv=2, error_score="raise").fit(X, y)
     assert len(search.cv_results_["params"]) == 4
-    assert search.best_score_ > 0.3
+    assert search.best_score_ > {"iris": 0.8, "diabetes": 0.3}[name]
     best = search.best_estimator_.named_steps[step]
     assert best.n_bits_quant == search.best_params_[f"{step}__module__n_a_bits"]
     assert isinstance(best.graph_, IntegerGraph)

@@ -123,11 +123,11 @@ POOLS = {
 
 
 @pytest.mark.parametrize("name", POOLS)
-def test_images_are_pooled_as_the_executor_does(name):
+def test_images_are_pooled_as_the_executor_does(name, rng):
     width = {"AveragePool": 8, "SpaceToDepth": 32}.get(name, 2)
     constants = {
-        **CONSTANTS, "K": RNG.integers(-3, 4, (2, 1, 3, 3)) * 0.25,
-        "U": RNG.integers(-3, 4, (width, 3)) * 1.0,
+        **CONSTANTS, "K": rng.integers(-3, 4, (2, 1, 3, 3)) * 0.25,
+        "U": rng.integers(-3, 4, (width, 3)) * 1.0,
     }  # fmt: skip
     nodes = [
         ("Quant", ["s", "zero", "four"], ROUND), ("Conv", ["K"], {"kernel_shape": [3, 3]}),
@@ -173,13 +173,13 @@ def test_pruned_weights_count_as_zeros_of_signed_inputs():
     np.testing.assert_allclose(pruned.predict(X), executor(alone, X), atol=1e-6)
 
 
-def test_linear_nodes_without_a_quantizer_between_them_are_told_from_weights_without_a_scale():
-    constants = {**CONSTANTS, "scales": RNG.uniform(0.5, 1.0, 5)}
+def test_linear_nodes_without_a_quantizer_between_them_are_told_from_weights_without_a_scale(rng):
+    constants = {**CONSTANTS, "scales": rng.uniform(0.5, 1.0, 5)}
     nodes = [INPUT, ("MatMul", ["W"], {}), ("Mul", ["scales"], {}), ("MatMul", ["V"], {})]
     message = (
         r"nodes n1 \(MatMul\) and n3 \(MatMul\) are linear, .* quantize what n1 \(MatMul\) gives"
     )
     with pytest.raises(UnsupportedModuleError, match=message):
         from_qonnx(made(nodes, constants))
-    with pytest.raises(UnsupportedModuleError, match=r"node n1 \(MatMul\), neuron 0, .* by Quant"):
-        from_qonnx(made(nodes[:2], {**constants, "W": RNG.normal(size=(4, 5))}, outputs=5))
+    with pytest.raises(UnsupportedModuleError, match=r"node n1 \(MatMul\), neuron \d, .* by Quant"):
+        from_qonnx(made(nodes[:2], {**constants, "W": rng.normal(size=(4, 5))}, outputs=5))
