@@ -35,6 +35,7 @@ from torch import nn
 
 from cipherfit import QuantizedSkorchEstimatorMixin, from_sklearn
 from cipherfit.estimators.schedule import OneCycle
+from cipherfit.predictor.output_noise import OutputNoise
 
 CLASSIFIERS = [
     linear_model.LogisticRegression(max_iter=500),
@@ -74,6 +75,7 @@ PLAIN: dict[str, Any] = {
     "n_in_bits": 4,
     "n_lookup_bits": 5,
     "p_error": 0.05,
+    "n_output_bits": 7,
 }
 #: Few bits where they count.
 FEW_BITS: dict[str, Any] = {
@@ -87,10 +89,10 @@ FEW_BITS: dict[str, Any] = {
 #: Of these candidates those run encrypted of which a lookup costs least at equal accuracy, on
 #: held-out rows of training and with errors (`--held-out`).
 CANDIDATES = (
-    *(PLAIN | more for more in ({}, {"n_lookups": 250}, {"n_lookups": 200}, {"n_lookups": 150})),
+    *(PLAIN | more for more in ({}, {"n_lookups": 250}, {"n_lookups": 200}, {"n_lookups": 175})),
     *(FEW_BITS | more for more in ({}, {"n_lookups": 250}, {"n_lookups": 200})),
 )
-ENCRYPTED = CANDIDATES[:4]
+ENCRYPTED = (*CANDIDATES[:4], PLAIN | {"n_lookups": 200, "n_output_bits": None})
 QAT_LR = 0.005
 
 
@@ -192,26 +194,29 @@ def _own_encrypted(
 ) -> dict[str, Any]:
     X, X_test, y, y_test = parts
     options = dict(options)
-    p_error = options.pop("p_error")
+    p_error, n_output_bits = options.pop("p_error"), options.pop("n_output_bits", None)
     torch.manual_seed(seed)
     training = {"max_epochs": 0, "qat": True, "qat_epochs": epochs, "qat_lr": QAT_LR}
     model = Own(module, **training, **options, **COMMON).fit(X, y)
     graph = model.graph_
     codes = graph.quantize(X_test.reshape(len(X_test), -1))
-    noisy = [
-        graph.dequantize(graph.simulate(codes, p_error=p_error, seed=run)).argmax(axis=1) == y_test
-        for run in range(10)
-    ]
+    noise = OutputNoise.of(graph, p_error, n_output_bits)
+    noisy = []
+    for run in range(10):
+        sums = graph.simulate(codes, p_error=p_error, seed=run)
+        outputs = graph.dequantize(sums + noise.of_sums(sums.shape, run))
+        noisy.append(outputs.argmax(axis=1) == y_test)
     kept = options.get("n_lookups", "all")
     bits = f"w{options['n_w_bits']} a{options['n_a_bits']}"
     result = {
-        "setting": f"cipherfit, {bits}, n_lookups {kept}, p_error {p_error:g}",
+        "setting": f"cipherfit, {bits}, n_lookups {kept}, p_error {p_error:g}"
+        + ("" if n_output_bits is None else f", n_output_bits {n_output_bits}"),
         "clear": float(model.score(X_test, y_test)),
         "simulated": float(np.mean(noisy)),
         "lookups": graph.n_lookups,
     }
     if n_rows:
-        circuit = model.compile(X, p_error=p_error)
+        circuit = model.compile(X, p_error=p_error, n_output_bits=n_output_bits)
         circuit.keygen()
         times, right = [], []
         for row, label in zip(X_test[:n_rows], y_test, strict=False):

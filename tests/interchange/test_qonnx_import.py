@@ -218,7 +218,7 @@ def test_shapes_pooling_and_convolutions_are_linear(rng):
 
 REFUSED = {
     "float input": ([("MatMul", ["W"], {})], r"the input goes to n0 \(MatMul\)"),
-    "float weights": ([INPUT, ("MatMul", ["F"], {})], r"weights of node n1 \(MatMul\), neuron \d, are"),
+    "float weights": ([INPUT, ("MatMul", ["F"], {})], r"of node n1 \(MatMul\), neuron \d, are"),
     "no quantizer": (
         [INPUT, ("MatMul", ["W"], {}), ("Sigmoid", [], {}), ("MatMul", ["V"], {})],
         r"values behind node n2 \(Sigmoid\), neuron 0",

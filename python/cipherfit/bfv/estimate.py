@@ -120,7 +120,11 @@ def reference_seconds(specs: BfvSpecs, n_rows: int = 1) -> float:
 
 
 def modelled_seconds(
-    graph: IntegerGraph, p_error: float | None = None, *, flooding_bits: int | None = None
+    graph: IntegerGraph,
+    p_error: float | None = None,
+    *,
+    n_output_bits: int | None = None,
+    flooding_bits: int | None = None,
 ) -> float:
     """Return modelled seconds per row of a graph, as of `reference_seconds`.
 
@@ -128,8 +132,8 @@ def modelled_seconds(
     ----------
     graph : IntegerGraph
         What is compiled for it.
-    p_error : float, optional
-        As other back ends take it; here nothing errs.
+    p_error, n_output_bits : optional
+        As other back ends take them; here nothing errs.
     flooding_bits : int, optional
         As of `compile_graph`.
 
@@ -142,7 +146,7 @@ def modelled_seconds(
     CompilationError
         If the graph has lookups, or no parameters fit.
     """
-    del p_error
+    del p_error, n_output_bits
     return reference_seconds(compile_graph(graph, flooding_bits=flooding_bits).parameters)
 
 

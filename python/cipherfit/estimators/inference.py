@@ -222,6 +222,7 @@ class InferenceMixin:
         max_accuracy_drop: float = 0.01,
         backend: str = "auto",
         flooding_bits: int | None = None,
+        n_output_bits: int | None = None,
     ) -> Any:
         """Compile the trained network to an FHE circuit."""
         return self._fitted("compile").compile(
@@ -235,6 +236,7 @@ class InferenceMixin:
             max_accuracy_drop=max_accuracy_drop,
             backend=backend,
             flooding_bits=flooding_bits,
+            n_output_bits=n_output_bits,
         )
 
     @described_by(Predictor.estimate_fhe)

@@ -16,12 +16,14 @@ from numpy.typing import NDArray
 
 from cipherfit._core import IntegerGraph
 from cipherfit.exceptions import CipherfitWarning, CompilationError, InvalidParameterError
+from cipherfit.fhe.configuration import output_bits_of, with_output_bits
+from cipherfit.fhe.outputs import BareOutputs, read_in_full
 from cipherfit.fhe.rows import RowServer
 from cipherfit.fhe.runtime import fhe, prepare_thread, remove_with
 from cipherfit.fhe.strategies import Strategy, fastest, strategies_for
 from cipherfit.fhe.types import IntegerType, ProvenTypes, TypedStage, place_of, typed_stages
 from cipherfit.limits import MAX_LOOKUP_BITS
-from cipherfit.parameters import fraction
+from cipherfit.parameters import fraction, integer
 from cipherfit.stages import encrypted_part
 
 Int64 = NDArray[np.int64]
@@ -39,6 +41,7 @@ def compile_graph(
     *,
     configuration: fhe.Configuration | None = None,
     p_error: float | None = None,
+    n_output_bits: int | None = None,
     artifacts: fhe.DebugArtifacts | None = None,
     show_mlir: bool = False,
     simulation_only: bool = False,
@@ -59,6 +62,12 @@ def compile_graph(
         Probability that one lookup errs. Default: the configuration's where it names one, else
         0.01, which a network with quantized activations shrugs off. Without lookups nothing errs,
         whatever it is.
+    n_output_bits : int, optional
+        High bits of the outputs that encryption leaves right, each output with the probability
+        ``1 - p_error``; those below may carry noise. The fewer they are the cheaper may be the
+        lookups before outputs of many bits. Default: the configuration's where it comes from
+        such a circuit, else all. Sums of no lookups are always exact, and so is Concrete's
+        simulation.
     artifacts : fhe.DebugArtifacts, optional
         Where Concrete leaves its intermediate results.
     show_mlir : bool, default=False
@@ -82,9 +91,15 @@ def compile_graph(
         that it made is narrower than the proof.
     """
     graph = encrypted_part(graph)
-    stages = typed_stages(graph)
-    _check_supported(stages)
+    if n_output_bits is None:
+        n_output_bits = output_bits_of(configuration)
+    else:
+        n_output_bits = integer("n_output_bits", n_output_bits, 1)
     configuration = _configure(configuration, p_error, simulation_only)
+    encrypts_alone = configuration.fhe_execution and not configuration.fhe_simulation
+    noisy = graph.n_lookups > 0 and encrypts_alone
+    stages = typed_stages(graph, n_output_bits if noisy else None)
+    _check_supported(stages)
     if not graph.n_lookups:
         configuration = configuration.fork(p_error=_P_ERROR_WITHOUT_LOOKUPS)
     strategies = strategies_for(configuration, sum(bool(stage.tables) for stage in stages))
@@ -99,6 +114,7 @@ def compile_graph(
     except RuntimeError as error:
         message = _why_not(stages, graph.n_bits, configuration, error)
         raise CompilationError(message) from error
+    with_output_bits(circuit.configuration, n_output_bits)
     check_widths(circuit, graph)
     if configuration.fhe_execution:
         circuit.rows = _row_server(circuit, stages, graph, strategy)
@@ -171,8 +187,16 @@ def _compiled(
     Without `n_rows` the circuit takes one row, of shape (n_features,).
     """
     prepare_thread()
-    own = configuration.additional_pre_processors
-    changed = {"additional_pre_processors": [*own, ProvenTypes(n_bits, stages)], **(strategy or {})}
+    noisy_outputs = not stages[-1].tables and stages[-1].lsbs > 0
+    before, after = (
+        configuration.additional_pre_processors,
+        configuration.additional_post_processors,
+    )
+    changed = {
+        "additional_pre_processors": [*before, ProvenTypes(n_bits, stages)],
+        "additional_post_processors": [*after, *([BareOutputs()] if noisy_outputs else [])],
+        **(strategy or {}),
+    }
     typed = configuration.fork(**changed)
     compiler = fhe.Compiler(_network_function(stages), {"codes": "encrypted"})
     shape = (() if n_rows is None else (n_rows,)) + (stages[0].weights.shape[1],)
@@ -181,6 +205,8 @@ def _compiled(
     # What a copy is compiled with again is what the user gave.
     for name in changed:
         setattr(circuit.configuration, name, getattr(configuration, name))
+    if noisy_outputs:
+        read_in_full(circuit, stages[-1].accumulators.bits)
     return remove_with(circuit)
 
 
@@ -313,8 +339,6 @@ def _network_function(stages: list[TypedStage]) -> Callable[[Any], Any]:
         for index, (stage, table) in enumerate(zip(stages, lookups, strict=True)):
             with fhe.tag(f"layer{index}"):
                 codes = codes @ stage.weights.T + stage.offset
-                if table is None:
-                    continue
                 if stage.lsbs:
                     codes = fhe.round_bit_pattern(
                         codes,
@@ -322,7 +346,8 @@ def _network_function(stages: list[TypedStage]) -> Callable[[Any], Any]:
                         overflow_protection=False,  # the proven type holds the rounded top
                         exactness=stage.exactness,
                     )
-                codes = table[codes]
+                if table is not None:
+                    codes = table[codes]
         return codes
 
     return network

@@ -20,6 +20,8 @@ STORED = (
     "p_error",
     "single_precision",
 )
+#: An option of cipherfit's own, kept beside them.
+_OUTPUT_BITS = "n_output_bits"
 #: Options that change what is shown, or where it is left, and no circuit.
 _SHOWN = (
     "compiler_verbose_mode",
@@ -49,14 +51,29 @@ def stored_options(configuration: fhe.Configuration) -> dict[str, Any]:
     """
     defaults = vars(fhe.Configuration())
     for name, value in vars(configuration).items():
-        if name not in (*STORED, *_SHOWN) and value != defaults[name]:
+        if name not in (*STORED, *_SHOWN, _OUTPUT_BITS) and value != defaults[name]:
             raise SerializationError(
                 f"the model was compiled with {name}={value!r}, which can't be stored: compile it "
                 f"without (stored are {', '.join(STORED)})"
             )
-    return {name: getattr(configuration, name) for name in STORED}
+    options = {name: getattr(configuration, name) for name in STORED}
+    return {**options, _OUTPUT_BITS: output_bits_of(configuration)}
 
 
 def restored_configuration(options: dict[str, Any]) -> fhe.Configuration:
     """Return the configuration of what `stored_options` gave."""
-    return fhe.Configuration(dump_artifacts_on_unexpected_failures=False, **options)
+    concrete = {name: value for name, value in options.items() if name != _OUTPUT_BITS}
+    configuration = fhe.Configuration(dump_artifacts_on_unexpected_failures=False, **concrete)
+    return with_output_bits(configuration, options[_OUTPUT_BITS])
+
+
+def output_bits_of(configuration: fhe.Configuration | None) -> int | None:
+    """Return how many bits of outputs are free of noise; None where all are."""
+    bits: int | None = getattr(configuration, _OUTPUT_BITS, None)
+    return bits
+
+
+def with_output_bits(configuration: fhe.Configuration, bits: int | None) -> fhe.Configuration:
+    """Return a configuration that says so, beside Concrete's own options: the same one."""
+    setattr(configuration, _OUTPUT_BITS, bits)
+    return configuration

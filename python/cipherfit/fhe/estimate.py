@@ -68,7 +68,9 @@ def _parameters(circuit: fhe.Circuit) -> str:
     return f"{lwe}, GLWE of {', '.join(bootstrap)}" if bootstrap else lwe
 
 
-def modelled_seconds(graph: IntegerGraph, p_error: float | None = None) -> float:
+def modelled_seconds(
+    graph: IntegerGraph, p_error: float | None = None, *, n_output_bits: int | None = None
+) -> float:
     """Return modelled seconds per row of a graph, as of `reference_seconds`.
 
     Parameters
@@ -77,6 +79,8 @@ def modelled_seconds(graph: IntegerGraph, p_error: float | None = None) -> float
         What is compiled for it.
     p_error : float in (0, 1), default=0.01
         Probability that one lookup errs.
+    n_output_bits : int, optional
+        As of `compile_graph`.
 
     Returns
     -------
@@ -87,7 +91,8 @@ def modelled_seconds(graph: IntegerGraph, p_error: float | None = None) -> float
     CompilationError
         If Concrete can't run the graph.
     """
-    return reference_seconds(compile_graph(graph, p_error=p_error, warn_of_size=False))
+    circuit = compile_graph(graph, p_error=p_error, n_output_bits=n_output_bits, warn_of_size=False)
+    return reference_seconds(circuit)
 
 
 @cache

@@ -15,7 +15,7 @@ dear.
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 import numpy as np
@@ -62,7 +62,7 @@ class TypedStage:
     accumulators : IntegerType
         Of ``weights @ codes + offset``, and of the sums on the way there.
     lsbs : int
-        Low bits that the lookup rounds away.
+        Low bits that the lookup rounds away; in the last stage, those that may carry noise.
     exactness : fhe.Exactness
         How it does.
     tables : list of ndarray
@@ -82,9 +82,21 @@ class TypedStage:
         return self.accumulators.bits - self.lsbs if self.tables else 0
 
 
-def typed_stages(graph: IntegerGraph) -> list[TypedStage]:
-    """Return the stages of a graph, with the types that the proof asks for."""
-    return [_typed(stage) for stage in stages_of(graph)]
+def typed_stages(graph: IntegerGraph, n_output_bits: int | None = None) -> list[TypedStage]:
+    """Return the stages of a graph, with the types that the proof asks for.
+
+    Parameters
+    ----------
+    graph : IntegerGraph
+        Without client layers.
+    n_output_bits : int, optional
+        High bits of the outputs that are free of noise. Default: all.
+    """
+    stages = [_typed(stage) for stage in stages_of(graph)]
+    if n_output_bits is not None:
+        lsbs = max(0, stages[-1].accumulators.bits - n_output_bits)
+        stages[-1] = replace(stages[-1], lsbs=lsbs, exactness=fhe.Exactness.APPROXIMATE)
+    return stages
 
 
 def _typed(stage: Stage) -> TypedStage:

@@ -57,7 +57,13 @@ class Backend(Protocol):
     def estimate_circuit(self, circuit: Any, graph: IntegerGraph) -> Any:
         """Return what encrypted rows cost."""
 
-    def modelled_seconds(self, graph: IntegerGraph, p_error: float | None = None) -> float:
+    def modelled_seconds(
+        self,
+        graph: IntegerGraph,
+        p_error: float | None = None,
+        *,
+        n_output_bits: int | None = None,
+    ) -> float:
         """Return seconds per encrypted row, on the machine of the latency model."""
 
     def stored_options(self, configuration: Any) -> dict[str, Any]:
@@ -116,6 +122,12 @@ def run_encrypted(
 def backend_of(circuit: Any) -> str:
     """Return the name of the back end that a circuit is of."""
     return "bfv" if type(circuit).__module__.startswith(MODULES["bfv"]) else "concrete"
+
+
+def output_bits_of(circuit: Any) -> int | None:
+    """Return how many high bits of a circuit's outputs are free of noise; None where all are."""
+    bits: int | None = getattr(circuit.configuration, "n_output_bits", None)
+    return bits
 
 
 def specs_of(circuit: Any) -> bytes:

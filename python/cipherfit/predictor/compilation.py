@@ -120,7 +120,7 @@ def _check_bfv(options: dict[str, Any]) -> None:
 
 
 def _check_concrete(options: dict[str, Any]) -> None:
-    if set(options) != {*_FLAGS, *_PROBABILITIES}:
+    if set(options) != {*_FLAGS, *_PROBABILITIES, "n_output_bits"}:
         raise SerializationError("the options of concrete are not those that are stored")
     for name in _FLAGS:
         if not is_plain(options[name], bool):
@@ -129,3 +129,8 @@ def _check_concrete(options: dict[str, Any]) -> None:
         value = options[name]
         if value is not None and not (is_plain(value, float) and 0 < value < 1):
             raise SerializationError(f"{name}={value!r:.60} must be a number in (0, 1), or null")
+    bits = options["n_output_bits"]
+    if bits is not None and not (is_plain(bits, int) and bits >= 1):
+        raise SerializationError(
+            f"n_output_bits={bits!r:.60} must be an integer, at least 1, or null"
+        )

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 from collections.abc import Iterator
+from functools import partial
 from typing import Any
 
 import numpy as np
@@ -16,10 +17,12 @@ from cipherfit.predictor.backend import (
     backend_for,
     backend_of,
     imported,
+    output_bits_of,
     run_encrypted,
 )
 from cipherfit.predictor.chunks import stored
 from cipherfit.predictor.compilation import Compilation
+from cipherfit.predictor.output_noise import OutputNoise
 from cipherfit.stages import client_part
 
 #: By what the largest error probability is divided, in search of a faster one.
@@ -156,20 +159,25 @@ class Encrypted:
             circuit = imported(name).compile_graph(self._graph, **options)
         return imported(name).estimate_circuit(circuit, self._graph)
 
-    def fastest_p_error(self, largest: float) -> float:
+    def fastest_p_error(self, largest: float, n_output_bits: int | None) -> float:
         """Return the error probability up to the largest that runs fastest.
 
         Rarer errors can be faster, as TFHE's parameters come in steps.
         """
-        return min(
-            (largest / part for part in _PARTS_OF_LARGEST),
-            key=lambda p_error: imported("concrete").modelled_seconds(self._graph, p_error),
+        seconds = partial(
+            imported("concrete").modelled_seconds, self._graph, n_output_bits=n_output_bits
         )
+        return min((largest / part for part in _PARTS_OF_LARGEST), key=seconds)
 
     @property
     def p_error(self) -> float:
         """How often a lookup of the circuit errs."""
         return float(self.circuit.p_error)
+
+    @property
+    def output_noise(self) -> OutputNoise:
+        """What encryption may leave in the low bits of the circuit's outputs."""
+        return OutputNoise.of(self._graph, self.p_error, output_bits_of(self.circuit))
 
     def run(
         self,

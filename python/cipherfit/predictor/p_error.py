@@ -19,8 +19,9 @@ from numpy.typing import NDArray
 from cipherfit._core import IntegerGraph
 from cipherfit.exceptions import InvalidParameterError
 from cipherfit.pages.fragments import Point, panel, paragraph, points
-from cipherfit.parameters import fraction
+from cipherfit.parameters import fraction, integer
 from cipherfit.predictor.chunks import joined, stored
+from cipherfit.predictor.output_noise import OutputNoise
 from cipherfit.predictor.protocols import Answering, Holder, predictor_of, unwrapped
 from cipherfit.predictor.targets import ClassTargets
 
@@ -126,6 +127,7 @@ def search_p_error(
     max_accuracy_drop: float = 0.01,
     confidence: float = 0.95,
     random_state: int = 0,
+    n_output_bits: int | None = None,
 ) -> PErrorSearch:
     """Find the largest `p_error`, up to 0.1, that a fitted model bears, by simulating errors.
 
@@ -149,6 +151,9 @@ def search_p_error(
         With what confidence it may not fall by more.
     random_state : int, default=0
         Seed of the simulated errors.
+    n_output_bits : int, optional
+        As it will be given to `compile`: the noise below these bits of the outputs is simulated,
+        too. Default: there is none.
 
     Returns
     -------
@@ -166,7 +171,12 @@ def search_p_error(
     allowed = fraction("max_accuracy_drop", max_accuracy_drop)
     last, X = unwrapped(model, X)
     predictor = predictor_of(last)
-    judge = NoisyScore(predictor, X, y, confidence=confidence, random_state=random_state)
+    if n_output_bits is not None:
+        n_output_bits = integer("n_output_bits", n_output_bits, 1)
+    judge = NoisyScore(
+        predictor, X, y,
+        confidence=confidence, random_state=random_state, n_output_bits=n_output_bits,
+    )  # fmt: skip
     chosen, trials = _largest(lambda p_error: judge.trial(predictor.graph, p_error), allowed)
     if chosen is None:
         raise InvalidParameterError(
@@ -194,7 +204,7 @@ class NoisyScore:
     ----------
     predictor : Predictor
         What predicts, and decodes what other graphs of its kind give.
-    X, y, confidence, random_state
+    X, y, confidence, random_state, n_output_bits
         As for `search_p_error`.
 
     Attributes
@@ -215,10 +225,12 @@ class NoisyScore:
         *,
         confidence: float = 0.95,
         random_state: int = 0,
+        n_output_bits: int | None = None,
     ) -> None:
         self._one_sided = NormalDist().inv_cdf(fraction("confidence", confidence))
         self._two_sided = NormalDist().inv_cdf((1 + confidence) / 2)
         self._predictor = predictor
+        self._n_output_bits = n_output_bits
         self._codes = stored(predictor.code_chunks(X))
         exact = self._answers(predictor.graph)
         self._loss = predictor.targets.loss_against(exact if y is None else y, exact.shape)
@@ -245,17 +257,14 @@ class NoisyScore:
 
     def _answers(self, graph: IntegerGraph, p_error: float = 0.0, seed: int = 0) -> NDArray[Any]:
         """Return what a graph predicts, some rows after the other, each with errors of its own."""
-        return joined(
-            self._predictor.answer(
-                graph.simulate(
-                    self._codes[first : first + _ROWS_AT_ONCE],
-                    p_error=p_error,
-                    seed=seed + (first << _SEED_BITS),
-                ),
-                graph,
-            )
-            for first in range(0, len(self._codes), _ROWS_AT_ONCE)
-        )
+        noise = OutputNoise.of(graph, p_error, self._n_output_bits)
+
+        def answers(first: int) -> NDArray[Any]:
+            codes, own = self._codes[first : first + _ROWS_AT_ONCE], seed + (first << _SEED_BITS)
+            sums = graph.simulate(codes, p_error=p_error, seed=own)
+            return self._predictor.answer(sums + noise.of_sums(sums.shape, own), graph)
+
+        return joined(answers(first) for first in range(0, len(self._codes), _ROWS_AT_ONCE))
 
 
 def _largest(attempt: Callable[[float], Trial], allowed: float) -> tuple[Trial | None, list[Trial]]:

@@ -12,7 +12,14 @@ import numpy as np
 from numpy.typing import NDArray
 
 from cipherfit._core import BfvSpecs, IntegerGraph
-from cipherfit.predictor.backend import backend_for, backend_of, imported, run_encrypted, specs_of
+from cipherfit.predictor.backend import (
+    backend_for,
+    backend_of,
+    imported,
+    output_bits_of,
+    run_encrypted,
+    specs_of,
+)
 from cipherfit.predictor.p_error import NoisyScore
 from cipherfit.predictor.predictor import Predictor
 from cipherfit.predictor.targets import ClassTargets, Targets
@@ -109,7 +116,10 @@ def errors_of(predictor: Predictor, circuit: Any, codes: Codes | None, truth: An
     if codes is None or truth is None:
         return plain
     some, labels = codes[:_MOST_ROWS], np.asarray(truth)[:_MOST_ROWS]
-    judge = NoisyScore(OnCodes(predictor, graph, predictor.targets), some, labels)
+    judge = NoisyScore(
+        OnCodes(predictor, graph, predictor.targets), some, labels,
+        n_output_bits=None if circuit is None else output_bits_of(circuit),
+    )  # fmt: skip
     trial = judge.trial(graph, p_error)
     low, high = trial.score_interval
     return Errors(
