@@ -204,7 +204,7 @@ def test_the_specification_names_every_transform_and_step():
 
 def concrete(specs: object = None, **changed: object) -> bytes:
     flags = dict.fromkeys(_FLAGS, False)
-    options = {**flags, "p_error": 0.01, "global_p_error": None, **changed}
+    options = {**flags, "p_error": 0.01, "global_p_error": None, "n_output_bits": None, **changed}
     return compiled("concrete", options, specs)
 
 
@@ -214,6 +214,9 @@ def test_options_that_a_file_names_are_checked():
         ({"p_error": 1.5}, "p_error=1.5 must be"),
         ({"p_error": True}, "p_error=True must be"),
         ({"single_precision": 1}, "single_precision=1 must be"),
+        ({"n_output_bits": 0}, "n_output_bits=0 must be"),
+        ({"n_output_bits": 7.0}, "n_output_bits=7.0 must be"),
+        ({"n_output_bits": True}, "n_output_bits=True must be"),
         ({"security_level": 10}, "not those that are stored"),
         ({"use_insecure_key_cache": True}, "not those that are stored"),
     ]:

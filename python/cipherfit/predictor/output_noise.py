@@ -44,8 +44,10 @@ class OutputNoise:
         n_output_bits : int or None
             As of `Predictor.compile`.
         """
+        if n_output_bits is None or not graph.n_lookups or not p_error:
+            return cls(0.0)
         n_bits = graph.prove().layers[-1].bits
-        if n_output_bits is None or n_output_bits >= n_bits or not graph.n_lookups or not p_error:
+        if n_output_bits >= n_bits:
             return cls(0.0)
         half_step = 2.0 ** (n_bits - n_output_bits - 1)
         return cls(half_step / NormalDist().inv_cdf(1 - p_error / 2))
