@@ -16,6 +16,7 @@ from cipherfit.fhe.encryption import decrypted_rows, encrypted_rows
 from cipherfit.fhe.messages import output_template
 from cipherfit.fhe.runtime import fhe
 from cipherfit.fhe.server_part import ServerPart
+from cipherfit.integers import IntegerType
 from cipherfit.predictor.output_noise import OutputNoise
 from cipherfit.predictor.targets import ClassTargets, RealTargets
 
@@ -47,7 +48,8 @@ CODES = np.random.default_rng(1).integers(0, 4, (5, 4)).astype(np.uint16)
 
 
 def half_step(graph, n_output_bits=N_OUTPUT_BITS):
-    return 2 ** (graph.prove().layers[-1].bits - n_output_bits - 1)
+    proof = graph.prove().layers[-1]
+    return 2 ** (IntegerType.of(int(min(proof.low)), int(max(proof.high))).bits - n_output_bits - 1)
 
 
 @pytest.fixture(scope="module", params=GRAPHS)
@@ -71,11 +73,32 @@ def test_sums_are_right_but_for_noise_below_half_a_step(graph, circuit):
     assert np.abs(single - sums[:2]).max() < half_step(graph)
 
 
+@pytest.mark.parametrize("ends", [(700, 341), (-682, 682)])
+def test_noise_at_an_end_of_what_outputs_hold_goes_beyond_it(ends):
+    zeros = np.zeros(4, dtype=np.int64)
+    parts = GRAPHS["unsigned"].to_dict()
+    lookup = {**parts["layers"][1], "tables": [np.arange(13) // 4] * 4}
+    layers = [
+        {"kind": "linear", "weights": 4 * np.eye(4, dtype=np.int64), "offset": zeros},
+        lookup,
+        {"kind": "linear", "weights": np.repeat([[ends[0]], [ends[1]]], 4, axis=1),
+         "offset": zeros[:2]},
+    ]  # fmt: skip
+    graph = IntegerGraph.from_layers(parts["input"], layers, parts["output"])
+    circuit = compile_graph(graph, p_error=0.2, n_output_bits=3)
+    codes = np.repeat([[0], [3]], 4, axis=1)
+    off = run_encrypted(circuit, np.tile(codes, (8, 1))) - np.tile(graph.simulate(codes), (8, 1))
+    assert np.abs(off).max() < 4 * half_step(graph, 3) + 2 * abs(ends[0])
+    assert (off[::2] < 0).any()
+    assert (off[1::2] > 0).any()
+    assert np.abs(circuit.encrypt_run_decrypt(codes[0])).max() < 4 * half_step(graph, 3)
+
+
 def test_fewer_bits_cost_less_until_others_are_the_dearest(graph, circuit):
     full = compile_graph(graph, p_error=1e-6)
     assert circuit.programmable_bootstrap_count == full.programmable_bootstrap_count
     assert circuit.complexity < 0.8 * full.complexity
-    all_bits = compile_graph(graph, p_error=1e-6, n_output_bits=14)
+    all_bits = compile_graph(graph, p_error=1e-6, n_output_bits=15)
     assert all_bits.client.specs.serialize() == full.client.specs.serialize()
 
 
@@ -129,7 +152,7 @@ def test_noise_passes_half_a_step_as_often_as_lookups_err(p_error):
     beyond = (np.abs(drawn) > half_step(graph, 4)).mean()
     assert beyond == pytest.approx(p_error, rel=0.15)
     assert OutputNoise.of(graph, p_error, None).std == 0
-    assert OutputNoise.of(graph, p_error, 14).std == 0
+    assert OutputNoise.of(graph, p_error, 15).std == 0
     assert half_step(graph, 4) / OutputNoise.of(graph, p_error, 4).std == pytest.approx(
         NormalDist().inv_cdf(1 - p_error / 2)
     )
@@ -138,10 +161,12 @@ def test_noise_passes_half_a_step_as_often_as_lookups_err(p_error):
 def test_too_few_bits_are_seen_by_the_search_of_error_rates():
     rows = np.tile(CODES, (40, 1)).astype(np.float32)
     calm = search_p_error(predictor(), rows, max_accuracy_drop=0.1)
-    noisy = search_p_error(predictor(), rows, max_accuracy_drop=0.1, n_output_bits=1)
-    assert noisy.p_error < calm.p_error
-    with pytest.raises(InvalidParameterError, match=r"n_output_bits=0 must be an integer"):
-        search_p_error(predictor(), rows, n_output_bits=0)
+    noisy = search_p_error(predictor(), rows, max_accuracy_drop=0.1, n_output_bits=3)
+    assert noisy.chosen.drop > calm.chosen.drop == 0
+    with pytest.raises(
+        InvalidParameterError, match=r"n_output_bits=2 must be an integer, at least 3"
+    ):
+        search_p_error(predictor(), rows, n_output_bits=2)
 
 
 def test_without_lookups_and_in_concretes_simulation_sums_are_exact():
@@ -149,14 +174,14 @@ def test_without_lookups_and_in_concretes_simulation_sums_are_exact():
     linear = IntegerGraph.from_layers(parts["input"], parts["layers"][:1], {
         "scale": np.ones(4), "offset": np.zeros(4),
     })  # fmt: skip
-    circuit = compile_graph(linear, n_output_bits=1)
+    circuit = compile_graph(linear, n_output_bits=3)
     assert np.array_equal(run_encrypted(circuit, CODES), linear.simulate(CODES))
-    simulated = compile_graph(GRAPHS["signed"], p_error=1e-6, n_output_bits=1, simulation_only=True)
+    simulated = compile_graph(GRAPHS["signed"], p_error=1e-6, n_output_bits=3, simulation_only=True)
     row = CODES[0].astype(np.int64)
     assert np.array_equal(simulated.simulate(row), GRAPHS["signed"].simulate(CODES[:1])[0])
 
 
-@pytest.mark.parametrize("bits", [0, -1, 2.5, True, "7"])
+@pytest.mark.parametrize("bits", [2, 0, -1, 5.5, True, "7"])
 def test_a_number_of_bits_that_is_none_is_refused(bits):
     with pytest.raises(
         InvalidParameterError, match=r"n_output_bits=.* must be an integer, at least"

@@ -11,7 +11,8 @@ from hypothesis import strategies as st
 
 from cipherfit import IntegerGraph, compile_graph, run_encrypted, twin
 from cipherfit.exceptions import CompilationError
-from cipherfit.fhe.types import IntegerType, typed_stages
+from cipherfit.fhe.types import typed_stages
+from cipherfit.integers import IntegerType
 from cipherfit.stages import stages_of
 
 pytestmark = pytest.mark.fhe

@@ -214,7 +214,7 @@ def test_options_that_a_file_names_are_checked():
         ({"p_error": 1.5}, "p_error=1.5 must be"),
         ({"p_error": True}, "p_error=True must be"),
         ({"single_precision": 1}, "single_precision=1 must be"),
-        ({"n_output_bits": 0}, "n_output_bits=0 must be"),
+        ({"n_output_bits": 2}, "n_output_bits=2 must be"),
         ({"n_output_bits": 7.0}, "n_output_bits=7.0 must be"),
         ({"n_output_bits": True}, "n_output_bits=True must be"),
         ({"security_level": 10}, "not those that are stored"),

@@ -21,8 +21,9 @@ from cipherfit.fhe.outputs import BareOutputs, read_in_full
 from cipherfit.fhe.rows import RowServer
 from cipherfit.fhe.runtime import fhe, prepare_thread, remove_with
 from cipherfit.fhe.strategies import Strategy, fastest, strategies_for
-from cipherfit.fhe.types import IntegerType, ProvenTypes, TypedStage, place_of, typed_stages
-from cipherfit.limits import MAX_LOOKUP_BITS
+from cipherfit.fhe.types import ProvenTypes, TypedStage, place_of, typed_stages
+from cipherfit.integers import IntegerType
+from cipherfit.limits import LEAST_OUTPUT_BITS, MAX_LOOKUP_BITS
 from cipherfit.parameters import fraction, integer
 from cipherfit.stages import encrypted_part
 
@@ -63,7 +64,7 @@ def compile_graph(
         0.01, which a network with quantized activations shrugs off. Without lookups nothing errs,
         whatever it is.
     n_output_bits : int, optional
-        High bits of the outputs that encryption leaves right, each output with the probability
+        At least 3: high bits of the outputs that encryption leaves right, each output with the probability
         ``1 - p_error``; those below may carry noise. The fewer they are the cheaper may be the
         lookups before outputs of many bits. Default: the configuration's where it comes from
         such a circuit, else all. Sums of no lookups are always exact, and so is Concrete's
@@ -94,7 +95,7 @@ def compile_graph(
     if n_output_bits is None:
         n_output_bits = output_bits_of(configuration)
     else:
-        n_output_bits = integer("n_output_bits", n_output_bits, 1)
+        n_output_bits = integer("n_output_bits", n_output_bits, LEAST_OUTPUT_BITS)
     configuration = _configure(configuration, p_error, simulation_only)
     encrypts_alone = configuration.fhe_execution and not configuration.fhe_simulation
     noisy = graph.n_lookups > 0 and encrypts_alone

@@ -6,7 +6,8 @@ dearest parameters. Where lookups err now and then, these bits say nothing in an
 
 A circuit whose last operation calls its sums integers of their high bits alone gets parameters for
 these, and the ciphertexts stay what they were: a client that decrypts them as integers of all bits
-reads sums with noise in the low ones, and rounds nothing away.
+reads sums with noise in the low ones, and rounds nothing away. Sums at an end of their type noise
+takes beyond it: see `cipherfit.fhe.client.Client`.
 """
 
 from __future__ import annotations
@@ -15,6 +16,7 @@ import json
 from pathlib import Path
 from typing import Any
 
+from cipherfit.fhe.client import Client
 from cipherfit.fhe.runtime import fhe
 
 #: The file by which Concrete's servers and clients know a circuit's inputs and outputs.
@@ -45,12 +47,13 @@ def read_in_full(circuit: fhe.Circuit, bits: int) -> None:
     path = Path(circuit.server._library.get_output_dir_path()) / _PROGRAM_INFO
     info = json.loads(path.read_text())
     (output,) = info["circuits"][0]["outputs"]
-    output["typeInfo"]["lweCiphertext"]["encoding"]["integer"]["width"] = bits
+    encoding = output["typeInfo"]["lweCiphertext"]["encoding"]["integer"]
+    encoding.update(width=bits, isSigned=False)  # what is below zero, `Client` sees
     path.write_text(json.dumps(info))
     # Both parties have read the file before.
     server, configuration = circuit.server, circuit.configuration
     server._library = type(server._library)(str(path.parent))
     insecure = configuration.use_insecure_key_cache
-    circuit._module.execution_runtime.val.client = fhe.Client(
+    circuit._module.execution_runtime.val.client = Client(
         server.client_specs, configuration.insecure_key_cache_location if insecure else None
     )

@@ -23,32 +23,10 @@ from numpy.typing import NDArray
 
 from cipherfit._core import IntegerGraph
 from cipherfit.fhe.runtime import fhe, integer_type
+from cipherfit.integers import IntegerType
 from cipherfit.stages import Stage, stages_of
 
 Int64 = NDArray[np.int64]
-
-
-@dataclass(frozen=True)
-class IntegerType:
-    """A type of Concrete's.
-
-    Parameters
-    ----------
-    bits : int
-        Its width, the sign included.
-    signed : bool
-        Whether it holds negative integers.
-    """
-
-    bits: int
-    signed: bool = False
-
-    @classmethod
-    def of(cls, low: int, high: int) -> IntegerType:
-        """Return the narrowest type that holds an interval, of at least one bit."""
-        if low < 0:
-            return cls(max((-low - 1).bit_length(), max(high, 0).bit_length()) + 1, signed=True)
-        return cls(max(1, high.bit_length()))
 
 
 @dataclass(frozen=True)
@@ -93,7 +71,7 @@ def typed_stages(graph: IntegerGraph, n_output_bits: int | None = None) -> list[
         High bits of the outputs that are free of noise. Default: all.
     """
     stages = [_typed(stage) for stage in stages_of(graph)]
-    if n_output_bits is not None:
+    if n_output_bits is not None and not stages[-1].tables:
         lsbs = max(0, stages[-1].accumulators.bits - n_output_bits)
         stages[-1] = replace(stages[-1], lsbs=lsbs, exactness=fhe.Exactness.APPROXIMATE)
     return stages

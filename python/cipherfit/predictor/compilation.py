@@ -8,6 +8,7 @@ from typing import Any
 
 from cipherfit._core import IntegerGraph
 from cipherfit.exceptions import CipherfitError, CompilationError, SerializationError
+from cipherfit.limits import LEAST_OUTPUT_BITS
 from cipherfit.predictor.backend import backend_for, backend_of, imported, specs_digest
 from cipherfit.predictor.records import is_plain
 
@@ -130,7 +131,7 @@ def _check_concrete(options: dict[str, Any]) -> None:
         if value is not None and not (is_plain(value, float) and 0 < value < 1):
             raise SerializationError(f"{name}={value!r:.60} must be a number in (0, 1), or null")
     bits = options["n_output_bits"]
-    if bits is not None and not (is_plain(bits, int) and bits >= 1):
+    if bits is not None and not (is_plain(bits, int) and bits >= LEAST_OUTPUT_BITS):
         raise SerializationError(
-            f"n_output_bits={bits!r:.60} must be an integer, at least 1, or null"
+            f"n_output_bits={bits!r:.60} must be an integer, at least {LEAST_OUTPUT_BITS}, or null"
         )

@@ -14,6 +14,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from cipherfit._core import IntegerGraph
+from cipherfit.integers import IntegerType
+from cipherfit.stages import encrypted_part
 
 Float64 = NDArray[np.float64]
 Int64 = NDArray[np.int64]
@@ -46,7 +48,8 @@ class OutputNoise:
         """
         if n_output_bits is None or not graph.n_lookups or not p_error:
             return cls(0.0)
-        n_bits = graph.prove().layers[-1].bits
+        outputs = encrypted_part(graph).prove().layers[-1]
+        n_bits = IntegerType.of(int(min(outputs.low)), int(max(outputs.high))).bits
         if n_output_bits >= n_bits:
             return cls(0.0)
         half_step = 2.0 ** (n_bits - n_output_bits - 1)

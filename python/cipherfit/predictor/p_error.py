@@ -18,6 +18,7 @@ from numpy.typing import NDArray
 
 from cipherfit._core import IntegerGraph
 from cipherfit.exceptions import InvalidParameterError
+from cipherfit.limits import LEAST_OUTPUT_BITS
 from cipherfit.pages.fragments import Point, panel, paragraph, points
 from cipherfit.parameters import fraction, integer
 from cipherfit.predictor.chunks import joined, stored
@@ -172,7 +173,7 @@ def search_p_error(
     last, X = unwrapped(model, X)
     predictor = predictor_of(last)
     if n_output_bits is not None:
-        n_output_bits = integer("n_output_bits", n_output_bits, 1)
+        n_output_bits = integer("n_output_bits", n_output_bits, LEAST_OUTPUT_BITS)
     judge = NoisyScore(
         predictor, X, y,
         confidence=confidence, random_state=random_state, n_output_bits=n_output_bits,
