@@ -436,11 +436,11 @@ class Predictor:
             For BFV, statistical bits that hide the weights from who decrypts: see
             `cipherfit.bfv.compile_graph`.
         n_output_bits : int, optional
-            For Concrete, at least 3: high bits of the outputs that encryption leaves right, each output with
-            the probability ``1 - p_error``; those below may carry noise, as they do in any case
-            where lookups err. The lookups before outputs of 10 bits or more cost up to 1.6 times
-            as much as before outputs of 7. Default: all. Without lookups outputs are exact.
-            Such noise says something of the secret key: pass on labels, and never scores.
+            For Concrete, at least 3: high bits of the outputs that encryption leaves right, each
+            output with the probability ``1 - p_error``. Those below may carry noise, as they do
+            in any case where lookups err. The lookups before outputs of 10 bits or more cost up
+            to 1.6 times as much as before outputs of 7. Default: all. Without lookups outputs are
+            exact. Such noise says something of the secret key: pass on labels, and never scores.
 
         Returns
         -------
