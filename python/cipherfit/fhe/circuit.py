@@ -64,11 +64,11 @@ def compile_graph(
         0.01, which a network with quantized activations shrugs off. Without lookups nothing errs,
         whatever it is.
     n_output_bits : int, optional
-        At least 3: high bits of the outputs that encryption leaves right, each output with the probability
-        ``1 - p_error``; those below may carry noise. The fewer they are the cheaper may be the
-        lookups before outputs of many bits. Default: the configuration's where it comes from
-        such a circuit, else all. Sums of no lookups are always exact, and so is Concrete's
-        simulation.
+        At least 3: high bits of the outputs that encryption leaves right, each output with the
+        probability ``1 - p_error``; those below may carry noise. The fewer they are the cheaper
+        may be the lookups before outputs of many bits. Default: the configuration's where it
+        comes from such a circuit, else all. Sums of no lookups are always exact, and so is
+        Concrete's simulation.
     artifacts : fhe.DebugArtifacts, optional
         Where Concrete leaves its intermediate results.
     show_mlir : bool, default=False
