@@ -75,9 +75,10 @@ def test_memory_does_not_grow_with_the_rows_of_files(kind, tmp_path):
         )
         answers.predict(PARTLY[kind](path))
         peaks.append(max(held) - before)
-    # How far the thread that reads ahead has come, whenever it is looked, is chance.
-    assert peaks[1] < peaks[0] + 4 * GROUP_BYTES
-    assert peaks[1] < 12e6
+    # How far the thread that reads ahead has come, whenever it is looked, is chance: a quarter of
+    # the 80 groups more would be growth, and so would a third of the file.
+    assert peaks[1] < peaks[0] + 20 * GROUP_BYTES
+    assert peaks[1] < 20e6
 
 
 PROGRAM = """
