@@ -193,7 +193,7 @@ def _own_encrypted(
     noisy = []
     for run in range(10):
         sums = graph.simulate(codes, p_error=p_error, seed=run)
-        outputs = graph.dequantize(sums + noise.of_sums(sums.shape, run))
+        outputs = graph.dequantize(noise.on_sums(sums, run))
         noisy.append(outputs.argmax(axis=1) == y_test)
     kept = options.get("n_lookups", "all")
     bits = f"w{options['n_w_bits']} a{options['n_a_bits']}"

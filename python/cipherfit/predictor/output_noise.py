@@ -63,7 +63,13 @@ class OutputNoise:
         noise: Int64 = np.rint(drawn).astype(np.int64)
         return noise
 
-    def of_outputs(self, graph: IntegerGraph, shape: tuple[int, ...]) -> Float64:
-        """Draw noise of real-valued outputs (n, n_outputs)."""
-        noise = self.of_sums(shape)
-        return graph.dequantize(noise) - graph.dequantize(np.zeros_like(noise))
+    def on_sums(self, sums: Int64, seed: int) -> Int64:
+        """Return accumulators (n, n_outputs) with noise: the same array where there is none."""
+        return sums + self.of_sums(sums.shape, seed) if self.std else sums
+
+    def on_outputs(self, outputs: Float64, graph: IntegerGraph) -> Float64:
+        """Return real-valued outputs (n, n_outputs) with noise: the same array without any."""
+        if not self.std:
+            return outputs
+        noise = self.of_sums(outputs.shape)
+        return outputs + graph.dequantize(noise) - graph.dequantize(np.zeros_like(noise))

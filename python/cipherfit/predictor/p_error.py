@@ -263,7 +263,7 @@ class NoisyScore:
         def answers(first: int) -> NDArray[Any]:
             codes, own = self._codes[first : first + _ROWS_AT_ONCE], seed + (first << _SEED_BITS)
             sums = graph.simulate(codes, p_error=p_error, seed=own)
-            return self._predictor.answer(sums + noise.of_sums(sums.shape, own), graph)
+            return self._predictor.answer(noise.on_sums(sums, own), graph)
 
         return joined(answers(first) for first in range(0, len(self._codes), _ROWS_AT_ONCE))
 

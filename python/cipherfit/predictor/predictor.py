@@ -564,7 +564,7 @@ class Predictor:
         if mode == "simulate":
             p_error, noise = self._encrypted.p_error, self._encrypted.output_noise
             for outputs in each_chunk(X, partial(self._in_clear().outputs, p_error=p_error)):
-                yield outputs + noise.of_outputs(self.graph, outputs.shape)
+                yield noise.on_outputs(outputs, self.graph)
             return
         sums = self._encrypted.run(self.code_chunks(X), n_jobs=n_jobs, storage=storage)
         yield self.graph.dequantize(sums)
